@@ -1,0 +1,3 @@
+"""The version of the distribution: client, server and export are released together."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,85 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STRATEGY_UNSPECIFIED: _ClassVar[Strategy]
+    STRATEGY_PERSONAL: _ClassVar[Strategy]
+    STRATEGY_WISH: _ClassVar[Strategy]
+    STRATEGY_COLD_START: _ClassVar[Strategy]
+    STRATEGY_SIMILAR: _ClassVar[Strategy]
+
+class Shortfall(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SHORTFALL_UNSPECIFIED: _ClassVar[Shortfall]
+    SHORTFALL_NONE: _ClassVar[Shortfall]
+    SHORTFALL_FILTER: _ClassVar[Shortfall]
+    SHORTFALL_CATALOGUE: _ClassVar[Shortfall]
+
+class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOURCE_UNSPECIFIED: _ClassVar[Source]
+    SOURCE_WISH: _ClassVar[Source]
+    SOURCE_TEXT: _ClassVar[Source]
+    SOURCE_COLLABORATIVE: _ClassVar[Source]
+    SOURCE_POPULAR: _ClassVar[Source]
+STRATEGY_UNSPECIFIED: Strategy
+STRATEGY_PERSONAL: Strategy
+STRATEGY_WISH: Strategy
+STRATEGY_COLD_START: Strategy
+STRATEGY_SIMILAR: Strategy
+SHORTFALL_UNSPECIFIED: Shortfall
+SHORTFALL_NONE: Shortfall
+SHORTFALL_FILTER: Shortfall
+SHORTFALL_CATALOGUE: Shortfall
+SOURCE_UNSPECIFIED: Source
+SOURCE_WISH: Source
+SOURCE_TEXT: Source
+SOURCE_COLLABORATIVE: Source
+SOURCE_POPULAR: Source
+
+class Result(_message.Message):
+    __slots__ = ("item_id", "title", "domain", "rank", "score", "sources")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    title: str
+    domain: str
+    rank: int
+    score: float
+    sources: _containers.RepeatedScalarFieldContainer[Source]
+    def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., domain: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ...) -> None: ...
+
+class ServedBy(_message.Message):
+    __slots__ = ("bundle_id", "strategy")
+    BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    bundle_id: str
+    strategy: Strategy
+    def __init__(self, bundle_id: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ...) -> None: ...
+
+class Timing(_message.Message):
+    __slots__ = ("queue_us", "tokenize_us", "encode_us", "search_us", "rank_us", "batch_size")
+    QUEUE_US_FIELD_NUMBER: _ClassVar[int]
+    TOKENIZE_US_FIELD_NUMBER: _ClassVar[int]
+    ENCODE_US_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_US_FIELD_NUMBER: _ClassVar[int]
+    RANK_US_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    queue_us: int
+    tokenize_us: int
+    encode_us: int
+    search_us: int
+    rank_us: int
+    batch_size: int
+    def __init__(self, queue_us: _Optional[int] = ..., tokenize_us: _Optional[int] = ..., encode_us: _Optional[int] = ..., search_us: _Optional[int] = ..., rank_us: _Optional[int] = ..., batch_size: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,104 @@
+"""The catalogue of a bundle: `items.jsonl`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tanager_server.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+AttributeValue = str | int | float | bool | list[str]
+
+
+class Item(BaseModel):
+    """One line of `items.jsonl`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(min_length=1)
+    title: str
+    text: str = Field(description="what the encoder read")
+    domain: str
+    categories: tuple[str, ...]
+    attributes: dict[str, AttributeValue]
+    popularity: float = Field(ge=0, allow_inf_nan=False, description="number of users who took it up")
+
+
+class Catalogue:
+    """What the server keeps of the items, by position: row i of the vectors is item i.
+
+    Attributes:
+        ids: item ids.
+        titles: display titles, empty where there is none.
+        domains: domains, empty where there is none.
+        popularity: (items,) float32 in [0, 1]: log(1 + users), relative to the most popular item.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        ids, titles, domains, popularity = [], [], [], []
+        interned: dict[str, str] = {}
+        for item in items:
+            ids.append(item.id)
+            titles.append(item.title)
+            domains.append(interned.setdefault(item.domain, item.domain))
+            popularity.append(item.popularity)
+        self.ids = tuple(ids)
+        self.titles = tuple(titles)
+        self.domains = tuple(domains)
+        log_users = np.log1p(np.asarray(popularity, dtype=np.float32))
+        most = max(float(log_users.max(initial=0)), 1e-9)
+        self.popularity: NDArray[np.float32] = (log_users / most).astype(np.float32)
+        self._positions = {item_id: position for position, item_id in enumerate(ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def position(self, item_id: str) -> int | None:
+        """Row of the item, or None if the catalogue does not have it."""
+        return self._positions.get(item_id)
+
+    def positions(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
+        """Rows of those of the items that the catalogue has, in their order."""
+        get = self._positions.get
+        return np.fromiter((p for p in map(get, item_ids) if p is not None), dtype=np.int64)
+
+    @cached_property
+    def by_popularity(self) -> NDArray[np.int64]:
+        """(items,) int64: rows from the most to the least popular; equals keep the catalogue's order."""
+        return np.argsort(-self.popularity, kind="stable")
+
+    @cached_property
+    def domain_counts(self) -> dict[str, int]:
+        """Number of items in each domain."""
+        return dict(Counter(self.domains))
+
+    @classmethod
+    def read(cls, path: Path) -> Catalogue:
+        """Reads `items.jsonl`.
+
+        Raises:
+            BundleError: a line is no item, or two items share an id.
+        """
+
+        def items() -> Iterable[Item]:
+            with path.open("rb") as lines:
+                for number, line in enumerate(lines, start=1):
+                    try:
+                        yield Item.model_validate_json(line)
+                    except ValidationError as error:
+                        raise BundleError(f"{path}, line {number}: not an item: {error}") from error
+
+        catalogue = cls(items())
+        if len(catalogue._positions) != len(catalogue.ids):
+            raise BundleError(f"{path}: two items share an id; export the bundle again from a checked dataset")
+        return catalogue

@@ -1,0 +1,127 @@
+"""The schema of a bundle's JSON files. Unknown keys are refused: a reader never guesses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+MANIFEST = "manifest.json"
+ENCODER = "encoder.onnx"
+TOKENIZER = "tokenizer.json"
+VECTORS = "vectors.npy"
+INDEX = "index.hnsw"
+ITEMS = "items.jsonl"
+NEIGHBOURS = "neighbours.npz"
+SCORING = "scoring.json"
+PROBE = "probe.json"
+
+CONTENT_FILES = (ENCODER, TOKENIZER, VECTORS, INDEX, ITEMS, NEIGHBOURS, SCORING, PROBE)
+"""Every file of a bundle but the manifest, which lists them."""
+
+Precision = Literal["fp32", "fp16", "int8"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class FileInfo(_Record):
+    """What a file must be for the bundle to be whole."""
+
+    sha256: Sha256
+    size: int = Field(ge=0, description="bytes")
+
+
+class ModelInfo(_Record):
+    """The language model and where it came from."""
+
+    name: str
+    source: str = Field(description="hub id, package or directory that it was read from")
+    weights_sha256: Sha256
+
+
+class EncoderInfo(_Record):
+    """How a text becomes a vector."""
+
+    precision: Precision
+    dim: int = Field(gt=0)
+    max_tokens: int = Field(gt=0, description="tokens read of a text, special tokens included")
+    pooling: str
+    item_prompt: str = Field(description="put before an item's text")
+    query_prompt: str = Field(description="put before a wish")
+
+
+class IndexInfo(_Record):
+    """How the HNSW index was built, and how it is searched (Malkov & Yashunin, 2018)."""
+
+    m: int = Field(gt=0, description="links of a node on each layer above the lowest")
+    ef_construction: int = Field(gt=0)
+    ef_search: int = Field(gt=0)
+
+
+class DatasetInfo(_Record):
+    """The dataset the bundle was made from."""
+
+    name: str
+    simulated_behaviour: bool
+    items: int = Field(gt=0)
+    users: int = Field(ge=0)
+    interactions: int = Field(ge=0)
+
+
+class Manifest(_Record):
+    """`manifest.json`: what the bundle is, what was measured of it, and the hash of each of its files."""
+
+    schema_version: Literal[1]
+    bundle_id: Sha256 = Field(description="sha256 over the manifest without this field, so over every file's hash")
+    created_at: datetime
+    model: ModelInfo
+    encoder: EncoderInfo
+    index: IndexInfo
+    dataset: DatasetInfo
+    quality: dict[str, float] = Field(description="what the export measured, by name")
+    tools: dict[str, str] = Field(description="versions of what made it")
+    files: dict[str, FileInfo]
+
+    @classmethod
+    def seal(cls, **fields: object) -> Manifest:
+        """Builds a manifest and gives it the id of its contents."""
+        draft = cls.model_validate({"bundle_id": "0" * 64, **fields})
+        return draft.model_copy(update={"bundle_id": draft.content_id()})
+
+    def content_id(self) -> str:
+        """The id that these contents have: sha256, hexadecimal, over the canonical JSON of all other fields."""
+        content = self.model_dump(mode="json", exclude={"bundle_id"})
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Scoring(_Record):
+    """`scoring.json`: the additive blend of the engine.
+
+    score(u, i) = sum over history h of w_h * (collaborative * B[h, i] + history_text * <e_h, e_i>)
+                  + wish * <q, e_i> + popularity * pop_i
+    """
+
+    origin: Literal["default", "learned"] = Field(description="whether the weights were fitted to behaviour")
+    collaborative: float = Field(allow_inf_nan=False)
+    history_text: float = Field(allow_inf_nan=False)
+    wish: float = Field(allow_inf_nan=False)
+    popularity: float = Field(allow_inf_nan=False)
+    history_half_life: float = Field(gt=0, description="events after which an event counts half")
+    history_limit: int = Field(gt=0, description="most recent events that are scored")
+
+
+class Probe(_Record):
+    """`probe.json`: texts whose vectors the server must reproduce before it serves."""
+
+    texts: tuple[str, ...] = Field(min_length=1)
+    vectors: tuple[tuple[float, ...], ...]
+    min_cosine: float = Field(gt=0, le=1)

@@ -1,0 +1,126 @@
+"""Opening a bundle. Sizes and hashes are checked before any parser sees the bytes.
+
+hnswlib reads a crafted file into a heap overflow, and a half-copied model can load and answer nonsense: so a
+directory that is not, byte for byte, what its manifest says is refused with the file named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from tanager_server.bundle import manifest as schema
+from tanager_server.bundle.catalogue import Catalogue
+from tanager_server.bundle.manifest import FileInfo, Manifest, Probe, Scoring
+from tanager_server.bundle.neighbours import Neighbours
+from tanager_server.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAX_MANIFEST_BYTES = 4 << 20
+
+_RecordT = TypeVar("_RecordT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A directory that has been verified against its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        """Path of one of its files."""
+        return self.path / name
+
+    def read_catalogue(self) -> Catalogue:
+        """The items."""
+        catalogue = Catalogue.read(self.file(schema.ITEMS))
+        if len(catalogue) != self.manifest.dataset.items:
+            raise BundleError(f"{self.file(schema.ITEMS)}: the manifest tells of {self.manifest.dataset.items} items")
+        return catalogue
+
+    def read_vectors(self) -> NDArray[np.float32]:
+        """(items, dim) float32, unit length, memory-mapped."""
+        path = self.file(schema.VECTORS)
+        expected = (self.manifest.dataset.items, self.manifest.encoder.dim)
+        try:
+            vectors: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path}: not an array file: {error}") from error
+        if vectors.shape != expected or vectors.dtype != np.float32:
+            raise BundleError(f"{path}: expected float32 of shape {expected}, found {vectors.dtype} {vectors.shape}")
+        return vectors
+
+    def read_neighbours(self) -> Neighbours:
+        """The collaborative weights."""
+        return Neighbours.read(self.file(schema.NEIGHBOURS), items=self.manifest.dataset.items)
+
+    def read_scoring(self) -> Scoring:
+        """The blend."""
+        return _parse(self.file(schema.SCORING), Scoring)
+
+    def read_probe(self) -> Probe:
+        """The texts that the encoder must reproduce."""
+        return _parse(self.file(schema.PROBE), Probe)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Verifies a bundle and opens it.
+
+    Args:
+        path: the bundle's directory.
+
+    Raises:
+        BundleError: there is no bundle, or it is not exactly what its manifest says; the file is named.
+    """
+    manifest_path = path / schema.MANIFEST
+    if not path.is_dir():
+        raise BundleError(f"{path}: no such directory; make a bundle with `tanager-export bundle`")
+    if not manifest_path.is_file():
+        raise BundleError(f"{manifest_path}: missing; this is no bundle, or its export did not finish")
+    if manifest_path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{manifest_path}: larger than {MAX_MANIFEST_BYTES} bytes; this is no manifest")
+    manifest = _parse(manifest_path, Manifest)
+    if manifest.content_id() != manifest.bundle_id:
+        raise BundleError(f"{manifest_path}: edited after export: its contents do not have the id that it states")
+
+    expected, found = set(manifest.files), {entry.name for entry in path.iterdir()} - {schema.MANIFEST}
+    if unlisted := set(schema.CONTENT_FILES) - expected:
+        raise BundleError(f"{manifest_path}: does not list {', '.join(sorted(unlisted))}")
+    if missing := expected - found:
+        raise BundleError(f"{path / min(missing)}: missing; copy the whole bundle again")
+    if extra := found - expected:
+        raise BundleError(f"{path / min(extra)}: not part of the bundle; a bundle is immutable, move the file away")
+    for name, info in sorted(manifest.files.items()):
+        _verify(path / name, info)
+    return Bundle(path, manifest)
+
+
+def _verify(path: Path, info: FileInfo) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{path}: not a regular file")
+    size = path.stat().st_size
+    if size != info.size:
+        raise BundleError(f"{path}: {size} bytes where the manifest tells of {info.size}; copy the bundle again")
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if digest != info.sha256:
+        raise BundleError(f"{path}: altered: its sha256 is not the manifest's; copy the bundle again")
+
+
+def _parse(path: Path, record: type[_RecordT]) -> _RecordT:
+    try:
+        return record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
+        raise BundleError(f"{path}: {problems}") from error

@@ -1,0 +1,122 @@
+"""Candidates and their scores: the additive hybrid.
+
+    score(i) = sum over history h of w_h * (a * B[h, i] + b * <e_h, e_i>) + c * <q, e_i> + d * pop_i
+
+with the weights a, b, c, d of the bundle's `scoring.json`. A cold item has no column in B: its text carries it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tanager_server.engine.request import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tanager_server.engine.subject import Subject
+    from tanager_server.index import Generation
+
+# Candidates taken from each source beyond what the page and the exclusions need.
+_SPARE = 100
+# Latest liked items whose neighbourhoods are searched one by one, so that several interests all find candidates.
+_INTERESTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Items worth scoring.
+
+    Attributes:
+        positions: (n,) int64, ascending.
+        sources: (n,) uint8, `Source` flags.
+        collaborative: (items,) float32, the history's sum over B.
+        profile: (dim,) float32, the history's weighted sum of item vectors.
+    """
+
+    positions: NDArray[np.int64]
+    sources: NDArray[np.uint8]
+    collaborative: NDArray[np.float32]
+    profile: NDArray[np.float32]
+
+
+def find_candidates(
+    generation: Generation, subject: Subject, *, page_size: int, excluded: NDArray[np.int64], popular: bool
+) -> Candidates:
+    """Collects candidates from every source.
+
+    Args:
+        generation: what to search.
+        subject: whom for.
+        page_size: how many items are wanted.
+        excluded: (m,) int64, distinct positions that must not be among them.
+        popular: whether the most popular items are candidates too.
+
+    Returns:
+        At least `page_size` candidates, or all items that are not excluded if they are fewer.
+    """
+    catalogue, items = generation.catalogue, len(generation.catalogue)
+    reach = min(items, page_size + len(excluded) + _SPARE)
+    sources = np.zeros(items, dtype=np.uint8)
+    profile = subject.weights @ generation.vectors[subject.history]
+    collaborative = generation.neighbours.weighted_sum(subject.history, subject.weights)
+    if subject.wish is not None:
+        _mark(sources, _nearest(generation, subject.wish[None], reach), Source.WISH)
+    if (liked := _interests(generation, subject, profile)) is not None:
+        _mark(sources, _nearest(generation, liked, reach), Source.TEXT)
+    positive = np.flatnonzero(collaborative > 0)
+    if len(positive) > reach:
+        positive = positive[np.argpartition(-collaborative[positive], reach - 1)[:reach]]
+    _mark(sources, positive, Source.COLLABORATIVE)
+    if popular:
+        _mark(sources, catalogue.by_popularity[:reach], Source.POPULAR)
+    sources[excluded] = 0
+    positions = np.flatnonzero(sources)
+    return Candidates(positions, sources[positions], collaborative, profile)
+
+
+def score(
+    generation: Generation, subject: Subject, candidates: Candidates, *, with_popularity: bool
+) -> NDArray[np.float32]:
+    """The blend, for each candidate: (n,) float32."""
+    scoring, positions = generation.scoring, candidates.positions
+    direction = scoring.history_text * candidates.profile
+    if subject.wish is not None:
+        direction = direction + scoring.wish * subject.wish
+    scores = generation.vectors[positions] @ direction.astype(np.float32)
+    scores += np.float32(scoring.collaborative) * candidates.collaborative[positions]
+    if with_popularity:
+        scores += np.float32(scoring.popularity) * generation.catalogue.popularity[positions]
+    return scores
+
+
+def top(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Indices of the highest scores, highest first; equals in the order of the catalogue."""
+    if count < len(scores):
+        # Everything that ties with the last place comes along, so that the cut among equals is the stable sort's.
+        threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
+        contenders = np.flatnonzero(scores >= threshold)
+    else:
+        contenders = np.arange(len(scores))
+    return contenders[np.argsort(-scores[contenders], kind="stable")][:count]
+
+
+def _nearest(generation: Generation, queries: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
+    return generation.index.search(queries, reach).ravel()
+
+
+def _interests(generation: Generation, subject: Subject, profile: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """(up to _INTERESTS + 1, dim) unit vectors to search: the latest liked items, and all of the history as one."""
+    liked = subject.history[subject.weights > 0][-_INTERESTS:]
+    if len(liked) == 0:
+        return None
+    length = float(np.linalg.norm(profile))
+    queries = generation.vectors[np.unique(liked)]
+    return queries if length < 1e-6 else np.vstack([queries, (profile / length)[None]])
+
+
+def _mark(sources: NDArray[np.uint8], positions: NDArray[np.int64], source: Source) -> None:
+    sources[positions] |= np.uint8(source)

@@ -1,0 +1,70 @@
+"""What can go wrong in the server. Every error tells its gRPC status by name; only `rpc` turns it into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """Root of the server's errors."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+
+class StartupError(ServerError):
+    """The server cannot start as configured; the message says what to mend."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class BundleError(StartupError):
+    """A bundle is missing, incomplete, altered, or unfit for this machine; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field of a request that is out of its bounds, by its path: `recent_events[3].weight`."""
+
+    field: str
+    description: str
+
+
+class InvalidRequestError(ServerError):
+    """A request is malformed; every field at fault is named."""
+
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, *violations: FieldViolation) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        self.violations = violations
+
+
+class ItemNotFoundError(ServerError):
+    """The catalogue has no item with the id asked for."""
+
+    code = "NOT_FOUND"
+
+
+class OverloadedError(ServerError):
+    """There is no room for more work now.
+
+    Attributes:
+        retry_after_s: seconds after which a new try may succeed.
+    """
+
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExpiredError(ServerError):
+    """The caller's deadline passed before the answer was ready."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
+class EncodeError(ServerError):
+    """The encoder failed, or returned what is no vector."""

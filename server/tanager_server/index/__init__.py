@@ -1,0 +1,6 @@
+"""Retrieval: the HNSW index, and the generation of everything one request reads."""
+
+from tanager_server.index.generation import Generation
+from tanager_server.index.hnsw import HnswIndex
+
+__all__ = ["Generation", "HnswIndex"]

@@ -1,0 +1,98 @@
+"""Approximate nearest neighbours by inner product over unit vectors (HNSW: Malkov & Yashunin, 2018)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import hnswlib
+import numpy as np
+
+from tanager_server.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tanager_server.bundle import IndexInfo
+
+# hnswlib's inner-product space has poor recall on vectors that are not of unit length; on those that are it orders
+# as the cosine does.
+SPACE = "ip"
+
+# When more than one item in this many is wanted, comparing with all of them is quicker than walking the graph.
+_EXACT_SHARE = 8
+
+
+class HnswIndex:
+    """An index over unit vectors. Searching is thread-safe; the index never changes once built."""
+
+    def __init__(self, native: hnswlib.Index, vectors: NDArray[np.float32]) -> None:
+        self._native = native
+        self._vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @classmethod
+    def build(cls, vectors: NDArray[np.float32], *, info: IndexInfo, seed: int = 0) -> HnswIndex:
+        """Builds the index on all cores.
+
+        Args:
+            vectors: (items, dim) float32, unit length.
+            info: its parameters.
+            seed: for the random layer of each node.
+        """
+        count, dim = vectors.shape
+        native = hnswlib.Index(space=SPACE, dim=dim)
+        native.init_index(count, M=info.m, ef_construction=info.ef_construction, random_seed=seed)
+        native.add_items(vectors, np.arange(count))
+        native.set_ef(info.ef_search)
+        return cls(native, vectors)
+
+    def save(self, path: Path) -> None:
+        """Writes the index; not synced to disk, which is the caller's part."""
+        self._native.save_index(str(path))
+
+    @classmethod
+    def load(cls, path: Path, vectors: NDArray[np.float32], *, info: IndexInfo) -> HnswIndex:
+        """Loads an index that was saved over these vectors. The file must have been verified: hnswlib trusts it.
+
+        Raises:
+            BundleError: the file is no index over as many vectors.
+        """
+        count, dim = vectors.shape
+        native = hnswlib.Index(space=SPACE, dim=dim)
+        try:
+            native.load_index(str(path))
+        except RuntimeError as error:
+            raise BundleError(f"{path}: not an HNSW index: {error}") from error
+        if native.get_current_count() != count:
+            raise BundleError(f"{path}: holds {native.get_current_count()} vectors where the catalogue has {count}")
+        native.set_ef(info.ef_search)  # not part of the file: hnswlib resets it to 10 on load
+        return cls(native, vectors)
+
+    def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """The nearest items of each query, nearest first, in one native call.
+
+        Args:
+            queries: (queries, dim) float32, unit length.
+            k: how many, at most the number of items.
+
+        Returns:
+            (queries, k) int64 positions.
+        """
+        k = min(k, len(self))
+        if k * _EXACT_SHARE > len(self):
+            return self.search_exact(queries, k)
+        try:
+            labels, _ = self._native.knn_query(queries, k=k, num_threads=1)
+        except RuntimeError:
+            # hnswlib raises when the graph reaches fewer than k nodes: many equal vectors can cut it apart.
+            return self.search_exact(queries, k)
+        return np.asarray(labels, dtype=np.int64)
+
+    def search_exact(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Like `search`, by comparing with every item; equals in the order of the catalogue."""
+        similarities = queries @ self._vectors.T
+        return np.argsort(-similarities, axis=1, kind="stable")[:, : min(k, len(self))]

@@ -1,0 +1,137 @@
+"""The gRPC server: services, health, reflection, options, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tanager.v1 import (
+    embedding_pb2,
+    embedding_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    recommendation_pb2,
+    recommendation_pb2_grpc,
+)
+
+from tanager_server.errors import StartupError
+from tanager_server.rpc.interceptor import CallInterceptor
+from tanager_server.rpc.servicers import EmbeddingServicer, ModelServicer, RecommendationServicer
+
+if TYPE_CHECKING:
+    from tanager_server.engine import Engine
+    from tanager_server.settings import LimitSettings, Settings, TlsSettings
+    from tanager_server.telemetry import Metrics
+
+_log = logging.getLogger(__name__)
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (recommendation_pb2, "RecommendationService"),
+        (embedding_pb2, "EmbeddingService"),
+        (model_pb2, "ModelService"),
+    )
+)
+_OVERALL_HEALTH = ""
+
+
+class GrpcServer:
+    """Serves one engine.
+
+    Args:
+        engine: what answers.
+        settings: address, limits, TLS and shutdown.
+        metrics: what counts the calls; None for none.
+    """
+
+    def __init__(self, engine: Engine, *, settings: Settings, metrics: Metrics | None) -> None:
+        self._settings = settings
+        self._interceptor = CallInterceptor(
+            max_calls=settings.limits.max_calls,
+            default_deadline_s=settings.limits.default_deadline_s,
+            metrics=metrics,
+            log_calls=settings.log.calls,
+        )
+        if metrics is not None:
+            metrics.watch(
+                calls_in_flight=lambda: self._interceptor.calls_in_flight, queue_depth=lambda: engine.queue_depth
+            )
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings.limits))
+        self._health = health.aio.HealthServicer()
+        recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(
+            RecommendationServicer(engine), self._server
+        )
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), self._server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(engine, started=datetime.now(UTC)), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self) -> int:
+        """Binds, listens and tells SERVING.
+
+        Returns:
+            The port.
+
+        Raises:
+            StartupError: the address cannot be bound, or a TLS file cannot be read.
+        """
+        settings = self._settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"{host}:{settings.port}"
+        credentials = _credentials(settings.tls)
+        try:
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise StartupError(
+                f"port: cannot listen on {address}: it is in use, or no address of this machine; choose another"
+            ) from error
+        await self._server.start()
+        for service in (_OVERALL_HEALTH, *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def drain(self) -> None:
+        """Tells NOT_SERVING, serves on for the drain delay, then refuses new calls and lets those in flight finish."""
+        shutdown = self._settings.shutdown
+        await self._health.enter_graceful_shutdown()
+        _log.info("draining", extra={"calls_in_flight": self._interceptor.calls_in_flight})
+        await asyncio.sleep(shutdown.drain_delay_s)
+        await self._server.stop(shutdown.grace_s)
+
+
+def _options(limits: LimitSettings) -> list[tuple[str, int]]:
+    return [
+        # Two servers on one port would share its calls at random; a second one must fail to start.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        # Clients may ping every ten seconds, idle ones too; gRPC's default would disconnect them for it.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients resolve again now and then, and so find servers that were added.
+        ("grpc.max_connection_age_ms", int(limits.max_connection_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", 60_000),
+    ]
+
+
+def _credentials(tls: TlsSettings) -> grpc.ServerCredentials | None:
+    if tls.cert_file is None or tls.key_file is None:
+        return None
+    try:
+        roots = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
+        pair = (tls.key_file.read_bytes(), tls.cert_file.read_bytes())
+    except OSError as error:
+        raise StartupError(f"tls: cannot read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=roots is not None)

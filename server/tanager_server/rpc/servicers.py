@@ -1,0 +1,163 @@
+"""The servicers: message in, engine, message out. Nothing else happens here."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+from tanager.v1 import (
+    common_pb2,
+    embedding_pb2,
+    embedding_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    recommendation_pb2,
+    recommendation_pb2_grpc,
+)
+
+from tanager_server.engine import Shortfall, Source, Strategy
+from tanager_server.rpc import validation
+from tanager_server.rpc.interceptor import deadline_s
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from google.protobuf.message import Message
+    from grpc.aio import ServicerContext
+
+    from tanager_server.engine import Engine, Recommendation
+
+_STRATEGIES = {strategy: f"STRATEGY_{strategy.name}" for strategy in Strategy}
+_SHORTFALLS = {shortfall: f"SHORTFALL_{shortfall.name}" for shortfall in Shortfall}
+_SOURCES = {
+    flags: [f"SOURCE_{source.name}" for source in Source if source.value & flags] for flags in range(1 << len(Source))
+}
+_MICROSECONDS = 1e6
+
+
+class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServicer):
+    """RecommendationService over an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def Recommend(  # noqa: N802  # gRPC's name
+        self, request: recommendation_pb2.RecommendRequest, context: ServicerContext[Message, Message]
+    ) -> recommendation_pb2.RecommendResponse:
+        """See the contract."""
+        query = validation.recommend_query(request)
+        answer = await self._engine.recommend(query, deadline=self._engine.deadline(deadline_s()))
+        return recommendation_pb2.RecommendResponse(
+            results=_results(answer),
+            shortfall=_SHORTFALLS[answer.shortfall],
+            unknown_item_count=answer.unknown_items,
+            served_by=_served_by(answer),
+            timing=_timing(answer),
+        )
+
+    async def SimilarItems(  # noqa: N802  # gRPC's name
+        self, request: recommendation_pb2.SimilarItemsRequest, context: ServicerContext[Message, Message]
+    ) -> recommendation_pb2.SimilarItemsResponse:
+        """See the contract."""
+        answer = self._engine.similar(validation.similar_query(request))
+        return recommendation_pb2.SimilarItemsResponse(
+            results=_results(answer),
+            shortfall=_SHORTFALLS[answer.shortfall],
+            served_by=_served_by(answer),
+            timing=_timing(answer),
+        )
+
+
+class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
+    """EmbeddingService over an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def Embed(  # noqa: N802  # gRPC's name
+        self, request: embedding_pb2.EmbedRequest, context: ServicerContext[Message, Message]
+    ) -> embedding_pb2.EmbedResponse:
+        """See the contract."""
+        texts = validation.embed_texts(request)
+        encoded = await self._engine.embed(texts, deadline=self._engine.deadline(deadline_s()))
+        vectors = np.stack(encoded.vectors).astype("<f4", copy=False)
+        return embedding_pb2.EmbedResponse(
+            vectors=vectors.tobytes(),
+            dim=vectors.shape[1],
+            served_by=common_pb2.ServedBy(bundle_id=self._engine.generation.manifest.bundle_id),
+            timing=common_pb2.Timing(
+                queue_us=round(encoded.queue_s * _MICROSECONDS),
+                tokenize_us=round(encoded.tokenize_s * _MICROSECONDS),
+                encode_us=round(encoded.encode_s * _MICROSECONDS),
+                batch_size=encoded.batch_size,
+            ),
+        )
+
+
+class ModelServicer(model_pb2_grpc.ModelServiceServicer):
+    """ModelService over an engine."""
+
+    def __init__(self, engine: Engine, *, started: datetime) -> None:
+        self._engine = engine
+        self._started = Timestamp()
+        self._started.FromDatetime(started)
+
+    async def GetStatus(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.GetStatusRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.GetStatusResponse:
+        """See the contract."""
+        generation = self._engine.generation
+        manifest = generation.manifest
+        created = Timestamp()
+        created.FromDatetime(manifest.created_at)
+        return model_pb2.GetStatusResponse(
+            server_version=version("tanager"),
+            start_time=self._started,
+            execution_provider=self._engine.provider,
+            queue_depth=self._engine.queue_depth,
+            bundle=model_pb2.Bundle(
+                bundle_id=manifest.bundle_id,
+                create_time=created,
+                model_name=manifest.model.name,
+                precision=manifest.encoder.precision,
+                dim=manifest.encoder.dim,
+                max_tokens=manifest.encoder.max_tokens,
+                dataset_name=manifest.dataset.name,
+                simulated_behaviour=manifest.dataset.simulated_behaviour,
+                item_count=manifest.dataset.items,
+                domain_item_counts=generation.catalogue.domain_counts,
+                quality=manifest.quality,
+            ),
+        )
+
+
+def _results(answer: Recommendation) -> list[common_pb2.Result]:
+    return [
+        common_pb2.Result(
+            item_id=item.item_id,
+            title=item.title,
+            domain=item.domain,
+            rank=rank,
+            score=item.score,
+            sources=_SOURCES[item.sources.value],
+        )
+        for rank, item in enumerate(answer.items, start=1)
+    ]
+
+
+def _served_by(answer: Recommendation) -> common_pb2.ServedBy:
+    return common_pb2.ServedBy(bundle_id=answer.bundle_id, strategy=_STRATEGIES[answer.strategy])
+
+
+def _timing(answer: Recommendation) -> common_pb2.Timing:
+    timing = answer.timing
+    return common_pb2.Timing(
+        queue_us=round(timing.queue_s * _MICROSECONDS),
+        tokenize_us=round(timing.tokenize_s * _MICROSECONDS),
+        encode_us=round(timing.encode_s * _MICROSECONDS),
+        search_us=round(timing.search_s * _MICROSECONDS),
+        rank_us=round(timing.rank_s * _MICROSECONDS),
+        batch_size=timing.batch_size,
+    )

@@ -1,0 +1,146 @@
+"""Requests to plain values. Every field out of its bounds is named, all of them at once."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tanager_server.engine import Event, RecommendQuery, SimilarQuery
+from tanager_server.errors import FieldViolation, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+    from tanager.v1 import embedding_pb2, recommendation_pb2
+
+MAX_TEXT_CHARS = 8_192
+MAX_EVENTS = 10_000
+MAX_EXCLUDED = 10_000
+MAX_PAGE_SIZE = 1_000
+MAX_TEXTS = 1_024
+MAX_ABS_WEIGHT = 100.0
+DEFAULT_PAGE_SIZE = 10
+
+# Naming every one of ten thousand bad events helps nobody and would not fit the response's headers.
+_MAX_VIOLATIONS = 20
+
+
+class _Violations:
+    def __init__(self) -> None:
+        self._found: list[FieldViolation] = []
+
+    def add(self, field: str, description: str) -> None:
+        if len(self._found) < _MAX_VIOLATIONS:
+            self._found.append(FieldViolation(field, description))
+
+    def check(self) -> None:
+        if self._found:
+            raise InvalidRequestError(*self._found)
+
+
+def recommend_query(request: recommendation_pb2.RecommendRequest) -> RecommendQuery:
+    """Checks and converts a RecommendRequest.
+
+    Raises:
+        InvalidRequestError: fields are out of their bounds.
+    """
+    violations = _Violations()
+    if request.text:
+        _check_text("text", request.text, violations)
+    query = RecommendQuery(
+        page_size=_page_size(request, violations),
+        text=request.text,
+        events=_events(request.recent_events, violations),
+        exclude=_excluded(request.exclude_item_ids, violations),
+        include_seen=request.include_seen,
+    )
+    violations.check()
+    return query
+
+
+def similar_query(request: recommendation_pb2.SimilarItemsRequest) -> SimilarQuery:
+    """Checks and converts a SimilarItemsRequest.
+
+    Raises:
+        InvalidRequestError: fields are out of their bounds.
+    """
+    violations = _Violations()
+    if not request.item_id:
+        violations.add("item_id", "is required")
+    query = SimilarQuery(
+        item_id=request.item_id,
+        page_size=_page_size(request, violations),
+        exclude=_excluded(request.exclude_item_ids, violations),
+    )
+    violations.check()
+    return query
+
+
+def embed_texts(request: embedding_pb2.EmbedRequest) -> tuple[str, ...]:
+    """Checks and converts an EmbedRequest.
+
+    Raises:
+        InvalidRequestError: fields are out of their bounds.
+    """
+    violations = _Violations()
+    texts = tuple(request.texts)
+    if not 1 <= len(texts) <= MAX_TEXTS:
+        violations.add("texts", f"must hold 1 to {MAX_TEXTS} texts, holds {len(texts)}")
+    else:
+        for index, text in enumerate(texts):
+            _check_text(f"texts[{index}]", text, violations)
+    violations.check()
+    return texts
+
+
+def _check_text(field: str, text: str, violations: _Violations) -> None:
+    if len(text) > MAX_TEXT_CHARS:
+        violations.add(field, f"must be at most {MAX_TEXT_CHARS} characters, has {len(text)}; shorten it")
+    elif not text.strip():
+        violations.add(field, "must not be blank")
+
+
+def _page_size(
+    request: recommendation_pb2.RecommendRequest | recommendation_pb2.SimilarItemsRequest, violations: _Violations
+) -> int:
+    if not request.HasField("page_size"):
+        return DEFAULT_PAGE_SIZE
+    if not 1 <= request.page_size <= MAX_PAGE_SIZE:
+        violations.add("page_size", f"must be 1 to {MAX_PAGE_SIZE}, is {request.page_size}")
+    return request.page_size
+
+
+def _excluded(item_ids: Sequence[str], violations: _Violations) -> tuple[str, ...]:
+    if len(item_ids) > MAX_EXCLUDED:
+        violations.add("exclude_item_ids", f"must hold at most {MAX_EXCLUDED} ids, holds {len(item_ids)}")
+        return ()
+    return tuple(item_ids)
+
+
+def _events(messages: Sequence[recommendation_pb2.Event], violations: _Violations) -> tuple[Event, ...]:
+    if len(messages) > MAX_EVENTS:
+        violations.add(
+            "recent_events", f"must hold at most {MAX_EVENTS} events, holds {len(messages)}; send the most recent ones"
+        )
+        return ()
+    return tuple(_event(f"recent_events[{index}]", message, violations) for index, message in enumerate(messages))
+
+
+def _event(field: str, message: recommendation_pb2.Event, violations: _Violations) -> Event:
+    if not message.item_id:
+        violations.add(f"{field}.item_id", "is required")
+    weight = message.weight if message.HasField("weight") else 1.0
+    if not (math.isfinite(weight) and abs(weight) <= MAX_ABS_WEIGHT):
+        violations.add(f"{field}.weight", f"must be finite and from -{MAX_ABS_WEIGHT:g} to {MAX_ABS_WEIGHT:g}")
+    time = _time(f"{field}.event_time", message.event_time, violations) if message.HasField("event_time") else None
+    return Event(message.item_id, weight, time)
+
+
+def _time(field: str, timestamp: Timestamp, violations: _Violations) -> datetime | None:
+    try:
+        return timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        violations.add(field, "must be a valid google.protobuf.Timestamp, years 1 to 9999")
+        return None

@@ -1,0 +1,167 @@
+"""The bundle's encoder on ONNX Runtime: tokens in, unit vectors out. Synchronous and thread-safe."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from tanager_server.bundle import manifest as schema
+from tanager_server.errors import BundleError, EncodeError, StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tanager_server.bundle import Bundle, Probe
+    from tanager_server.settings import Device
+
+Tokens = list[int]
+"""Token ids of one text, special tokens included, not padded."""
+
+_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DEFAULT_BATCH_TOKENS = 2048
+
+
+class Encoder:
+    """Tokenizer and ONNX session of a bundle.
+
+    Args:
+        model_path: ONNX file mapping `input_ids, attention_mask (batch, tokens) int64` to `(batch, dim) float32`.
+        tokenizer_path: Hugging Face `tokenizer.json`.
+        max_tokens: tokens read of a text; the rest is cut off.
+        device: where to run.
+        threads: of the CPU session; 0 takes one for each core this process may use.
+
+    Raises:
+        StartupError: CUDA is asked for and cannot be had.
+        BundleError: a file is not what it should be.
+    """
+
+    def __init__(
+        self, *, model_path: Path, tokenizer_path: Path, max_tokens: int, device: Device = "cpu", threads: int = 0
+    ) -> None:
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise BundleError(f"{tokenizer_path}: not a tokenizer file: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length=max_tokens)
+        self._session = _open_session(model_path, device=device, threads=threads)
+        self.provider: str = self._session.get_providers()[0]
+        """ONNX Runtime execution provider in use."""
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, *, device: Device = "cpu", threads: int = 0) -> Encoder:
+        """Opens the encoder of a verified bundle."""
+        return cls(
+            model_path=bundle.file(schema.ENCODER),
+            tokenizer_path=bundle.file(schema.TOKENIZER),
+            max_tokens=bundle.manifest.encoder.max_tokens,
+            device=device,
+            threads=threads,
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text, cut at the encoder's limit."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def encode(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
+        """Encodes one batch, padded to its longest text.
+
+        Args:
+            batch: token ids of each text.
+
+        Returns:
+            (batch, dim) float32, unit length.
+
+        Raises:
+            EncodeError: the session failed, or a vector is not finite.
+        """
+        lengths = np.fromiter(map(len, batch), dtype=np.int64, count=len(batch))
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        ids = np.zeros(mask.shape, dtype=np.int64)
+        ids[mask] = np.concatenate([np.asarray(tokens, dtype=np.int64) for tokens in batch])
+        try:
+            (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask.astype(np.int64)})
+        except Exception as error:  # ONNX Runtime's exceptions share no root but this
+            raise EncodeError(f"ONNX Runtime failed on a batch of shape {mask.shape}: {error}") from error
+        if not np.isfinite(vectors).all():
+            raise EncodeError(f"the encoder returned vectors that are not finite for a batch of shape {mask.shape}")
+        return np.asarray(vectors, dtype=np.float32)
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encodes any number of texts, sorted by length into batches.
+
+        Returns:
+            (texts, dim) float32, unit length, in the order of the texts.
+        """
+        tokens = self.tokenize(texts)
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        parts, start = [], 0
+        while start < len(order):
+            stop = start + 1
+            while stop < len(order) and len(tokens[order[stop]]) * (stop + 1 - start) <= _DEFAULT_BATCH_TOKENS:
+                stop += 1
+            parts.append(self.encode([tokens[i] for i in order[start:stop]]))
+            start = stop
+        vectors = np.empty((len(order), parts[0].shape[1] if parts else 0), dtype=np.float32)
+        vectors[order] = np.concatenate(parts) if parts else vectors
+        return vectors
+
+    def check_probe(self, probe: Probe) -> float:
+        """Encodes the probe's texts and compares with the vectors that the export recorded.
+
+        This catches int8 arithmetic that saturates on CPUs without VNNI, and wrong kernels in general.
+
+        Returns:
+            The smallest cosine.
+
+        Raises:
+            BundleError: it is under the probe's bound: this machine would serve wrong vectors.
+        """
+        expected = np.asarray(probe.vectors, dtype=np.float32)
+        vectors = self.encode(self.tokenize(probe.texts))
+        if expected.shape != vectors.shape:
+            raise BundleError(f"{schema.PROBE}: vectors of shape {expected.shape}, the encoder makes {vectors.shape}")
+        lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(vectors, axis=1)
+        lowest = float(((expected * vectors).sum(axis=1) / lengths).min())
+        if not lowest >= probe.min_cosine:
+            raise BundleError(
+                f"{schema.ENCODER}: on this machine it makes other vectors than when it was exported (cosine "
+                f"{lowest:.4f}, needed {probe.min_cosine}); export on a machine like it, or with --precision fp32"
+            )
+        return lowest
+
+
+def _open_session(path: Path, *, device: Device, threads: int) -> ort.InferenceSession:
+    provider = _PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise StartupError(
+            f"encoder.device is {device}, but this onnxruntime {ort.__version__} has no {provider}; "
+            "install tanager[server-gpu] in place of tanager[server], or set encoder.device=cpu"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin between batches would take the cores from gRPC and retrieval: a third of the CPU per text.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's exceptions share no root but this
+        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+    if session.get_providers()[0] != provider:  # ONNX Runtime falls back to the CPU with a mere warning
+        raise StartupError(
+            f"encoder.device is {device}, but {provider} could not be started: check the driver and the CUDA and "
+            "cuDNN libraries that onnxruntime-gpu needs, or set encoder.device=cpu"
+        )
+    names = {node.name for node in session.get_inputs()}
+    if names != {"input_ids", "attention_mask"} or len(session.get_outputs()) != 1:
+        raise BundleError(f"{path}: expected inputs input_ids and attention_mask and one output, found {sorted(names)}")
+    return session

@@ -1,0 +1,193 @@
+"""Every setting of the server: one frozen tree, unknown keys refused; the only reader of the environment.
+
+A setting comes, in this order, from the command line (`--batching.max-queue 8192`), the environment
+(`TANAGER_BATCHING__MAX_QUEUE=8192`), the TOML file given by `--config`, or its default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from tanager_server.errors import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENV_PREFIX = "TANAGER_"
+_NESTED = "__"
+
+Device = Literal["cpu", "cuda"]
+LogFormat = Literal["json", "text"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderSettings(_Section):
+    """Where the encoder runs."""
+
+    device: Device = Field("cpu", description="cpu, or cuda (needs tanager[server-gpu])")
+    threads: int = Field(0, ge=0, description="threads of the CPU session; 0: one for each core")
+
+
+class BatchingSettings(_Section):
+    """Bounds of the dynamic batcher."""
+
+    max_batch_tokens: int = Field(1024, ge=1, description="padded tokens in a batch")
+    max_batch_size: int = Field(128, ge=1, description="texts in a batch")
+    window: int = Field(256, ge=1, description="most urgent texts among which a batch is chosen by length")
+    max_queue: int = Field(4096, ge=1, description="texts that may wait; a call that does not fit whole is refused")
+
+
+class LimitSettings(_Section):
+    """Bounds on callers."""
+
+    max_calls: int = Field(1024, ge=1, description="calls answered at a time; more are refused at once")
+    max_message_bytes: int = Field(16 << 20, ge=1 << 16, description="size of a request or a response")
+    default_deadline_s: float = Field(10.0, gt=0, description="deadline of a call whose client sets none")
+    max_connection_age_s: float = Field(600.0, gt=0, description="age after which a client is asked to reconnect")
+
+
+class TlsSettings(_Section):
+    """TLS of the gRPC port; off when no certificate is given."""
+
+    cert_file: Path | None = Field(None, description="PEM certificate chain")
+    key_file: Path | None = Field(None, description="PEM private key")
+    client_ca_file: Path | None = Field(None, description="PEM roots; given, clients must show a certificate")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file are given together or not at all")
+        if self.client_ca_file and not self.cert_file:
+            raise ValueError("client_ca_file needs cert_file and key_file")
+        return self
+
+
+class MetricsSettings(_Section):
+    """The Prometheus endpoint."""
+
+    enabled: bool = Field(True, description="whether to serve /metrics")
+    port: Port = Field(9464, description="0: any free port")
+
+
+class LogSettings(_Section):
+    """Logging, to stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="the least severe level written")
+    format: LogFormat = Field("json", description="json for machines, text for people")
+    calls: bool = Field(True, description="whether every call is logged, or failed ones only")
+
+
+class ShutdownSettings(_Section):
+    """What SIGTERM starts: NOT_SERVING, the delay, then no new calls, and time for those in flight."""
+
+    drain_delay_s: float = Field(1.0, ge=0, description="still serving while balancers see NOT_SERVING")
+    grace_s: float = Field(30.0, ge=0, description="time for calls in flight to finish")
+
+
+class Settings(BaseSettings):
+    """Settings of `tanager-server`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter=_NESTED)
+
+    bundle: Path = Field(description="directory made by `tanager-export bundle`")
+    config: Path | None = Field(None, description="TOML file with any of these settings")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: Port = Field(50051, description="gRPC port; 0: any free port")
+    encoder: EncoderSettings = EncoderSettings()
+    batching: BatchingSettings = BatchingSettings()
+    limits: LimitSettings = LimitSettings()
+    tls: TlsSettings = TlsSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+
+
+def load_settings(argv: Sequence[str]) -> Settings:
+    """Builds the settings from command line, environment and file.
+
+    Args:
+        argv: arguments after the program's name; `--help` and `--version` print and exit.
+
+    Raises:
+        StartupError: a setting is unknown, missing or out of its bounds; it is named.
+    """
+    config = _config_file(argv)
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            command_line = CliSettingsSource[Any](
+                settings_cls,
+                cli_prog_name="tanager-server",
+                cli_parse_args=list(argv),
+                cli_kebab_case=True,
+                cli_hide_none_type=True,
+                cli_avoid_json=True,
+                cli_implicit_flags=False,
+            )
+            file = TomlConfigSettingsSource(settings_cls, toml_file=config)
+            return (command_line, EnvSettingsSource(settings_cls), file)
+
+    Layered.__doc__ = "Serves a bundle over gRPC."
+    if unknown := _unknown_variables():
+        raise StartupError(f"{unknown[0]}: no such setting; `tanager-server --help` lists them")
+    try:
+        return Layered()
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_mend(e['type'], e['msg'])}" for e in error.errors())
+        raise StartupError(problems) from error
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        raise StartupError(f"{config or 'settings'}: {error}") from error
+
+
+def _config_file(argv: Sequence[str]) -> Path | None:
+    """The file must be known before the sources can be layered."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, default=os.environ.get(f"{ENV_PREFIX}CONFIG"))
+    config = parser.parse_known_args(argv)[0].config
+    if config is not None and not Path(config).is_file():
+        raise StartupError(f"config: {config} is no file")
+    return config and Path(config)
+
+
+def _unknown_variables() -> list[str]:
+    """Variables that look like settings and are none: a misspelt setting must not be passed over."""
+    return sorted(set(filter(lambda name: name.startswith(ENV_PREFIX), os.environ)) - _variables(Settings, ENV_PREFIX))
+
+
+def _variables(section: type[BaseModel], prefix: str) -> set[str]:
+    names = {"TANAGER_TARGET"}  # the client's
+    for name, field in section.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        names.add(variable)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names |= _variables(field.annotation, f"{variable}{_NESTED}")
+    return names
+
+
+def _mend(kind: str, message: str) -> str:
+    return {
+        "missing": "required; give it as an option, in the environment or in the file",
+        "extra_forbidden": "no such setting; `tanager-server --help` lists them",
+    }.get(kind, message)

@@ -1,0 +1,100 @@
+"""Prometheus metrics, served over HTTP on a port of their own."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from tanager_server.errors import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """All that the server counts, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._calls = Histogram(
+            "tanager_call_seconds",
+            "Time from receipt of a call until its answer, by method and gRPC status.",
+            ["method", "code"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._in_flight = Gauge("tanager_calls_in_flight", "Calls being answered.", registry=self.registry)
+        self._batch_size = Histogram("tanager_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=self.registry)
+        self._batch_seconds = Histogram(
+            "tanager_batch_encode_seconds", "Time to encode a batch.", buckets=_SECONDS, registry=self.registry
+        )
+        self._tokens = Counter("tanager_batch_tokens", "Tokens encoded, padding left out.", registry=self.registry)
+        self._padding = Counter("tanager_batch_padding_tokens", "Padding encoded.", registry=self.registry)
+        self._queue_depth = Gauge("tanager_queue_texts", "Texts that wait to be encoded.", registry=self.registry)
+        self._bundle = Gauge(
+            "tanager_bundle_items", "Items of the served bundle.", ["bundle_id"], registry=self.registry
+        )
+        # `labels` looks a child up under a lock at each call; there are few children.
+        self._calls_child = functools.cache(self._calls.labels)
+
+    def observe_call(self, *, method: str, code: str, seconds: float) -> None:
+        """A call was answered."""
+        self._calls_child(method, code).observe(seconds)
+
+    def observe_batch(self, *, size: int, tokens: int, padded_tokens: int, encode_s: float) -> None:
+        """A batch was encoded."""
+        self._batch_size.observe(size)
+        self._batch_seconds.observe(encode_s)
+        self._tokens.inc(tokens)
+        self._padding.inc(padded_tokens - tokens)
+
+    def watch(self, *, calls_in_flight: Callable[[], int], queue_depth: Callable[[], int]) -> None:
+        """Reads these two at each scrape."""
+        self._in_flight.set_function(calls_in_flight)
+        self._queue_depth.set_function(queue_depth)
+
+    def set_bundle(self, *, bundle_id: str, items: int) -> None:
+        """This bundle is being served."""
+        self._bundle.clear()
+        self._bundle.labels(bundle_id).set(items)
+
+
+@contextmanager
+def serve_metrics(metrics: Metrics, *, host: str, port: int) -> Iterator[int]:
+    """Serves `/metrics` from a thread for the time of the context.
+
+    Args:
+        metrics: what to serve.
+        host: address to bind.
+        port: 0 takes a free one.
+
+    Yields:
+        The port.
+
+    Raises:
+        StartupError: the port cannot be bound.
+    """
+    try:
+        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    except OSError as error:
+        raise StartupError(
+            f"metrics.port: cannot listen on {host}:{port}: {error.strerror}; choose another, or metrics.enabled=false"
+        ) from error
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
