@@ -8,8 +8,29 @@ A dataset is a directory:
 - `dataset.json`, optional: `name`, `description`, `source`, `licence`, `simulated_behaviour`.
 """
 
-from .format import AttributeValue, Dataset, Interactions, Item, User
-from .reader import load_dataset
-from .writer import write_dataset
+from tanager_export.dataset.check import Finding, Report, Severity, check_dataset
+from tanager_export.dataset.format import AttributeValue, Dataset, Interactions, Item, User
+from tanager_export.dataset.movielens import import_movielens
+from tanager_export.dataset.problem import DatasetError, Problem
+from tanager_export.dataset.reader import load_dataset
+from tanager_export.dataset.sample import write_sample
+from tanager_export.dataset.writer import Written, write_dataset
 
-__all__ = ["AttributeValue", "Dataset", "Interactions", "Item", "User", "load_dataset", "write_dataset"]
+__all__ = [
+    "AttributeValue",
+    "Dataset",
+    "DatasetError",
+    "Finding",
+    "Interactions",
+    "Item",
+    "Problem",
+    "Report",
+    "Severity",
+    "User",
+    "Written",
+    "check_dataset",
+    "import_movielens",
+    "load_dataset",
+    "write_dataset",
+    "write_sample",
+]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .format import Interactions
-from .problem import Problem, Tally
-from .textfile import CONTROL, text_lines
+from tanager_export.dataset.format import Interactions
+from tanager_export.dataset.problem import Problem, Tally
+from tanager_export.dataset.textfile import CONTROL, text_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .problem import Report
+    from tanager_export.dataset.problem import Reporter
 
 INTERACTIONS = "interactions.csv"
 REQUIRED = ("user_id", "item_id", "timestamp")
 
-_ROWS_A_BLOCK = 1 << 11
+_ROWS_A_BLOCK = 1 << 10  # small enough for a block to stay in the processor's cache
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
 def read_interactions(
-    directory: Path, item_index: Mapping[str, int], report: Report, *, progress: bool = False
+    directory: Path, item_index: Mapping[str, int], report: Reporter, *, progress: bool = False
 ) -> tuple[Interactions, NDArray[np.int64]]:
     """Read the interactions of a dataset directory; none where the file is missing.
 
@@ -71,7 +71,7 @@ def read_interactions(
 class _Table:
     """Columns growing by the block. The usual block is converted without looking at its rows one by one."""
 
-    def __init__(self, header: list[str], item_index: Mapping[str, int], report: Report) -> None:
+    def __init__(self, header: list[str], item_index: Mapping[str, int], report: Reporter) -> None:
         self._width = len(header)
         self._user, self._item, self._time = (header.index(name) for name in REQUIRED)
         self._weight = header.index("weight") if "weight" in header else None
@@ -197,7 +197,7 @@ def _read_header(rows: Iterator[list[str]], tally: Tally) -> list[str]:
     return [] if tally.count else header
 
 
-def _report_broken_row(error: csv.Error, line: int, report: Report) -> None:
+def _report_broken_row(error: csv.Error, line: int, report: Reporter) -> None:
     reason = str(error)
     if "end of data" in reason or "field larger" in reason:
         reason = "a quote that opens on this line is never closed"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
-from ..errors import ExportError
+from tanager_export.errors import ExportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +60,19 @@ class DatasetError(ExportError):
         return self.problem.line
 
 
-Report: TypeAlias = Callable[[Problem], None]
+Reporter: TypeAlias = Callable[[Problem], None]
 """Where a reader sends what it finds wrong. A reader skips what it has reported, if the call returns."""
 
 
 def refuse(problem: Problem) -> NoReturn:
-    """The `Report` of a load: raise at the first problem."""
+    """The `Reporter` of a load: raise at the first problem."""
     raise DatasetError(problem)
 
 
 class Tally:
-    """A `Report` that counts what it hands on."""
+    """A `Reporter` that counts what it hands on."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Reporter) -> None:
         self._report = report
         self.count = 0
 

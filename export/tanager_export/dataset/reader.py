@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .format import Dataset
-from .interactions import read_interactions
-from .problem import Problem, refuse
-from .records import read_items, read_metadata, read_users
+from tanager_export.dataset.format import Dataset
+from tanager_export.dataset.interactions import read_interactions
+from tanager_export.dataset.problem import Problem, refuse
+from tanager_export.dataset.records import read_items, read_metadata, read_users
 
 if TYPE_CHECKING:
     import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .problem import Report
+    from tanager_export.dataset.problem import Reporter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ def load_dataset(directory: str | os.PathLike[str], *, progress: bool = False) -
     return read_dataset(Path(directory), refuse, progress=progress).dataset
 
 
-def read_dataset(directory: Path, report: Report, *, progress: bool = False) -> LocatedDataset:
+def read_dataset(directory: Path, report: Reporter, *, progress: bool = False) -> LocatedDataset:
     """Read what can be read of a dataset directory, and report what cannot."""
     if not directory.is_dir():
         report(Problem(str(directory), None, "no-directory", "no such directory"))

@@ -7,16 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
-from .format import AttributeValue, Item, User
-from .problem import Problem, Tally
-from .textfile import CONTROL, CONTROL_IN_TEXT, text_lines
+from tanager_export.dataset.format import AttributeValue, Item, User
+from tanager_export.dataset.problem import Problem, Tally
+from tanager_export.dataset.textfile import CONTROL, CONTROL_IN_TEXT, text_lines
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from .problem import Report
+    from tanager_export.dataset.problem import Reporter
 
 ITEMS, USERS, METADATA = "items.jsonl", "users.jsonl", "dataset.json"
 
@@ -34,7 +34,7 @@ class Metadata:
     simulated_behaviour: bool = False
 
 
-def read_items(directory: Path, report: Report) -> tuple[list[Item], list[int]]:
+def read_items(directory: Path, report: Reporter) -> tuple[list[Item], list[int]]:
     """The items of a dataset directory and the line of each; reports a catalogue that is missing or empty."""
     path = directory / ITEMS
     mend = "a dataset needs this file: an object with id and text a line"
@@ -48,13 +48,13 @@ def read_items(directory: Path, report: Report) -> tuple[list[Item], list[int]]:
     return items, lines
 
 
-def read_users(directory: Path, report: Report) -> list[User]:
+def read_users(directory: Path, report: Reporter) -> list[User]:
     """The users of whom something is known; none where the file is missing."""
     path = directory / USERS
     return _read_records(path, user_from_record, report)[0] if path.exists() else []
 
 
-def read_metadata(directory: Path, report: Report) -> Metadata:
+def read_metadata(directory: Path, report: Reporter) -> Metadata:
     """What the dataset says of itself; the directory's name and nothing more where the file is missing."""
     path = directory / METADATA
     name = directory.resolve().name
@@ -77,7 +77,7 @@ def read_metadata(directory: Path, report: Report) -> Metadata:
             licence=_string(record, "licence"),
             simulated_behaviour=simulated,
         )
-    except _InvalidError as error:
+    except RecordError as error:
         report(Problem(METADATA, None, *error.parts))
     return Metadata(name)
 
@@ -121,7 +121,7 @@ def parse_object(text: str) -> dict[str, object]:
     return cast("dict[str, object]", value)
 
 
-class _InvalidError(ValueError):
+class RecordError(ValueError):
     """A record that cannot be used; whoever knows the line makes a `Problem` of it."""
 
     def __init__(self, code: str, message: str, mend: str = "") -> None:
@@ -130,11 +130,11 @@ class _InvalidError(ValueError):
 
 
 def _invalid(code: str, message: str, mend: str = "") -> NoReturn:
-    raise _InvalidError(code, message, mend)
+    raise RecordError(code, message, mend)
 
 
 def _read_records(
-    path: Path, convert: Callable[[dict[str, object]], _Record], report: Report
+    path: Path, convert: Callable[[dict[str, object]], _Record], report: Reporter
 ) -> tuple[list[_Record], list[int]]:
     records: list[_Record] = []
     line_of: dict[str, int] = {}
@@ -146,7 +146,7 @@ def _read_records(
             if record.id in line_of:
                 message = f"id {record.id!r} is already on line {line_of[record.id]}"
                 _invalid("duplicate-id", message, "keep one of them, or rename")
-        except _InvalidError as error:
+        except RecordError as error:
             report(Problem(path.name, number, *error.parts))
             continue
         line_of[record.id] = number

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from .problem import Problem
+from tanager_export.dataset.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .problem import Report
+    from tanager_export.dataset.problem import Reporter
 
 _BLOCK_BYTES = 1 << 20
 _CONTROL_BYTES = bytes(byte for byte in range(32) if byte not in b"\t\n\r") + b"\x7f"
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """What no identifier may contain: control characters and halves of surrogate pairs (JSON can spell both)."""
 
 CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-"""What no text may contain: the same, less tabs and line breaks and what old Windows files carry along."""
+"""What no text may contain: the same, less tabs and line breaks."""
 
 
-def text_lines(path: Path, report: Report, *, encoding: str = "utf-8", progress: bool = False) -> Iterator[str]:
+def text_lines(path: Path, report: Reporter, *, encoding: str = "utf-8", progress: bool = False) -> Iterator[str]:
     r"""Yield the lines of a file with their ends, `\n`, `\r\n` or `\r`, as they are.
 
     Ends after reporting the first byte that is not text in this encoding, or a control character other than a
@@ -44,7 +44,7 @@ def text_lines(path: Path, report: Report, *, encoding: str = "utf-8", progress:
     return itertools.chain.from_iterable(io.StringIO(block, newline="") for block in blocks)
 
 
-def _text_blocks(path: Path, report: Report, encoding: str, progress: bool) -> Iterator[str]:
+def _text_blocks(path: Path, report: Reporter, encoding: str, progress: bool) -> Iterator[str]:
     line = 1
     try:
         with (

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .atomic import fresh_directory
-from .interactions import INTERACTIONS, REQUIRED
-from .records import ITEMS, METADATA, USERS, Metadata
+from tanager_export.atomic import fresh_directory
+from tanager_export.dataset.interactions import INTERACTIONS, REQUIRED
+from tanager_export.dataset.records import ITEMS, METADATA, USERS, Metadata
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-    from .format import Dataset, Item, User
+    from tanager_export.dataset.format import Dataset, Item, User
 
 _ROWS_A_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an import wrote, and where.
+
+    Attributes:
+        directory: The dataset.
+        name: Its name.
+        items: How many there are.
+        users: How many have interactions.
+        interactions: How many there are.
+    """
+
+    directory: Path
+    name: str
+    items: int
+    users: int
+    interactions: int
 
 
 def write_dataset(dataset: Dataset, target: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -35,9 +54,9 @@ def write_dataset(dataset: Dataset, target: str | os.PathLike[str], *, overwrite
         The directory.
 
     Raises:
-        DatasetError: The target is there already, or holds something else than a dataset.
+        TargetError: The target is there already, holds something else than a dataset, or cannot be written.
     """
-    with fresh_directory(target, overwrite=overwrite) as directory:
+    with fresh_directory(target, marker=ITEMS, overwrite=overwrite) as directory:
         metadata = Metadata(
             name=dataset.name,
             description=dataset.description,

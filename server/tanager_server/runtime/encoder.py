@@ -13,7 +13,7 @@ from tanager_server.bundle import manifest as schema
 from tanager_server.errors import BundleError, EncodeError, StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -95,8 +95,12 @@ class Encoder:
             raise EncodeError(f"the encoder returned vectors that are not finite for a batch of shape {mask.shape}")
         return np.asarray(vectors, dtype=np.float32)
 
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode_texts(self, texts: Sequence[str], *, progress: Callable[[int], object] | None = None) -> NDArray[np.float32]:
         """Encodes any number of texts, sorted by length into batches.
+
+        Args:
+            texts: what to encode.
+            progress: told the size of each batch when it is done.
 
         Returns:
             (texts, dim) float32, unit length, in the order of the texts.
@@ -109,6 +113,8 @@ class Encoder:
             while stop < len(order) and len(tokens[order[stop]]) * (stop + 1 - start) <= _DEFAULT_BATCH_TOKENS:
                 stop += 1
             parts.append(self.encode([tokens[i] for i in order[start:stop]]))
+            if progress is not None:
+                progress(stop - start)
             start = stop
         vectors = np.empty((len(order), parts[0].shape[1] if parts else 0), dtype=np.float32)
         vectors[order] = np.concatenate(parts) if parts else vectors

@@ -1,0 +1,217 @@
+"""Between the values of the API and the messages of the contract, for both clients.
+
+Bounds are the server's to check. Here is refused only what protobuf could not carry, or would carry as something else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import operator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from tanager._errors import InternalError
+from tanager._results import (
+    Bundle,
+    Embeddings,
+    Recommendations,
+    Result,
+    Shortfall,
+    SimilarItems,
+    Source,
+    Status,
+    Strategy,
+    Timing,
+)
+from tanager._values import Event
+from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+
+_E = TypeVar("_E", Strategy, Shortfall, Source)
+
+
+def recommend_request(
+    *,
+    text: str,
+    history: Iterable[str | Event],
+    page_size: int | None,
+    exclude_item_ids: Iterable[str],
+    include_seen: bool,
+) -> recommendation_pb2.RecommendRequest:
+    """The request of `Client.recommend`."""
+    return recommendation_pb2.RecommendRequest(
+        text=_text("text", text),
+        recent_events=[_event(f"history[{n}]", entry) for n, entry in enumerate(_many("history", history))],
+        page_size=_page_size(page_size),
+        exclude_item_ids=_texts("exclude_item_ids", exclude_item_ids),
+        include_seen=include_seen,
+    )
+
+
+def similar_items_request(
+    *, item_id: str, page_size: int | None, exclude_item_ids: Iterable[str]
+) -> recommendation_pb2.SimilarItemsRequest:
+    """The request of `Client.similar_items`."""
+    return recommendation_pb2.SimilarItemsRequest(
+        item_id=_text("item_id", item_id),
+        page_size=_page_size(page_size),
+        exclude_item_ids=_texts("exclude_item_ids", exclude_item_ids),
+    )
+
+
+def embed_request(texts: Iterable[str]) -> embedding_pb2.EmbedRequest:
+    """The request of `Client.embed`."""
+    return embedding_pb2.EmbedRequest(texts=_texts("texts", texts))
+
+
+def recommendations(response: recommendation_pb2.RecommendResponse, request_id: str) -> Recommendations:
+    """The answer of `Client.recommend`."""
+    return Recommendations(
+        results=_results(response.results),
+        strategy=_STRATEGIES.get(response.served_by.strategy, Strategy.UNKNOWN),
+        shortfall=_SHORTFALLS.get(response.shortfall, Shortfall.UNKNOWN),
+        unknown_item_count=response.unknown_item_count,
+        bundle_id=response.served_by.bundle_id,
+        timing=_timing(response.timing),
+        request_id=request_id,
+    )
+
+
+def similar_items(response: recommendation_pb2.SimilarItemsResponse, request_id: str) -> SimilarItems:
+    """The answer of `Client.similar_items`."""
+    return SimilarItems(
+        results=_results(response.results),
+        strategy=_STRATEGIES.get(response.served_by.strategy, Strategy.UNKNOWN),
+        shortfall=_SHORTFALLS.get(response.shortfall, Shortfall.UNKNOWN),
+        bundle_id=response.served_by.bundle_id,
+        timing=_timing(response.timing),
+        request_id=request_id,
+    )
+
+
+def embeddings(response: embedding_pb2.EmbedResponse, request_id: str) -> Embeddings:
+    """The answer of `Client.embed`.
+
+    Raises:
+        InternalError: The bytes are no whole number of vectors.
+    """
+    if response.dim <= 0 or len(response.vectors) % (4 * response.dim):
+        message = f"the server answered with {len(response.vectors)} bytes of vectors of {response.dim} dimensions"
+        raise InternalError(message, request_id=request_id)
+    return Embeddings(
+        data=response.vectors,
+        dim=response.dim,
+        bundle_id=response.served_by.bundle_id,
+        timing=_timing(response.timing),
+        request_id=request_id,
+    )
+
+
+def status(response: model_pb2.GetStatusResponse, request_id: str) -> Status:
+    """The answer of `Client.status`."""
+    bundle = response.bundle
+    return Status(
+        server_version=response.server_version,
+        start_time=response.start_time.ToDatetime(tzinfo=dt.UTC),
+        execution_provider=response.execution_provider,
+        queue_depth=response.queue_depth,
+        bundle=Bundle(
+            bundle_id=bundle.bundle_id,
+            create_time=bundle.create_time.ToDatetime(tzinfo=dt.UTC),
+            model_name=bundle.model_name,
+            precision=bundle.precision,
+            dim=bundle.dim,
+            max_tokens=bundle.max_tokens,
+            dataset_name=bundle.dataset_name,
+            simulated_behaviour=bundle.simulated_behaviour,
+            item_count=bundle.item_count,
+            domain_item_counts=dict(bundle.domain_item_counts),
+            quality=dict(bundle.quality),
+        ),
+        request_id=request_id,
+    )
+
+
+def _text(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        message = f"{name} has no UTF-8 form: a lone surrogate at position {error.start}"
+        raise ValueError(message) from None
+    return value
+
+
+def _many(name: str, values: Iterable[str | Event]) -> Iterable[str | Event]:
+    # A string is an iterable of strings, so that forgotten brackets would ask about its letters.
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be an iterable such as a list, not {type(values).__name__}")
+    return values
+
+
+def _texts(name: str, values: Iterable[str]) -> list[str]:
+    _many(name, values)
+    return [_text(f"{name}[{n}]", value) for n, value in enumerate(values)]
+
+
+def _event(name: str, entry: str | Event) -> recommendation_pb2.Event:
+    if not isinstance(entry, Event):
+        if not isinstance(entry, str):
+            raise TypeError(f"{name} must be an item id (a str) or an Event, not {type(entry).__name__}")
+        return recommendation_pb2.Event(item_id=_text(name, entry))
+    event = recommendation_pb2.Event(item_id=_text(f"{name}.item_id", entry.item_id), weight=entry.weight)
+    if entry.time is not None:
+        event.event_time.FromDatetime(entry.time)
+    return event
+
+
+def _page_size(value: int | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"page_size must be an int, not {type(value).__name__}") from None
+    if not -(2**31) <= number < 2**31:
+        raise ValueError(f"page_size must fit in 32 bits, not {number}")
+    return number
+
+
+def _members(members: type[_E], wire: _EnumTypeWrapper[int]) -> dict[int, _E]:
+    """Number on the wire -> member. STRATEGY_COLD_START, for example, is Strategy.COLD_START."""
+    prefix = f"{members.__name__.upper()}_"
+    by_name = members.__members__
+    return {number: by_name[short] for name, number in wire.items() if (short := name.removeprefix(prefix)) in by_name}
+
+
+_STRATEGIES = _members(Strategy, common_pb2.Strategy)
+_SHORTFALLS = _members(Shortfall, common_pb2.Shortfall)
+_SOURCES = _members(Source, common_pb2.Source)
+
+
+def _results(results: Iterable[common_pb2.Result]) -> tuple[Result, ...]:
+    return tuple(
+        Result(
+            item_id=result.item_id,
+            title=result.title,
+            domain=result.domain,
+            rank=result.rank,
+            score=result.score,
+            sources=tuple(_SOURCES.get(source, Source.UNKNOWN) for source in result.sources),
+        )
+        for result in results
+    )
+
+
+def _timing(timing: common_pb2.Timing) -> Timing:
+    return Timing(
+        queue_us=timing.queue_us,
+        tokenize_us=timing.tokenize_us,
+        encode_us=timing.encode_us,
+        search_us=timing.search_us,
+        rank_us=timing.rank_us,
+        batch_size=timing.batch_size,
+    )

@@ -1,0 +1,97 @@
+"""What a caller hands to the clients beside plain strings and numbers."""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datetime as dt
+    import os
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something the user did with an item.
+
+    Attributes:
+        item_id: Id of the item.
+        weight: How much the event says that the user likes the item, negative for dislike; None leaves it to the
+            server, which takes 1.
+        time: When it happened, with a time zone; None if unknown.
+
+    Raises:
+        TypeError: `weight` is not a number.
+        ValueError: `time` has no time zone.
+    """
+
+    item_id: str
+    weight: float | None = None
+    time: dt.datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not isinstance(self.weight, numbers.Real):
+            raise TypeError(f"Event.weight must be a number, not {type(self.weight).__name__}")
+        # A naive time would be read as UTC or as local time, depending on who reads it.
+        if self.time is not None and self.time.utcoffset() is None:
+            raise ValueError("Event.time must have a time zone, for example datetime.now(timezone.utc)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How calls that were answered UNAVAILABLE are tried again; no other failure is.
+
+    The wait before attempt n + 1 is random, up to `initial_backoff_s * multiplier ** (n - 1)`, at most `max_backoff_s`.
+    All attempts share the deadline of the call. When most calls to a server fail, retries stop by themselves.
+
+    Attributes:
+        max_attempts: Attempts in all, the first included: 2 to 5.
+        initial_backoff_s: Upper bound of the first wait, in seconds.
+        max_backoff_s: Upper bound of any wait, in seconds.
+        multiplier: Growth of that bound from one wait to the next.
+
+    Raises:
+        ValueError: A value is out of its bounds.
+    """
+
+    max_attempts: int = 4
+    initial_backoff_s: float = 0.05
+    max_backoff_s: float = 1.0
+    multiplier: float = 2.0
+
+    def __post_init__(self) -> None:
+        # gRPC would ignore the whole policy (or cap it at 5) without a word.
+        if not 2 <= self.max_attempts <= 5:
+            raise ValueError(f"Retry.max_attempts must be 2 to 5, not {self.max_attempts}; retry=None retries nothing")
+        for name in ("initial_backoff_s", "max_backoff_s", "multiplier"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"Retry.{name} must be positive and finite, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How the channel is encrypted. `Tls()` trusts gRPC's own root certificates.
+
+    Attributes:
+        ca_file: PEM file of the certificates to trust instead.
+        ca_bytes: The same, as bytes.
+        cert_file: PEM file of the client's certificate, where the server asks for one. Needs `key_file`.
+        key_file: PEM file of that certificate's private key.
+        server_name: Name to expect in the server's certificate, where it is not the host of the target.
+
+    Raises:
+        ValueError: Both `ca_file` and `ca_bytes` are given, or only one of `cert_file` and `key_file`.
+    """
+
+    ca_file: str | os.PathLike[str] | None = None
+    ca_bytes: bytes | None = field(default=None, repr=False)
+    cert_file: str | os.PathLike[str] | None = None
+    key_file: str | os.PathLike[str] | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ca_file is not None and self.ca_bytes is not None:
+            raise ValueError("Tls takes ca_file or ca_bytes, not both")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("Tls needs cert_file and key_file together")

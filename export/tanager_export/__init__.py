@@ -1,0 +1,1 @@
+"""Dataset and language model in, bundle out. Torch lives here only."""

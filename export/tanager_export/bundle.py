@@ -1,0 +1,244 @@
+"""Model and dataset to a bundle: export, parity gate, encode, index, write."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from tanager_export import quality
+from tanager_export.atomic import fresh_directory
+from tanager_export.collaborative import ease_neighbours, item_users
+from tanager_export.onnx_model import convert, export_onnx
+from tanager_server.bundle import (
+    DatasetInfo,
+    EncoderInfo,
+    FileInfo,
+    IndexInfo,
+    Item,
+    Manifest,
+    ModelInfo,
+    Probe,
+    Scoring,
+)
+from tanager_server.bundle import manifest as schema
+from tanager_server.index import HnswIndex
+from tanager_server.runtime import Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+    from tanager_export.dataset import Dataset
+    from tanager_export.model import SourceModel
+    from tanager_server.bundle import Precision
+    from tanager_server.settings import Device
+
+_log = logging.getLogger(__name__)
+
+INDEX = IndexInfo(m=16, ef_construction=200, ef_search=64)
+
+# Weights that serve without having been fitted: chosen by hand, on MovieLens and on the sample.
+DEFAULT_SCORING = Scoring(
+    origin="default",
+    collaborative=3.0,
+    history_text=0.3,
+    wish=1.0,
+    popularity=0.05,
+    history_half_life=20.0,
+    history_limit=200,
+)
+
+MAX_PARITY_TEXTS = 10_000
+_PROBE_TEXTS = 16
+# Kernels of other CPUs round differently (about 1e-3); int8 that saturates falls far lower.
+_PROBE_MIN_COSINE = 0.99
+_TOOLS = ("tanager", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "hnswlib", "numpy", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class BundleOptions:
+    """How to make a bundle.
+
+    Attributes:
+        precision: of the served encoder.
+        device: where to encode the catalogue.
+        overwrite: whether a bundle that is there already may be replaced.
+        seed: for the index and for what is drawn at random.
+    """
+
+    precision: Precision = "int8"
+    device: Device = "cpu"
+    overwrite: bool = False
+    seed: int = 0
+
+
+def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options: BundleOptions) -> Manifest:
+    """Makes a bundle; it appears complete or not at all.
+
+    Args:
+        source: the language model.
+        dataset: catalogue and behaviour.
+        target: directory to make.
+        options: how.
+
+    Raises:
+        ModelError: the model cannot be exported.
+        ParityError: the served encoder differs too much from the model.
+        ExportError: the target is there already, or cannot be written.
+    """
+    with fresh_directory(target, overwrite=options.overwrite, marker=schema.MANIFEST) as new:
+        texts = [item.encoder_text for item in dataset.items]
+        measured: dict[str, float] = {}
+        _say(f"exporting {source.name} to ONNX, {options.precision}")
+        model = source.load()
+        with tempfile.TemporaryDirectory(prefix="tanager-export-") as scratch:
+            fp32 = Path(scratch) / schema.ENCODER
+            export_onnx(source, model, Path(scratch))
+            convert(fp32, new / schema.ENCODER, precision=options.precision)
+            (Path(scratch) / schema.TOKENIZER).rename(new / schema.TOKENIZER)
+            max_tokens = int(model.max_seq_length or model.tokenizer.model_max_length)
+            reference = Encoder(model_path=fp32, tokenizer_path=new / schema.TOKENIZER, max_tokens=max_tokens)
+            encoder = Encoder(
+                model_path=new / schema.ENCODER,
+                tokenizer_path=new / schema.TOKENIZER,
+                max_tokens=max_tokens,
+                device=options.device,
+            )
+            vectors = _encode(encoder, texts, "catalogue", measured)
+            _gate(model, reference, texts, vectors, measured, options=options)
+        _say(f"building the index over {len(vectors)} vectors")
+        index = HnswIndex.build(vectors, info=INDEX, seed=options.seed)
+        measured["index_recall_at_10"] = quality.index_recall(index, vectors, seed=options.seed)
+        _say("fitting collaborative weights")
+        _write_contents(new, dataset, vectors, index, _probe(encoder, texts))
+        manifest = Manifest.seal(
+            schema_version=schema.SCHEMA_VERSION,
+            created_at=datetime.now(UTC),
+            model=ModelInfo(name=source.name, source=source.source, weights_sha256=source.weights_sha256),
+            encoder=EncoderInfo(
+                precision=options.precision,
+                dim=vectors.shape[1],
+                max_tokens=max_tokens,
+                pooling=_pooling(model),
+                item_prompt="",
+                query_prompt="",
+            ),
+            index=INDEX,
+            dataset=DatasetInfo(
+                name=dataset.name,
+                simulated_behaviour=dataset.simulated_behaviour,
+                items=len(dataset.items),
+                users=len(dataset.interactions.user_ids),
+                interactions=len(dataset.interactions),
+            ),
+            quality=measured,
+            tools={name: version(name) for name in _TOOLS} | {"python": platform.python_version()},
+            files={name: _describe(new / name) for name in schema.CONTENT_FILES},
+        )
+        (new / schema.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _encode(encoder: Encoder, texts: Sequence[str], what: str, measured: dict[str, float]) -> NDArray[np.float32]:
+    began = time.perf_counter()
+    with tqdm(total=len(texts), desc=f"encoding the {what}", unit="text", disable=None) as bar:
+        vectors = encoder.encode_texts(texts, progress=bar.update)
+    measured["encode_texts_per_s"] = len(texts) / (time.perf_counter() - began)
+    return vectors
+
+
+def _gate(
+    model: SentenceTransformer,
+    reference: Encoder,
+    texts: Sequence[str],
+    vectors: NDArray[np.float32],
+    measured: dict[str, float],
+    *,
+    options: BundleOptions,
+) -> None:
+    """Compares torch, ONNX fp32 and the served precision over the catalogue's own texts."""
+    chosen = np.sort(np.random.default_rng(options.seed).permutation(len(texts))[:MAX_PARITY_TEXTS])
+    sample = [texts[i] for i in chosen]
+    with tqdm(total=2 * len(sample), desc="checking parity", unit="text", disable=None) as bar:
+        onnx_vectors = reference.encode_texts(sample, progress=bar.update)
+        torch_vectors = model.encode(sample, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+        bar.update(len(sample))
+    exact = quality.Parity.measure(torch_vectors, onnx_vectors)
+    served = quality.Parity.measure(onnx_vectors, vectors[chosen])
+    measured |= {
+        "parity_texts": len(sample),
+        "onnx_cosine_mean": exact.cosine_mean,
+        "onnx_cosine_min": exact.cosine_min,
+        "onnx_top10_overlap": exact.top10_overlap,
+        "quantized_cosine_mean": served.cosine_mean,
+        "quantized_cosine_min": served.cosine_min,
+        "quantized_top10_overlap": served.top10_overlap,
+    }
+    exact.require(quality.ONNX_BOUND, what="ONNX against torch")
+    served.require(quality.PRECISION_BOUNDS[options.precision], what=f"{options.precision} against fp32")
+
+
+def _probe(encoder: Encoder, texts: Sequence[str]) -> Probe:
+    """Texts of the catalogue from the shortest to the longest, with the vectors they have here."""
+    by_length = sorted(texts, key=len)
+    spread = np.linspace(0, len(texts) - 1, min(_PROBE_TEXTS, len(texts))).round().astype(int)
+    probe_texts = tuple(by_length[i] for i in spread)
+    vectors = encoder.encode(encoder.tokenize(probe_texts))
+    rows = tuple(tuple(round(float(x), 7) for x in row) for row in vectors)
+    return Probe(texts=probe_texts, vectors=rows, min_cosine=_PROBE_MIN_COSINE)
+
+
+def _write_contents(
+    directory: Path, dataset: Dataset, vectors: NDArray[np.float32], index: HnswIndex, probe: Probe
+) -> None:
+    users = item_users(dataset.interactions, items=len(dataset.items))
+    neighbours = ease_neighbours(dataset.interactions, items=len(dataset.items))
+    np.save(directory / schema.VECTORS, vectors)
+    index.save(directory / schema.INDEX)
+    neighbours.write(directory / schema.NEIGHBOURS)
+    with (directory / schema.ITEMS).open("w", encoding="utf-8") as lines:
+        for item, popularity in zip(dataset.items, users.tolist(), strict=True):
+            record = Item(
+                id=item.id,
+                title=item.title,
+                text=item.encoder_text,
+                domain=item.domain,
+                categories=item.categories,
+                attributes={k: list(v) if isinstance(v, tuple) else v for k, v in item.attributes.items()},
+                popularity=popularity,
+            )
+            lines.write(record.model_dump_json() + "\n")
+    (directory / schema.SCORING).write_text(DEFAULT_SCORING.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (directory / schema.PROBE).write_text(probe.model_dump_json() + "\n", encoding="utf-8")
+
+
+def _describe(path: Path) -> FileInfo:
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return FileInfo(sha256=digest, size=os.fstat(content.fileno()).st_size)
+
+
+def _pooling(model: SentenceTransformer) -> str:
+    for part in model:
+        mode = getattr(part, "pooling_mode", None) or getattr(part, "get_pooling_mode_str", str)()
+        if mode:
+            return str(mode)
+    return "none"
+
+
+def _say(message: str) -> None:
+    _log.info(message)

@@ -1,0 +1,91 @@
+"""`tanager-export dataset sample|movielens|check`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tanager_export.dataset.check import Severity, check_dataset
+from tanager_export.dataset.movielens import import_movielens
+from tanager_export.dataset.sample import write_sample
+
+if TYPE_CHECKING:
+    from tanager_export.dataset.check import Report
+    from tanager_export.dataset.writer import Written
+
+_WIDTH = 110
+
+
+def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command `dataset`; a parsed `run(arguments)` carries it out and returns the exit code."""
+    parser = subparsers.add_parser("dataset", help="make, import and check datasets")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sample = commands.add_parser("sample", help="write the sample dataset: real works, simulated behaviour")
+    sample.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
+    sample.add_argument("--seed", type=_seed, default=0, help="of the simulation (default: %(default)s)")
+    sample.set_defaults(run=_sample)
+
+    movielens = commands.add_parser("movielens", help="import ml-latest-small, ml-25m, ml-1m or ml-100k")
+    movielens.add_argument("source", metavar="DIR", type=Path, help="the directory that the archive unpacks to")
+    movielens.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
+    movielens.set_defaults(run=_movielens)
+
+    for writing in (sample, movielens):
+        writing.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
+
+    check = commands.add_parser("check", help="report what is wrong or odd; exit code 1 if there are errors")
+    check.add_argument("directory", metavar="DIR", type=Path, help="the dataset directory")
+    check.add_argument("--format", choices=("table", "json"), default="table", help="(default: %(default)s)")
+    check.set_defaults(run=_check)
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    written = write_sample(arguments.target, seed=arguments.seed, overwrite=arguments.overwrite)
+    print(_summary(written) + "\nThe works are real, the behaviour is simulated.")
+    return 0
+
+
+def _movielens(arguments: argparse.Namespace) -> int:
+    written = import_movielens(arguments.source, arguments.target, overwrite=arguments.overwrite, progress=True)
+    print(_summary(written))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    report = check_dataset(arguments.directory, progress=True)
+    if arguments.format == "json":
+        print(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        print(_table(report))
+    return 0 if report.ok else 1
+
+
+def _summary(written: Written) -> str:
+    counts = f"{written.items:,} items, {written.users:,} users, {written.interactions:,} interactions"
+    return f"{written.name}: {counts}\nwritten to {written.directory}"
+
+
+def _table(report: Report) -> str:
+    counts = f"{report.items:,} items, {report.users:,} users, {report.interactions:,} interactions"
+    lines = [f"{report.name}: {counts}", ""]
+    margin = max((len(finding.code) for finding in report.findings), default=0) + 11
+    for finding in report.findings:
+        said = finding.message
+        if finding.mend:
+            said += f". Mend: {finding.mend}"
+        if finding.count > 1 and finding.places:
+            said += f" (first: {'; '.join(finding.places)})"
+        head = f"{finding.severity:<9}{finding.code}".ljust(margin)
+        lines.append(textwrap.fill(said, _WIDTH, initial_indent=head, subsequent_indent=" " * margin))
+    lines += ["", f"{report.count(Severity.ERROR)} errors, {report.count(Severity.WARNING)} warnings"]
+    return "\n".join(lines)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("an integer from 0")
+    return int(text)

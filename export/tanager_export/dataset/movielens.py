@@ -1,0 +1,274 @@
+"""Import the data sets of MovieLens (https://grouplens.org/datasets/movielens/) as they unpack."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tanager_export.atomic import fresh_directory
+from tanager_export.dataset.films import film_item
+from tanager_export.dataset.format import User
+from tanager_export.dataset.interactions import REQUIRED
+from tanager_export.dataset.problem import DatasetError, Problem, refuse
+from tanager_export.dataset.records import ITEMS, Metadata
+from tanager_export.dataset.textfile import text_lines
+from tanager_export.dataset.writer import Written, write_interactions, write_items, write_metadata, write_users
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tanager_export.dataset.format import AttributeValue, Item
+
+_INTEGER = re.compile("[0-9]{1,18}")
+_TAGS_A_FILM = 8
+_HOUSEKEEPING_TAGS = frozenset({"in netflix queue"})  # says something about the viewer's shelf, nothing about the film
+
+_GENDERS = {"F": "female", "M": "male"}
+# The codes of ml-1m, from its README.
+_AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56+"}
+_OCCUPATIONS = (
+    "other", "academic or educator", "artist", "clerical or admin", "college or graduate student", "customer service",
+    "doctor or health care", "executive or managerial", "farmer", "homemaker", "K-12 student", "lawyer", "programmer",
+    "retired", "sales or marketing", "scientist", "self-employed", "technician or engineer", "tradesman or craftsman",
+    "unemployed", "writer",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A file of rows: its name, how its fields are separated and how many there are."""
+
+    name: str
+    separator: str
+    width: int
+    encoding: str = "latin-1"
+    header: tuple[str, ...] = ()
+
+    def rows(self, directory: Path, *, progress: bool = False) -> Iterator[tuple[int, list[str]]]:
+        """The rows, each with the line it begins on, which have the right number of fields."""
+        lines = text_lines(directory / self.name, refuse, encoding=self.encoding, progress=progress)
+        for line, row in self._split(lines):
+            if not row:
+                continue
+            if line == 1 and self.header:
+                if tuple(row) != self.header:
+                    raise self.error(1, f"expected the header {','.join(self.header)}")
+            elif len(row) != self.width:
+                separator = {"\t": "a tab"}.get(self.separator, repr(self.separator))
+                raise self.error(line, f"expected {self.width} fields separated by {separator}, found {len(row)}")
+            else:
+                yield line, row
+
+    def error(self, line: int, message: str) -> DatasetError:
+        """What to raise for a line."""
+        return DatasetError(Problem(self.name, line, "malformed", message, "unpack the data set anew"))
+
+    def _split(self, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+        if self.separator != ",":
+            for number, line in enumerate(lines, start=1):
+                text = line.rstrip("\r\n")
+                yield number, text.split(self.separator) if text else []
+            return
+        reader = csv.reader(lines, strict=True)
+        number = 1
+        try:
+            for row in reader:
+                yield number, row
+                number = reader.line_num + 1
+        except csv.Error as error:
+            raise self.error(number, str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """One way in which a data set is laid out."""
+
+    name: str
+    needs: tuple[str, ...]
+    ratings: _Table
+    items: Callable[[Path], list[Item]]
+    users: Callable[[Path], list[User]] | None = None
+
+
+def import_movielens(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Written:
+    """Make a dataset of a MovieLens data set: films become items, ratings interactions weighted by their stars.
+
+    Args:
+        source: The directory that an archive of MovieLens unpacks to: ml-latest-small, ml-25m and others with
+            `movies.csv`; ml-1m; ml-100k.
+        target: The dataset directory to create.
+        overwrite: Whether a dataset that is there already may be replaced.
+        progress: Whether to show bars on stderr, if that is a terminal.
+
+    Raises:
+        DatasetError: The source has none of these layouts, a row of it is malformed (the message names file and
+            line).
+    """
+    directory = Path(source)
+    layout = _recognise(directory)
+    items = layout.items(directory)
+    users = layout.users(directory) if layout.users else []
+    raters: set[str] = set()
+    count = 0
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        nonlocal count
+        known = {item.id for item in items}
+        for line, (user, item, rating, timestamp) in layout.ratings.rows(directory, progress=progress):
+            if not user.strip() or item not in known or not _is_rating(rating) or not _INTEGER.fullmatch(timestamp):
+                raise layout.ratings.error(line, _rating_flaw(user, item, rating, known))
+            raters.add(user)
+            count += 1
+            yield user, item, timestamp, "rating", rating
+
+    with fresh_directory(target, marker=ITEMS, overwrite=overwrite) as fresh:
+        metadata = Metadata(
+            name=directory.resolve().name,
+            description="Films and their ratings on MovieLens; the weight of an interaction is its stars, up to 5.",
+            source="https://grouplens.org/datasets/movielens/",
+            licence="Terms of use of GroupLens: see the README that comes with the data set.",
+        )
+        write_metadata(fresh, metadata)
+        write_items(fresh, items)
+        if users:
+            write_users(fresh, users)
+        write_interactions(fresh, (*REQUIRED, "event", "weight"), rows())
+        if not count:
+            raise layout.ratings.error(1, "no ratings")
+    return Written(Path(target), metadata.name, items=len(items), users=len(raters), interactions=count)
+
+
+def _recognise(directory: Path) -> _Layout:
+    for layout in _LAYOUTS:
+        if all((directory / name).is_file() for name in layout.needs):
+            return layout
+    if not directory.is_dir():
+        raise DatasetError(Problem(str(directory), None, "no-directory", "no such directory"))
+    needs = "; ".join(f"{layout.name} needs {', '.join(layout.needs)}" for layout in _LAYOUTS)
+    raise DatasetError(Problem(str(directory), None, "layout", "no layout of MovieLens that is known here", needs))
+
+
+def _is_rating(text: str) -> bool:
+    try:
+        return 0 < float(text) <= 5
+    except ValueError:
+        return False
+
+
+def _rating_flaw(user: str, item: str, rating: str, known: set[str]) -> str:
+    if not user.strip():
+        return "no user id"
+    if item not in known:
+        return f"film {item!r} is not in the list of films"
+    return "the timestamp is no integer" if _is_rating(rating) else f"rating {rating!r} is not between 0 and 5"
+
+
+def _films(
+    table: _Table, directory: Path, genres_of: Callable[[list[str]], list[str]], tags: Mapping[str, list[str]]
+) -> list[Item]:
+    items: dict[str, Item] = {}
+    for line, row in table.rows(directory):
+        identifier, title = row[0].strip(), row[1].strip()
+        if not identifier or not title:
+            raise table.error(line, "no film id" if title else "no title")
+        if identifier in items:
+            raise table.error(line, f"film {identifier!r} is listed twice")
+        items[identifier] = film_item(identifier, title, genres_of(row), tags.get(identifier, ()))
+    if not items:
+        raise table.error(1, "no films")
+    return list(items.values())
+
+
+_CSV_FILMS = _Table("movies.csv", ",", 3, "utf-8", ("movieId", "title", "genres"))
+_CSV_TAGS = _Table("tags.csv", ",", 4, "utf-8", ("userId", "movieId", "tag", "timestamp"))
+_CSV_RATINGS = _Table("ratings.csv", ",", 4, "utf-8", ("userId", "movieId", "rating", "timestamp"))
+
+
+def _csv_films(directory: Path) -> list[Item]:
+    return _films(_CSV_FILMS, directory, lambda row: row[2].split("|"), _tags(directory))
+
+
+def _tags(directory: Path) -> dict[str, list[str]]:
+    """The tags that most viewers gave to each film, at most `_TAGS_A_FILM`; ties go by the alphabet."""
+    if not (directory / _CSV_TAGS.name).exists():
+        return {}
+    said = {
+        (film, " ".join(tag.lower().split()), user)
+        for _, (user, film, tag, _time) in _CSV_TAGS.rows(directory)
+        if tag.strip()
+    }
+    viewers: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for film, tag, _ in said:
+        if tag not in _HOUSEKEEPING_TAGS:
+            viewers[film][tag] += 1
+    return {film: _most_frequent(counts) for film, counts in viewers.items()}
+
+
+def _most_frequent(counts: Counter[str]) -> list[str]:
+    return sorted(counts, key=lambda tag: (-counts[tag], tag))[:_TAGS_A_FILM]
+
+
+_1M_FILMS = _Table("movies.dat", "::", 3)
+_1M_USERS = _Table("users.dat", "::", 5)
+_1M_RATINGS = _Table("ratings.dat", "::", 4)
+
+
+def _1m_films(directory: Path) -> list[Item]:
+    return _films(_1M_FILMS, directory, lambda row: row[2].split("|"), {})
+
+
+def _1m_users(directory: Path) -> list[User]:
+    users = []
+    for line, (identifier, gender, age, occupation, postcode) in _1M_USERS.rows(directory):
+        if gender not in _GENDERS or age not in _AGES:
+            raise _1M_USERS.error(line, f"no gender and age known to ml-1m: {gender!r}, {age!r}")
+        if not occupation.isdecimal() or int(occupation) >= len(_OCCUPATIONS):
+            raise _1M_USERS.error(line, f"no occupation known to ml-1m: {occupation!r}")
+        job = _OCCUPATIONS[int(occupation)]
+        attributes = {"age": _AGES[age], "gender": _GENDERS[gender], "occupation": job, "zip": postcode}
+        users.append(User(identifier, attributes))
+    return users
+
+
+_100K_GENRES = _Table("u.genre", "|", 2)
+_100K_FILMS = _Table("u.item", "|", 24)
+_100K_USERS = _Table("u.user", "|", 5)
+_100K_RATINGS = _Table("u.data", "\t", 4)
+
+
+def _100k_films(directory: Path) -> list[Item]:
+    genres = [name for _, (name, _number) in _100K_GENRES.rows(directory)]
+
+    def genres_of(row: list[str]) -> list[str]:
+        return [genre for genre, flag in zip(genres, row[5:], strict=False) if flag == "1"]
+
+    return _films(_100K_FILMS, directory, genres_of, {})
+
+
+def _100k_users(directory: Path) -> list[User]:
+    users = []
+    for line, (identifier, age, gender, occupation, postcode) in _100K_USERS.rows(directory):
+        if gender not in _GENDERS or not age.isdecimal():
+            raise _100K_USERS.error(line, f"no age and gender: {age!r}, {gender!r}")
+        attributes: dict[str, AttributeValue] = {"age": int(age), "gender": _GENDERS[gender], "occupation": occupation}
+        attributes["zip"] = postcode
+        users.append(User(identifier, attributes))
+    return users
+
+
+_LAYOUTS = (
+    _Layout("ml-latest-small or ml-25m", ("movies.csv", "ratings.csv"), _CSV_RATINGS, _csv_films),
+    _Layout("ml-1m", ("movies.dat", "ratings.dat", "users.dat"), _1M_RATINGS, _1m_films, _1m_users),
+    _Layout("ml-100k", ("u.item", "u.genre", "u.data", "u.user"), _100K_RATINGS, _100k_films, _100k_users),
+)

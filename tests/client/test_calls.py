@@ -1,0 +1,247 @@
+"""What is sent for a call, and what is made of the answer. Every test runs with both clients."""
+
+import datetime as dt
+import struct
+
+import pytest
+import tanager
+from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
+
+TIMING = common_pb2.Timing(queue_us=1, tokenize_us=20, encode_us=300, search_us=4000, rank_us=50000, batch_size=7)
+SERVED_BY = common_pb2.ServedBy(bundle_id="abc", strategy=common_pb2.STRATEGY_PERSONAL)
+RESULTS = [
+    common_pb2.Result(
+        item_id="film-1",
+        title="降临",
+        domain="film",
+        rank=1,
+        score=0.5,
+        sources=[common_pb2.SOURCE_WISH, common_pb2.SOURCE_COLLABORATIVE],
+    ),
+    common_pb2.Result(item_id="book-1", title="Solaris", rank=2, score=0.25, sources=[common_pb2.SOURCE_POPULAR]),
+]
+
+
+@pytest.fixture
+def server(server):
+    server.on(
+        "Recommend",
+        recommendation_pb2.RecommendResponse(
+            results=RESULTS,
+            shortfall=common_pb2.SHORTFALL_FILTER,
+            unknown_item_count=3,
+            served_by=SERVED_BY,
+            timing=TIMING,
+        ),
+    )
+    server.on(
+        "SimilarItems",
+        recommendation_pb2.SimilarItemsResponse(
+            results=RESULTS[1:],
+            shortfall=common_pb2.SHORTFALL_NONE,
+            served_by=common_pb2.ServedBy(bundle_id="abc", strategy=common_pb2.STRATEGY_SIMILAR),
+        ),
+    )
+    server.on(
+        "Embed",
+        embedding_pb2.EmbedResponse(vectors=struct.pack("<4f", 0, 1, -1, 0), dim=2, served_by=SERVED_BY, timing=TIMING),
+    )
+    status = model_pb2.GetStatusResponse(server_version="0.1.0", execution_provider="CPU", queue_depth=4)
+    status.start_time.FromJsonString("2026-01-02T03:04:05Z")
+    status.bundle.bundle_id = "abc"
+    status.bundle.create_time.FromJsonString("2026-01-01T00:00:00Z")
+    status.bundle.simulated_behaviour = True
+    status.bundle.item_count = 5
+    status.bundle.domain_item_counts.update({"film": 4, "": 1})
+    status.bundle.quality.update({"index_recall_at_10": 0.75})
+    server.on("GetStatus", status)
+    return server
+
+
+async def test_recommend_answers_with_typed_results(client):
+    answer = await client.recommend(text="first contact", request_id="r-1")
+    assert answer == tanager.Recommendations(
+        results=(
+            tanager.Result(
+                item_id="film-1",
+                title="降临",
+                domain="film",
+                rank=1,
+                score=0.5,
+                sources=(tanager.Source.WISH, tanager.Source.COLLABORATIVE),
+            ),
+            tanager.Result(
+                item_id="book-1", title="Solaris", domain="", rank=2, score=0.25, sources=(tanager.Source.POPULAR,)
+            ),
+        ),
+        strategy=tanager.Strategy.PERSONAL,
+        shortfall=tanager.Shortfall.FILTER,
+        unknown_item_count=3,
+        bundle_id="abc",
+        timing=tanager.Timing(queue_us=1, tokenize_us=20, encode_us=300, search_us=4000, rank_us=50000, batch_size=7),
+        request_id="r-1",
+    )
+
+
+async def test_recommend_sends_nothing_that_was_not_given(client, server):
+    await client.recommend()
+    assert server.call.request == recommendation_pb2.RecommendRequest()
+    assert not server.call.request.HasField("page_size")
+
+
+async def test_recommend_sends_everything_that_was_given(client, server):
+    await client.recommend(
+        text="宇宙 🚀",
+        history=["a", tanager.Event("b"), tanager.Event("c", weight=-0.5)],
+        page_size=0,
+        exclude_item_ids=("x", "y"),
+        include_seen=True,
+    )
+    assert server.call.request == recommendation_pb2.RecommendRequest(
+        text="宇宙 🚀",
+        recent_events=[
+            recommendation_pb2.Event(item_id="a"),
+            recommendation_pb2.Event(item_id="b"),
+            recommendation_pb2.Event(item_id="c", weight=-0.5),
+        ],
+        page_size=0,
+        exclude_item_ids=["x", "y"],
+        include_seen=True,
+    )
+    assert not server.call.request.recent_events[0].HasField("weight")
+
+
+async def test_the_time_of_an_event_is_sent_as_utc(client, server):
+    beijing = dt.timezone(dt.timedelta(hours=8))
+    await client.recommend(history=[tanager.Event("a", time=dt.datetime(2026, 1, 2, 8, 30, tzinfo=beijing))])
+    assert server.call.request.recent_events[0].event_time.ToJsonString() == "2026-01-02T00:30:00Z"
+
+
+async def test_bounds_are_left_to_the_server(client, server):
+    await client.recommend(text=" ", page_size=10**9, history=[tanager.Event("", weight=float("nan"))])
+    assert server.call.request.page_size == 10**9
+
+
+async def test_a_history_of_100_000_items_is_sent(client, server):
+    await client.recommend(history=(str(item) for item in range(100_000)))
+    assert len(server.call.request.recent_events) == 100_000
+
+
+async def test_similar_items(client, server):
+    answer = await client.similar_items("a", page_size=2, exclude_item_ids=["b"])
+    assert server.call.request == recommendation_pb2.SimilarItemsRequest(
+        item_id="a", page_size=2, exclude_item_ids=["b"]
+    )
+    assert [result.item_id for result in answer] == ["book-1"]
+    assert answer.strategy is tanager.Strategy.SIMILAR
+    assert answer.shortfall is tanager.Shortfall.NONE
+
+
+async def test_embed(client, server):
+    answer = await client.embed(["a", "百年孤独"])
+    assert list(server.call.request.texts) == ["a", "百年孤独"]
+    assert [list(vector) for vector in answer] == [[0, 1], [-1, 0]]
+    assert (answer.bundle_id, answer.timing.batch_size) == ("abc", 7)
+
+
+@pytest.mark.parametrize(("vectors", "dim"), [(b"1234", 0), (b"12345", 1)])
+async def test_vectors_that_are_no_vectors_are_an_error(client, server, vectors, dim):
+    server.on("Embed", embedding_pb2.EmbedResponse(vectors=vectors, dim=dim))
+    with pytest.raises(tanager.InternalError, match=f"{len(vectors)} bytes of vectors of {dim} dimensions"):
+        await client.embed(["a"])
+
+
+async def test_status(client):
+    status = await client.status()
+    assert (status.server_version, status.execution_provider, status.queue_depth) == ("0.1.0", "CPU", 4)
+    assert status.start_time == dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    assert status.bundle.create_time == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    assert status.bundle.simulated_behaviour
+    assert status.bundle.domain_item_counts == {"film": 4, "": 1}
+    assert status.bundle.quality == {"index_recall_at_10": 0.75}
+
+
+async def test_values_of_a_newer_server_are_unknown_not_errors(client, server):
+    server.on(
+        "Recommend",
+        recommendation_pb2.RecommendResponse(
+            results=[common_pb2.Result(sources=[99, common_pb2.SOURCE_TEXT])],  # type: ignore[list-item]
+            shortfall=99,  # type: ignore[arg-type]
+            served_by=common_pb2.ServedBy(strategy=99),  # type: ignore[arg-type]
+        ),
+    )
+    answer = await client.recommend()
+    assert answer.strategy is tanager.Strategy.UNKNOWN
+    assert answer.shortfall is tanager.Shortfall.UNKNOWN
+    assert answer[0].sources == (tanager.Source.UNKNOWN, tanager.Source.TEXT)
+
+
+async def test_every_call_has_an_id_of_its_own(client, server):
+    answers = [await client.recommend(), await client.similar_items("a"), await client.embed(["a"])]
+    answers.append(await client.status())
+    sent = [call.metadata["x-request-id"] for call in server.calls]
+    assert [answer.request_id for answer in answers] == sent
+    assert len(set(sent)) == 4
+
+
+async def test_every_call_carries_the_metadata_of_its_client(connect, server):
+    client = connect(server.target, metadata={"authorization": "Bearer token", "key-bin": b"\xff"})
+    await client.status(request_id="mine")
+    metadata = server.call.metadata
+    assert metadata["authorization"] == "Bearer token"
+    assert metadata["key-bin"] == b"\xff"
+    assert metadata["x-request-id"] == "mine"
+    assert str(metadata["user-agent"]).startswith(f"tanager-python/{tanager.__version__} ")
+
+
+async def test_every_call_has_a_deadline(connect, server):
+    client = connect(server.target, timeout_s=1000)
+    await client.status()
+    await client.status(timeout_s=10)
+    default, own = (call.time_remaining_s for call in server.calls)
+    assert 100 < default < 2000  # gRPC rounds long ones up on the wire
+    assert 0 < own < 20
+
+
+async def test_the_raw_stubs_are_reachable(server):
+    with tanager.Client(server.target) as client:
+        response = client.stubs.recommendation.Recommend(recommendation_pb2.RecommendRequest(), timeout=5)
+        assert list(response.results) == RESULTS
+    async with tanager.AsyncClient(server.target) as async_client:
+        embedded = await async_client.stubs.embedding.Embed(embedding_pb2.EmbedRequest(), timeout=5)
+        assert embedded.dim == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"text": None}, TypeError, "text must be a str, not NoneType"),
+        ({"text": b"a"}, TypeError, "text must be a str, not bytes"),
+        ({"text": "ab\ud800"}, ValueError, "text has no UTF-8 form: a lone surrogate at position 2"),
+        ({"history": "abc"}, TypeError, "history must be an iterable such as a list, not str"),
+        ({"history": tanager.Event("a")}, TypeError, "history must be an iterable such as a list, not Event"),
+        ({"history": ["a", 3]}, TypeError, r"history\[1\] must be an item id \(a str\) or an Event, not int"),
+        ({"history": [tanager.Event("\udcff")]}, ValueError, r"history\[0\].item_id has no UTF-8 form"),
+        ({"page_size": "3"}, TypeError, "page_size must be an int, not str"),
+        ({"page_size": 1.5}, TypeError, "page_size must be an int, not float"),
+        ({"page_size": 2**31}, ValueError, "page_size must fit in 32 bits, not 2147483648"),
+        ({"exclude_item_ids": "abc"}, TypeError, "exclude_item_ids must be an iterable such as a list, not str"),
+        ({"exclude_item_ids": ["a", None]}, TypeError, r"exclude_item_ids\[1\] must be a str, not NoneType"),
+        ({"timeout_s": 0}, ValueError, "timeout_s must be a positive number of seconds, not 0"),
+        ({"timeout_s": float("inf")}, ValueError, "timeout_s must be a positive number of seconds, not inf"),
+        ({"request_id": ""}, ValueError, "request_id must be printable ASCII and not empty"),
+        ({"request_id": "a\nb"}, ValueError, "request_id must be printable ASCII and not empty"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused_by_name(client, server, arguments, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        await client.recommend(**arguments)
+    assert server.calls == []
+
+
+async def test_one_text_in_place_of_many_is_refused(client, server):
+    with pytest.raises(TypeError, match="texts must be an iterable such as a list, not str"):
+        await client.embed("abc")
+    with pytest.raises(TypeError, match="item_id must be a str, not int"):
+        await client.similar_items(3)
+    assert server.calls == []

@@ -1,0 +1,332 @@
+"""The `tanager` command, called in process against a fake server."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import grpc
+import pytest
+import tanager
+from tanager import _render, cli
+from tanager.v1 import common_pb2, model_pb2, recommendation_pb2
+
+TIMING = common_pb2.Timing(queue_us=100, tokenize_us=200, encode_us=1500, search_us=300, rank_us=400, batch_size=3)
+RESULTS = [
+    common_pb2.Result(
+        item_id="film-1",
+        title="降临 Arrival",
+        domain="film",
+        rank=1,
+        score=0.5,
+        sources=[common_pb2.SOURCE_WISH, common_pb2.SOURCE_TEXT],
+    ),
+    common_pb2.Result(item_id="b2", title="Solaris", rank=10, score=0.25, sources=[common_pb2.SOURCE_POPULAR]),
+]
+
+
+def recommended(**fields) -> recommendation_pb2.RecommendResponse:
+    defaults = {
+        "results": RESULTS,
+        "shortfall": common_pb2.SHORTFALL_NONE,
+        "served_by": common_pb2.ServedBy(bundle_id="abc", strategy=common_pb2.STRATEGY_WISH),
+        "timing": TIMING,
+    }
+    return recommendation_pb2.RecommendResponse(**(defaults | fields))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # what the command sets, which would outlive the test
+    monkeypatch.delenv("TANAGER_TARGET", raising=False)
+
+
+@pytest.fixture
+def server(server, monkeypatch):
+    monkeypatch.setenv("TANAGER_TARGET", server.target)
+    server.on("Recommend", recommended())
+    return server
+
+
+@pytest.fixture
+def failing(server, capsys):
+    """Runs a command that fails: its status, and what it said."""
+
+    def run(*argv: str) -> tuple[int, str]:
+        status = cli.main(argv)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        return status, captured.err
+
+    return run
+
+
+def test_recommend_as_a_table(server, capsys):
+    assert cli.main(["recommend", "first contact"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:5] == [
+        "rank   score  title         domain  id      found by",
+        "   1  0.5000  降临 Arrival  film    film-1  wish, text",
+        "  10  0.2500  Solaris       -       b2      popular",
+        "",
+        "strategy   wish: from the wish alone",
+    ]
+    assert lines[5] == "shortfall  none"
+    assert lines[6].startswith("time       ")
+    server_time = "2.5 ms in the server (queue 0.1, tokenize 0.2, encode 1.5, search 0.3, rank 0.4)"
+    assert lines[6].endswith(f" ms in all, {server_time}")
+    assert len(lines) == 7
+
+
+def test_a_shortfall_and_unknown_items_are_told_in_words(server, capsys):
+    server.on("Recommend", recommended(shortfall=common_pb2.SHORTFALL_FILTER, unknown_item_count=2, results=[]))
+    assert cli.main(["recommend"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("no items\n")
+    assert "shortfall  fewer than asked for: the rest is seen or excluded\n" in out
+    assert "ignored    2 of the history, not in the catalogue\n" in out
+
+
+def test_every_strategy_and_shortfall_has_its_words():
+    assert set(_render._STRATEGIES) == set(tanager.Strategy)
+    assert set(_render._SHORTFALLS) == set(tanager.Shortfall)
+
+
+def test_titles_are_cut_and_cannot_move_the_cursor(server, capsys):
+    accented = "e\u0301" * 60  # 60 cells in 120 characters
+    titles = ["\x1b[31mred\n\tx", "长" * 40, accented, "x" * 61]
+    server.on("Recommend", recommended(results=[common_pb2.Result(item_id="a", title=title) for title in titles]))
+    assert cli.main(["recommend"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " [31mred  x  " in lines[1]
+    assert f"  {'长' * 29}…   -" in lines[2]  # 59 cells of 60: another wide character does not fit
+    assert f"  {accented}  -" in lines[3]
+    assert f"  {'x' * 59}…  -" in lines[4]
+
+
+def test_recommend_as_json(server, capsys):
+    assert cli.main(["recommend", "first contact", "--format", "json"]) == 0
+    out = capsys.readouterr().out
+    answer = json.loads(out)
+    request_id = server.call.metadata["x-request-id"]
+    assert answer == {
+        "results": [
+            {
+                "item_id": "film-1",
+                "title": "降临 Arrival",
+                "domain": "film",
+                "rank": 1,
+                "score": 0.5,
+                "sources": ["wish", "text"],
+            },
+            {"item_id": "b2", "title": "Solaris", "domain": "", "rank": 10, "score": 0.25, "sources": ["popular"]},
+        ],
+        "strategy": "wish",
+        "shortfall": "none",
+        "unknown_item_count": 0,
+        "bundle_id": "abc",
+        "timing": {
+            "queue_us": 100,
+            "tokenize_us": 200,
+            "encode_us": 1500,
+            "search_us": 300,
+            "rank_us": 400,
+            "batch_size": 3,
+        },
+        "request_id": request_id,
+    }
+    assert "降临" in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "gbk"])
+def test_output_that_cannot_carry_every_character(server, tmp_path, monkeypatch, encoding):
+    server.on("Recommend", recommended(results=[common_pb2.Result(item_id="a", title="é降临🚀")]))
+    path = tmp_path / "out"
+    with path.open("w", encoding=encoding) as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert cli.main(["recommend", "--format", "json"]) == 0
+    assert json.loads(path.read_text(encoding))["results"][0]["title"] == "é降临🚀"
+    with path.open("w", encoding=encoding) as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert cli.main(["recommend"]) == 0
+    assert "?" in path.read_text(encoding)
+
+
+def test_every_option_of_recommend_is_sent(server):
+    options = "--history a,b --history c -n 5 --exclude x --exclude y --include-seen --timeout 60"
+    assert cli.main(["recommend", "宇宙 🚀", *options.split()]) == 0
+    assert server.call.request == recommendation_pb2.RecommendRequest(
+        text="宇宙 🚀",
+        recent_events=[recommendation_pb2.Event(item_id=item_id) for item_id in "abc"],
+        page_size=5,
+        exclude_item_ids=["x", "y"],
+        include_seen=True,
+    )
+    assert server.call.time_remaining_s > 30
+
+
+def test_recommend_sends_nothing_that_was_not_given(server):
+    assert cli.main(["recommend"]) == 0
+    assert server.call.request == recommendation_pb2.RecommendRequest()
+
+
+def test_similar(server, capsys):
+    server.on(
+        "SimilarItems",
+        recommendation_pb2.SimilarItemsResponse(
+            results=RESULTS[:1],
+            shortfall=common_pb2.SHORTFALL_CATALOGUE,
+            served_by=common_pb2.ServedBy(strategy=common_pb2.STRATEGY_SIMILAR),
+        ),
+    )
+    assert cli.main(["similar", "film-2", "-n", "3", "--exclude", "x"]) == 0
+    assert server.call.request == recommendation_pb2.SimilarItemsRequest(
+        item_id="film-2", page_size=3, exclude_item_ids=["x"]
+    )
+    out = capsys.readouterr().out
+    assert "strategy   similar: items like the given one\n" in out
+    assert "the catalogue has no more\n" in out
+
+
+@pytest.fixture
+def status(server):
+    response = model_pb2.GetStatusResponse(server_version="1.2.3", execution_provider="CPUExecutionProvider")
+    response.start_time.GetCurrentTime()
+    response.bundle.bundle_id = "abc"
+    response.bundle.create_time.FromJsonString("2026-01-02T03:04:05Z")
+    response.bundle.model_name = "MiniLM"
+    response.bundle.precision = "int8"
+    response.bundle.item_count = 1400
+    response.bundle.domain_item_counts.update({"film": 1200, "book": 150, "": 50})
+    response.bundle.quality.update({"index_recall_at_10": 0.98765})
+    server.on("GetStatus", response)
+    return response
+
+
+def test_status(status, capsys):
+    assert cli.main(["status"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].startswith("server 1.2.3, up 0:0")
+    assert "provider CPUExecutionProvider" in lines
+    assert "bundle abc, exported 2026-01-02 03:04 UTC" in lines
+    assert "precision int8" in lines
+    assert "items 1,400 (no domain 50, book 150, film 1,200)" in lines
+    assert "index_recall_at_10 0.9877" in lines
+    assert not any("simulated" in line for line in lines)
+
+
+def test_status_says_that_behaviour_is_simulated(status, capsys):
+    status.bundle.simulated_behaviour = True
+    assert cli.main(["status"]) == 0
+    assert "NOTE: the behaviour in this dataset was simulated" in capsys.readouterr().out
+
+
+def test_status_as_json(status, capsys):
+    assert cli.main(["status", "--format", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["server_version"] == "1.2.3"
+    assert answer["bundle"]["create_time"] == "2026-01-02T03:04:05+00:00"
+    assert answer["bundle"]["domain_item_counts"] == {"film": 1200, "book": 150, "": 50}
+
+
+def test_tls(serve, certs):
+    pair = (certs / "server.key").read_bytes(), (certs / "server.pem").read_bytes()
+    server = serve(grpc.ssl_server_credentials([pair]))
+    server.on("Recommend", recommended())
+    assert cli.main(["recommend", "--target", server.target, "--ca-file", str(certs / "ca.pem")]) == 0
+    # In a process of its own, as gRPC's core writes past sys.stderr, and once it has begun, whatever the environment.
+    command = [sys.executable, "-m", "tanager", "status", "--target", server.target, "--tls"]
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("tanager: error: ")
+    assert "agree on TLS" in finished.stderr
+    assert finished.stderr.count("\n") == 1
+
+
+def test_a_refused_field_is_named_with_its_option(server, failing):
+    violation = b"\n\tpage_size\x12\x12must be 1 to 1,000"
+    bad_request = b"\n)type.googleapis.com/google.rpc.BadRequest\x12" + bytes([len(violation) + 2])
+    details = bad_request + b"\n" + bytes([len(violation)]) + violation
+    server.fail("Recommend", grpc.StatusCode.INVALID_ARGUMENT, "bad", b"\x1a" + bytes([len(details)]) + details)
+    assert failing("recommend", "-n", "0") == (2, "tanager: error: -n: page_size: must be 1 to 1,000\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["recommend", "caf\udce9"], "TEXT: text has no UTF-8 form: a lone surrogate at position 3"),
+        (["recommend", "--history", "a,\udce9"], "--history: history[1] has no UTF-8 form"),
+        (["recommend", "-n", "99999999999"], "-n: page_size must fit in 32 bits"),
+        (["status", "--timeout", "nan"], "--timeout: timeout_s must be a positive number"),
+        (["status", "--target", "localhost"], "--target: target must be host:port"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_with_its_option(server, failing, argv, message):
+    status, said = failing(*argv)
+    assert status == 2
+    assert said.startswith(f"tanager: error: {message}")
+    assert server.calls == []
+
+
+def test_other_errors(server, failing):
+    server.fail("SimilarItems", grpc.StatusCode.NOT_FOUND, "no item 'a'")
+    status, said = failing("similar", "a")
+    assert status == 1
+    assert said.startswith("tanager: error: no item 'a' (request ")
+    server.fail("GetStatus", grpc.StatusCode.INVALID_ARGUMENT, "no\ndetails")
+    status, said = failing("status")
+    assert status == 2
+    assert said.startswith("tanager: error: no details (request ")
+    assert failing("status", "--ca-file", "missing.pem") == (
+        1,
+        "tanager: error: missing.pem: No such file or directory\n",
+    )
+
+
+def test_nothing_listens(failing):
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{unheard.getsockname()[1]}"
+        status, said = failing("status", "--target", target)
+    assert status == 1
+    assert said.startswith(f"tanager: error: {target} is unavailable: ")
+    assert "Check that tanager-server runs there" in said
+
+
+@pytest.mark.parametrize("argv", [[], ["unknown"], ["recommend", "a", "b"], ["recommend", "-n", "x"], ["similar"]])
+def test_wrong_usage(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    assert "usage: tanager" in capsys.readouterr().err
+
+
+def test_help_tells_the_exit_status_and_the_default_target(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    assert "exit status:" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["recommend", "--help"])
+    assert "127.0.0.1:50051" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_quiet(server, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tanager.Client, "recommend", interrupted)
+    assert cli.main(["recommend"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_went_away_is_no_noise(server, monkeypatch, capsys):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert cli.main(["recommend"]) == 1
+    assert capsys.readouterr().err == ""
