@@ -51,14 +51,15 @@ _log = logging.getLogger(__name__)
 
 INDEX = IndexInfo(m=16, ef_construction=200, ef_search=64)
 
-# Weights that serve without having been fitted: chosen by hand, on MovieLens and on the sample.
+# Weights that serve without having been fitted, chosen by hand. The collaborative weight is large because a row of B
+# is small: a sum over the history of a few hundredths, where a cosine is a few tenths.
 DEFAULT_SCORING = Scoring(
     origin="default",
-    collaborative=3.0,
-    history_text=0.3,
+    collaborative=10.0,
+    history_text=0.2,
     wish=1.0,
     popularity=0.05,
-    history_half_life=20.0,
+    history_half_life=5.0,
     history_limit=200,
 )
 

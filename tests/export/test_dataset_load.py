@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from tanager_export.dataset import DatasetError, load_dataset
 from tanager_export.dataset import interactions as interactions_module
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def refused(directory):
+
+def refused(directory: Path) -> str:
     with pytest.raises(DatasetError) as caught:
         load_dataset(directory)
     return str(caught.value)
@@ -119,7 +123,7 @@ ITEM = '{"id": "a", "text": "t"}\n'
         ('{"id": "a", "text": "t", "categories": "x"}', "line 1: categories must be a list of strings, not a string"),
         ('{"id": "a", "text": "t", "categories": [1]}', "line 1: each of categories must be a string, not a number"),
         ('{"id": "a", "text": "t", "attributes": []}', "line 1: attributes must be an object, not a list"),
-        ('{"id": "a", "text": "t", "attributes": {"x": null}}', "line 1: attribute 'x' must be a string, number"),
+        ('{"id": "a", "text": "t", "attributes": {"x": null}}', "line 1: attribute 'x' must be a string, a number"),
         ('{"id": "a", "text": "t", "attributes": {"x": [1]}}', "line 1: each of attribute 'x' must be a string"),
         ('{"id": "a", "text": "t", "attributes": {"x": 1e999}}', "line 1: attribute 'x' is too large"),
         ('{"id": "a", "text": "t", "attributes": {"x": NaN}}', "line 1: invalid JSON (NaN"),
@@ -177,7 +181,7 @@ def test_utf_8_is_checked_beyond_the_first_block(make_dataset):
         ("u,i1,yesterday", "timestamp 'yesterday' is no integer"),
         ("u,i1,1_000", "timestamp '1_000' is no integer"),
         ("u,i1,١٢", "timestamp '١٢' is no integer"),
-        ("u,i1," + "9" * 19, "is no integer"),
+        ("u,i1," + "9" * 19, "timestamp '9999999999999999999' is no integer"),
         ('"u"x,i1,1', "',' expected after '\"'"),
         ('u,"i1,1', "a quote that opens on this line is never closed"),
         ("u,i9,1", "item 'i9' is not in items.jsonl: add the items or drop these rows"),

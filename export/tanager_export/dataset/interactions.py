@@ -120,11 +120,7 @@ class _Table:
         columns = list(zip(*rows, strict=True))
         names, times = columns[self._user], columns[self._time]
         new = [name for name in dict.fromkeys(names) if name not in self._users]
-        if (
-            not all(map(str.strip, new))
-            or any(map(CONTROL.search, new))
-            or not all(map(str.strip, set(columns[self._item])))
-        ):
+        if not all(map(str.strip, new)) or any(map(CONTROL.search, new)):
             return False
         if not _are_plain_digits(times) and not all(map(_INTEGER.fullmatch, times)):
             return False
@@ -155,11 +151,7 @@ class _Table:
     def _flaw(self, row: list[str]) -> tuple[str, str, str] | None:
         """Code, message and mend of what is wrong with a row by itself."""
         if len(row) != self._width:
-            mend = (
-                "quote fields that contain a comma"
-                if len(row) > self._width
-                else "keep the commas of fields that are empty"
-            )
+            mend = "quote fields that contain a comma" if len(row) > self._width else "keep the comma of an empty field"
             return "broken-row", f"expected {self._width} columns, found {len(row)}", mend
         if not row[self._user].strip():
             return "blank-id", "blank user_id", "name the user or drop the row"

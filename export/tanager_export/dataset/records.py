@@ -121,7 +121,7 @@ def parse_object(text: str) -> dict[str, object]:
     return cast("dict[str, object]", value)
 
 
-class RecordError(ValueError):
+class RecordError(Exception):
     """A record that cannot be used; whoever knows the line makes a `Problem` of it."""
 
     def __init__(self, code: str, message: str, mend: str = "") -> None:
@@ -155,7 +155,7 @@ def _read_records(
 
 
 def _no_constant(name: str) -> NoReturn:
-    _invalid("invalid-json", f"invalid JSON ({name} is no JSON number)")
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _refuse_unknown(record: dict[str, object], known: Iterable[str]) -> None:
