@@ -2,24 +2,24 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-BUNDLE ?= build/demo/bundle
+DEMO := build/demo
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 setup: $(VENV)/.complete  ## build .venv with everything, at the pinned versions
 
-$(VENV)/.complete: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+demo: setup  ## export a sample bundle to int8, serve it, and ask it four things
+	$(BIN)/python examples/demo.py $(DEMO)
 
-demo: setup  ## export the sample dataset to int8, serve it, ask it four things
-	$(BIN)/python demo.py
+serve: setup  ## serve the demo's bundle until Ctrl-C
+	$(BIN)/tanager-server --bundle $(DEMO)/bundle --log.format text
 
 test: setup  ## run every test
 	$(BIN)/pytest
+
+bench: setup  ## served throughput and latency beside the same work in one process: make bench DATASET=DIR
+	$(BIN)/python tests/bench/served_vs_raw.py $(DATASET)
 
 lint: setup  ## ruff: errors, style, formatting
 	$(BIN)/ruff check .
@@ -29,9 +29,17 @@ type: setup  ## mypy, strict
 	$(BIN)/mypy
 
 proto: setup  ## generate client/tanager/v1 from protos
-	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=client --pyi_out=client --grpc_python_out=client protos/tanager/v1/*.proto
+	protos/generate.sh client
 
 proto-check: setup  ## the contract: lint, no breaking change, generated code is fresh
-	PATH="$(CURDIR)/$(BIN):$$PATH" protos/check.sh
+	protos/check.sh
 
-.PHONY: help setup demo test lint type proto proto-check
+lock: setup  ## write the versions in .venv to constraints.txt
+	$(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(pip|wheel)==' > constraints.txt
+
+$(VENV)/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: help setup demo serve test bench lint type proto proto-check lock

@@ -129,8 +129,8 @@ def _options(retry: Retry | None, tls: Tls | None) -> list[tuple[str, str | int]
     if retry is not None:
         policy = {
             "maxAttempts": retry.max_attempts,
-            "initialBackoff": f"{retry.initial_backoff_s:.9f}s",
-            "maxBackoff": f"{retry.max_backoff_s:.9f}s",
+            "initialBackoff": f"{retry.initial_backoff_s:g}s",
+            "maxBackoff": f"{retry.max_backoff_s:g}s",
             "backoffMultiplier": retry.multiplier,
             # The one status that says the request was not worked on. The server's RESOURCE_EXHAUSTED means that it
             # has too much to do already.

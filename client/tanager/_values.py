@@ -42,14 +42,14 @@ class Event:
 class Retry:
     """How calls that were answered UNAVAILABLE are tried again; no other failure is.
 
-    The wait before attempt n + 1 is random, up to `initial_backoff_s * multiplier ** (n - 1)`, at most `max_backoff_s`.
     All attempts share the deadline of the call. When most calls to a server fail, retries stop by themselves.
 
     Attributes:
         max_attempts: Attempts in all, the first included: 2 to 5.
-        initial_backoff_s: Upper bound of the first wait, in seconds.
-        max_backoff_s: Upper bound of any wait, in seconds.
-        multiplier: Growth of that bound from one wait to the next.
+        initial_backoff_s: The first wait, in seconds, at least 0.01. Every wait is varied by up to a fifth, so that
+            clients do not come back all at once.
+        max_backoff_s: The longest wait, in seconds, at least 0.01.
+        multiplier: How many times as long each wait is as the one before, at least 1.
 
     Raises:
         ValueError: A value is out of its bounds.
@@ -61,12 +61,14 @@ class Retry:
     multiplier: float = 2.0
 
     def __post_init__(self) -> None:
-        # gRPC would ignore the whole policy (or cap it at 5) without a word.
+        # gRPC would cap it at 5, or ignore the whole policy, without a word.
         if not 2 <= self.max_attempts <= 5:
             raise ValueError(f"Retry.max_attempts must be 2 to 5, not {self.max_attempts}; retry=None retries nothing")
-        for name in ("initial_backoff_s", "max_backoff_s", "multiplier"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"Retry.{name} must be positive and finite, not {getattr(self, name)}")
+        # After a wait of a millisecond gRPC may never try again: https://github.com/grpc/grpc/issues/41036.
+        bounds = {"initial_backoff_s": 0.01, "max_backoff_s": 0.01, "multiplier": 1}
+        for name, least in bounds.items():
+            if not least <= getattr(self, name) < float("inf"):
+                raise ValueError(f"Retry.{name} must be at least {least} and finite, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

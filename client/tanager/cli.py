@@ -55,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: see `tanager --help`.
     """
-    # gRPC's own log would stand around the one line that says what is wrong.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     arguments = _parser().parse_args(argv)
     try:
         started = time.perf_counter()

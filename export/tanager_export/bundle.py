@@ -20,6 +20,7 @@ from tqdm import tqdm
 from tanager_export import quality
 from tanager_export.atomic import fresh_directory
 from tanager_export.collaborative import ease_neighbours, item_users
+from tanager_export.model import Prompts
 from tanager_export.onnx_model import convert, export_onnx
 from tanager_server.bundle import (
     DatasetInfo,
@@ -102,10 +103,11 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
         ExportError: the target is there already, or cannot be written.
     """
     with fresh_directory(target, overwrite=options.overwrite, marker=schema.MANIFEST) as new:
-        texts = [item.encoder_text for item in dataset.items]
         measured: dict[str, float] = {}
-        _say(f"exporting {source.name} to ONNX, {options.precision}")
+        _log.info("exporting %s to ONNX, %s", source.name, options.precision)
         model = source.load()
+        prompts = Prompts.of(model)
+        texts = [prompts.item + item.encoder_text for item in dataset.items]
         with tempfile.TemporaryDirectory(prefix="tanager-export-") as scratch:
             fp32 = Path(scratch) / schema.ENCODER
             export_onnx(source, model, Path(scratch))
@@ -121,10 +123,10 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
             )
             vectors = _encode(encoder, texts, "catalogue", measured)
             _gate(model, reference, texts, vectors, measured, options=options)
-        _say(f"building the index over {len(vectors)} vectors")
+        _log.info("building the index over %d vectors", len(vectors))
         index = HnswIndex.build(vectors, info=INDEX, seed=options.seed)
         measured["index_recall_at_10"] = quality.index_recall(index, vectors, seed=options.seed)
-        _say("fitting collaborative weights")
+        _log.info("fitting collaborative weights")
         _write_contents(new, dataset, vectors, index, _probe(encoder, texts))
         manifest = Manifest.seal(
             schema_version=schema.SCHEMA_VERSION,
@@ -135,8 +137,8 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
                 dim=vectors.shape[1],
                 max_tokens=max_tokens,
                 pooling=_pooling(model),
-                item_prompt="",
-                query_prompt="",
+                item_prompt=prompts.item,
+                query_prompt=prompts.query,
             ),
             index=INDEX,
             dataset=DatasetInfo(
@@ -234,12 +236,4 @@ def _describe(path: Path) -> FileInfo:
 
 
 def _pooling(model: SentenceTransformer) -> str:
-    for part in model:
-        mode = getattr(part, "pooling_mode", None) or getattr(part, "get_pooling_mode_str", str)()
-        if mode:
-            return str(mode)
-    return "none"
-
-
-def _say(message: str) -> None:
-    _log.info(message)
+    return next((str(part.pooling_mode) for part in model if hasattr(part, "pooling_mode")), "none")

@@ -83,9 +83,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     source = find_model(arguments.model)
     dataset = load_dataset(arguments.dataset, progress=True)
-    options = BundleOptions(
-        precision=arguments.precision, device=arguments.device, overwrite=arguments.overwrite
-    )
+    options = BundleOptions(precision=arguments.precision, device=arguments.device, overwrite=arguments.overwrite)
     manifest = build_bundle(source, dataset, arguments.bundle, options=options)
     print(_summary(arguments.bundle, manifest, seconds=time.monotonic() - began))
     return 0

@@ -51,13 +51,28 @@ class SourceModel:
 
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         try:
-            model = SentenceTransformer(str(self.path), device="cpu", local_files_only=True)
+            model: SentenceTransformer = SentenceTransformer(str(self.path), device="cpu", local_files_only=True)
         except Exception as error:  # whatever transformers raises on files it cannot make sense of
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ModelError(f"{self.path}: cannot be loaded as a text encoder: {reason}") from error
         if not getattr(model.tokenizer, "is_fast", False):
             raise ModelError(f"{self.path}: has no fast tokenizer (tokenizer.json), which the server needs")
-        return model.eval()
+        model.eval()
+        return model
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What the model was trained to see before a text; empty for most."""
+
+    item: str = ""
+    query: str = ""
+
+    @classmethod
+    def of(cls, model: SentenceTransformer) -> Prompts:
+        """The prompts that the model's own configuration names for documents and for queries."""
+        named = model.prompts or {}
+        return cls(item=named.get("document") or named.get("passage") or "", query=named.get("query") or "")
 
 
 def find_model(model: str | None) -> SourceModel:
@@ -110,12 +125,13 @@ def _check(path: Path, *, name: str, source: str) -> SourceModel:
         architectures = list(config.get("architectures") or [])
     except (ValueError, AttributeError, TypeError) as error:
         raise ModelError(f"{config_path}: not a model configuration: {error}") from error
+    names = ", ".join(architectures)
     if config.get("is_encoder_decoder") or any("Seq2Seq" in a or "ConditionalGeneration" in a for a in architectures):
-        raise ModelError(f"{path}: an encoder-decoder ({', '.join(architectures)}) is no text encoder; export its encoder")
+        raise ModelError(f"{path}: an encoder-decoder ({names}) is no text encoder; export its encoder")
     if any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures) and not (path / _MODULES).is_file():
         raise ModelError(
-            f"{path}: a decoder language model ({', '.join(architectures)}) is no text encoder; give one fine-tuned for "
-            f"embeddings, with the {_MODULES} of sentence-transformers"
+            f"{path}: a decoder language model ({names}) is no text encoder; give one fine-tuned for embeddings, "
+            f"with the {_MODULES} of sentence-transformers"
         )
     weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
     if weights is None:

@@ -81,9 +81,7 @@ def convert(fp32: Path, target: Path, *, precision: Precision) -> None:
 
         # Squares of small numbers vanish in fp16, so what adds them up stays in fp32.
         reductions = ["ReduceL2", "ReduceSum", "LayerNormalization", "Clip"]
-        onnx.save(
-            convert_float_to_float16(onnx.load(fp32), keep_io_types=True, op_block_list=reductions), target
-        )
+        onnx.save(convert_float_to_float16(onnx.load(fp32), keep_io_types=True, op_block_list=reductions), target)
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

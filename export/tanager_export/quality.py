@@ -69,8 +69,8 @@ class Parity:
         cosines = np.einsum("td,td->t", reference, other)
         overlap = 1.0
         if len(reference) > 1:
-            kept = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(_nearest(reference), _nearest(other), strict=True)]
-            overlap = float(np.mean(kept))
+            pairs = zip(_nearest(reference), _nearest(other), strict=True)
+            overlap = float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in pairs]))
         return cls(float(cosines.mean()), float(cosines.min()), overlap)
 
     def require(self, bound: ParityBound, *, what: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 import tanager
 from tanager.v1 import embedding_pb2_grpc, model_pb2_grpc, recommendation_pb2_grpc
 
@@ -67,7 +68,7 @@ class FakeServer:
         self.on(method, answer)
 
     def answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
-        metadata = {key: value for key, value in context.invocation_metadata()}
+        metadata = dict(context.invocation_metadata())
         self.calls.append(Received(method, request, metadata, context.time_remaining()))
         return self.answers[method](request, context)
 
@@ -82,10 +83,10 @@ class Recommendation(recommendation_pb2_grpc.RecommendationServiceServicer):
     def __init__(self, fake):
         self.fake = fake
 
-    def Recommend(self, request, context):
+    def Recommend(self, request, context):  # noqa: N802
         return self.fake.answer("Recommend", request, context)
 
-    def SimilarItems(self, request, context):
+    def SimilarItems(self, request, context):  # noqa: N802
         return self.fake.answer("SimilarItems", request, context)
 
 
@@ -93,7 +94,7 @@ class Embedding(embedding_pb2_grpc.EmbeddingServiceServicer):
     def __init__(self, fake):
         self.fake = fake
 
-    def Embed(self, request, context):
+    def Embed(self, request, context):  # noqa: N802
         return self.fake.answer("Embed", request, context)
 
 
@@ -101,7 +102,7 @@ class Model(model_pb2_grpc.ModelServiceServicer):
     def __init__(self, fake):
         self.fake = fake
 
-    def GetStatus(self, request, context):
+    def GetStatus(self, request, context):  # noqa: N802
         return self.fake.answer("GetStatus", request, context)
 
 

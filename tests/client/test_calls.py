@@ -4,6 +4,7 @@ import datetime as dt
 import struct
 
 import pytest
+
 import tanager
 from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+
 import tanager
 from tanager import _channel
 from tanager.v1 import model_pb2
@@ -80,7 +81,7 @@ async def test_unavailable_is_tried_again(client, server):
 
 async def test_unavailable_is_tried_no_more_often_than_said(connect, server):
     server.fail("GetStatus", grpc.StatusCode.UNAVAILABLE, "draining")
-    client = connect(server.target, retry=tanager.Retry(max_attempts=2, initial_backoff_s=0.001))
+    client = connect(server.target, retry=tanager.Retry(max_attempts=2, initial_backoff_s=0.01))
     with pytest.raises(tanager.UnavailableError, match="draining"):
         await client.status()
     assert len(server.calls) == 2
@@ -215,13 +216,13 @@ async def test_a_target_that_names_no_server(connect, target):
 
 
 def test_calls_are_spread_and_only_unavailable_is_retried():
-    options = dict(_channel._options(tanager.Retry(initial_backoff_s=0.00005), None))
+    options = dict(_channel._options(tanager.Retry(initial_backoff_s=0.0125), None))
     config = json.loads(str(options["grpc.service_config"]))
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
     (method,) = config["methodConfig"]
     assert method["name"] == [{}]
     assert method["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
-    assert method["retryPolicy"]["initialBackoff"] == "0.000050000s"
+    assert method["retryPolicy"]["initialBackoff"] == "0.0125s"
     assert "retryThrottling" in config
     assert "retryPolicy" not in str(dict(_channel._options(None, None))["grpc.service_config"])
 

@@ -5,6 +5,7 @@ import pickle
 
 import grpc
 import pytest
+
 import tanager
 from tanager import _details
 from tanager.v1 import model_pb2

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 import tanager
 
 HEAVY = ("numpy", "onnxruntime", "torch", "transformers", "google.rpc", "tanager_server", "tanager_export")
@@ -31,7 +32,7 @@ def test_every_public_class_is_exported():
 
 
 def test_both_clients_have_the_same_methods():
-    def signatures(client):
+    def signatures(client: type) -> dict[str, list[inspect.Parameter]]:
         methods = {name: value for name, value in vars(client).items() if inspect.isfunction(value)}
         renamed = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
         return {

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+
 import tanager
 from tanager.v1 import common_pb2
 
@@ -105,9 +106,9 @@ def test_an_event_needs_a_number_as_weight():
     [
         ({"max_attempts": 1}, "max_attempts must be 2 to 5, not 1"),
         ({"max_attempts": 6}, "max_attempts must be 2 to 5, not 6"),
-        ({"initial_backoff_s": 0}, "initial_backoff_s must be positive and finite, not 0"),
-        ({"max_backoff_s": float("inf")}, "max_backoff_s must be positive and finite, not inf"),
-        ({"multiplier": float("nan")}, "multiplier must be positive and finite, not nan"),
+        ({"initial_backoff_s": 0.001}, r"initial_backoff_s must be at least 0\.01 and finite, not 0\.001"),
+        ({"max_backoff_s": float("inf")}, "max_backoff_s must be at least .* and finite, not inf"),
+        ({"multiplier": float("nan")}, "multiplier must be at least 1 and finite, not nan"),
     ],
 )
 def test_a_retry_that_grpc_would_ignore_is_refused(arguments, message):

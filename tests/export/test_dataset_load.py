@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from tanager_export.dataset import DatasetError, load_dataset
 from tanager_export.dataset import interactions as interactions_module
 

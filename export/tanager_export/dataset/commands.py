@@ -65,13 +65,20 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _summary(written: Written) -> str:
-    counts = f"{written.items:,} items, {written.users:,} users, {written.interactions:,} interactions"
-    return f"{written.name}: {counts}\nwritten to {written.directory}"
+    return f"{_counts(written)}\nwritten to {written.directory}"
+
+
+def _counts(of: Report | Written) -> str:
+    counts = (_counted(of.items, "item"), _counted(of.users, "user"), _counted(of.interactions, "interaction"))
+    return f"{of.name}: {', '.join(counts)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _table(report: Report) -> str:
-    counts = f"{report.items:,} items, {report.users:,} users, {report.interactions:,} interactions"
-    lines = [f"{report.name}: {counts}", ""]
+    lines = [_counts(report), ""]
     margin = max((len(finding.code) for finding in report.findings), default=0) + 11
     for finding in report.findings:
         said = finding.message
@@ -81,7 +88,8 @@ def _table(report: Report) -> str:
             said += f" (first: {'; '.join(finding.places)})"
         head = f"{finding.severity:<9}{finding.code}".ljust(margin)
         lines.append(textwrap.fill(said, _WIDTH, initial_indent=head, subsequent_indent=" " * margin))
-    lines += ["", f"{report.count(Severity.ERROR)} errors, {report.count(Severity.WARNING)} warnings"]
+    errors, warnings = (report.count(severity) for severity in (Severity.ERROR, Severity.WARNING))
+    lines += ["", f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}"]
     return "\n".join(lines)
 
 

@@ -52,17 +52,16 @@ class _Table:
     def rows(self, directory: Path, *, progress: bool = False) -> Iterator[tuple[int, list[str]]]:
         """The rows, each with the line it begins on, which have the right number of fields."""
         lines = text_lines(directory / self.name, refuse, encoding=self.encoding, progress=progress)
-        for line, row in self._split(lines):
-            if not row:
-                continue
-            if line == 1 and self.header:
-                if tuple(row) != self.header:
-                    raise self.error(1, f"expected the header {','.join(self.header)}")
-            elif len(row) != self.width:
+        rows = ((line, row) for line, row in self._split(lines) if row)
+        if self.header:
+            line, row = next(rows, (1, []))
+            if tuple(row) != self.header:
+                raise self.error(line, f"expected the header {','.join(self.header)}")
+        for line, row in rows:
+            if len(row) != self.width:
                 separator = {"\t": "a tab"}.get(self.separator, repr(self.separator))
                 raise self.error(line, f"expected {self.width} fields separated by {separator}, found {len(row)}")
-            else:
-                yield line, row
+            yield line, row
 
     def error(self, line: int, message: str) -> DatasetError:
         """What to raise for a line."""
@@ -112,6 +111,7 @@ def import_movielens(
         progress: Whether to show bars on stderr, if that is a terminal.
 
     Raises:
+        TargetError: The target is taken.
         DatasetError: The source has none of these layouts, a row of it is malformed (the message names file and
             line).
     """

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+
 from tanager.v1 import (
     embedding_pb2,
     embedding_pb2_grpc,
@@ -19,7 +20,6 @@ from tanager.v1 import (
     recommendation_pb2,
     recommendation_pb2_grpc,
 )
-
 from tanager_server.errors import StartupError
 from tanager_server.rpc.interceptor import CallInterceptor
 from tanager_server.rpc.servicers import EmbeddingServicer, ModelServicer, RecommendationServicer

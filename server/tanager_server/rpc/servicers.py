@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from tanager.v1 import (
     common_pb2,
     embedding_pb2,
@@ -16,7 +17,6 @@ from tanager.v1 import (
     recommendation_pb2,
     recommendation_pb2_grpc,
 )
-
 from tanager_server.engine import Shortfall, Source, Strategy
 from tanager_server.rpc import validation
 from tanager_server.rpc.interceptor import deadline_s

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.protobuf.timestamp_pb2 import Timestamp
+
     from tanager.v1 import embedding_pb2, recommendation_pb2
 
 MAX_TEXT_CHARS = 8_192

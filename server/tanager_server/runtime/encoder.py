@@ -95,7 +95,9 @@ class Encoder:
             raise EncodeError(f"the encoder returned vectors that are not finite for a batch of shape {mask.shape}")
         return np.asarray(vectors, dtype=np.float32)
 
-    def encode_texts(self, texts: Sequence[str], *, progress: Callable[[int], object] | None = None) -> NDArray[np.float32]:
+    def encode_texts(
+        self, texts: Sequence[str], *, progress: Callable[[int], object] | None = None
+    ) -> NDArray[np.float32]:
         """Encodes any number of texts, sorted by length into batches.
 
         Args:
