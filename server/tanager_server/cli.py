@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 try:
     from tanager_server.bundle import open_bundle
     from tanager_server.engine import Engine
-    from tanager_server.errors import StartupError
+    from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer
     from tanager_server.runtime import Encoder, TextEncoder
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load_settings(arguments)
         configure_logging(level=settings.log.level, log_format=settings.log.format)
         asyncio.run(serve(settings))
-    except StartupError as error:
+    except ServerError as error:
         print(f"tanager-server: {error}", file=sys.stderr)
         return 1
     return 0

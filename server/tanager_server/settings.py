@@ -60,9 +60,13 @@ class LimitSettings(_Section):
     """Bounds on callers."""
 
     max_calls: int = Field(1024, ge=1, description="calls answered at a time; more are refused at once")
-    max_message_bytes: int = Field(16 << 20, ge=1 << 16, description="size of a request or a response")
-    default_deadline_s: float = Field(10.0, gt=0, description="deadline of a call whose client sets none")
-    max_connection_age_s: float = Field(600.0, gt=0, description="age after which a client is asked to reconnect")
+    max_message_bytes: int = Field(16 << 20, ge=1 << 16, lt=1 << 31, description="size of a request or a response")
+    default_deadline_s: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="deadline of a call whose client sets none"
+    )
+    max_connection_age_s: float = Field(
+        600.0, gt=0, le=1e6, description="age after which a client is asked to reconnect"
+    )
 
 
 class TlsSettings(_Section):
@@ -99,8 +103,10 @@ class LogSettings(_Section):
 class ShutdownSettings(_Section):
     """What SIGTERM starts: NOT_SERVING, the delay, then no new calls, and time for those in flight."""
 
-    drain_delay_s: float = Field(1.0, ge=0, description="still serving while balancers see NOT_SERVING")
-    grace_s: float = Field(30.0, ge=0, description="time for calls in flight to finish")
+    drain_delay_s: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="still serving while balancers see NOT_SERVING"
+    )
+    grace_s: float = Field(30.0, ge=0, allow_inf_nan=False, description="time for calls in flight to finish")
 
 
 class Settings(BaseSettings):
@@ -157,7 +163,7 @@ def load_settings(argv: Sequence[str]) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_mend(e['type'], e['msg'])}" for e in error.errors())
         raise StartupError(problems) from error
-    except (SettingsError, tomllib.TOMLDecodeError) as error:
+    except (SettingsError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise StartupError(f"{config or 'settings'}: {error}") from error
 
 
@@ -173,7 +179,8 @@ def _config_file(argv: Sequence[str]) -> Path | None:
 
 def _unknown_variables() -> list[str]:
     """Variables that look like settings and are none: a misspelt setting must not be passed over."""
-    return sorted(set(filter(lambda name: name.startswith(ENV_PREFIX), os.environ)) - _variables(Settings, ENV_PREFIX))
+    known = _variables(Settings, ENV_PREFIX)
+    return sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
 
 
 def _variables(section: type[BaseModel], prefix: str) -> set[str]:

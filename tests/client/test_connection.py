@@ -40,12 +40,13 @@ def unused_target():
 @pytest.fixture
 def listen():
     """Listens with something that speaks no gRPC: `listen(reply)`; None accepts and never says a word."""
-    sockets: list[socket.socket] = []
+    listeners: list[socket.socket] = []
+    silent: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
     def start(reply: bytes | None) -> str:
         listener = socket.create_server(("127.0.0.1", 0))
-        sockets.append(listener)
+        listeners.append(listener)
 
         def run():
             while True:
@@ -54,7 +55,7 @@ def listen():
                 except OSError:  # the listener was shut down
                     return
                 if reply is None:
-                    sockets.append(connection)
+                    silent.append(connection)
                     continue
                 with connection:
                     connection.recv(1024)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -125,3 +125,9 @@ class Probe(_Record):
     texts: tuple[str, ...] = Field(min_length=1)
     vectors: tuple[tuple[float, ...], ...]
     min_cosine: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        if len({len(vector) for vector in self.vectors}) != 1:
+            raise ValueError("vectors must all be of the same length")
+        return self

@@ -52,8 +52,8 @@ class Bundle:
         path = self.file(schema.VECTORS)
         expected = (self.manifest.dataset.items, self.manifest.encoder.dim)
         try:
-            vectors: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            vectors: NDArray[np.float32] = np.lib.format.open_memmap(path, mode="r")
+        except Exception as error:  # whatever NumPy raises over a file that is none
             raise BundleError(f"{path}: not an array file: {error}") from error
         if vectors.shape != expected or vectors.dtype != np.float32:
             raise BundleError(f"{path}: expected float32 of shape {expected}, found {vectors.dtype} {vectors.shape}")
@@ -81,6 +81,13 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: there is no bundle, or it is not exactly what its manifest says; the file is named.
     """
+    try:
+        return _open(path)
+    except OSError as error:  # not permitted, a disk that fails
+        raise BundleError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+
+
+def _open(path: Path) -> Bundle:
     manifest_path = path / schema.MANIFEST
     if not path.is_dir():
         raise BundleError(f"{path}: no such directory; make a bundle with `tanager-export bundle`")

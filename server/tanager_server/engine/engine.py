@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, TextEncoder
 
+_SHOWN_ID_CHARS = 100
+
 
 class Engine:
     """Answers from one generation with one text encoder.
@@ -100,7 +102,8 @@ class Engine:
         generation = self.generation
         position = generation.catalogue.position(query.item_id)
         if position is None:
-            raise ItemNotFoundError(f"item_id: the catalogue has no item {query.item_id!r}")
+            shown = query.item_id[:_SHOWN_ID_CHARS]  # a status message travels in a header, which has little room
+            raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
         excluded = np.append(generation.catalogue.positions(query.exclude), position)
         timing = Timing()
         items, shortfall = _rank(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tanager.v1 import (
@@ -21,6 +22,7 @@ from tanager.v1 import (
     recommendation_pb2_grpc,
 )
 from tanager_server.errors import StartupError
+from tanager_server.rpc import health
 from tanager_server.rpc.interceptor import CallInterceptor
 from tanager_server.rpc.servicers import EmbeddingServicer, ModelServicer, RecommendationServicer
 
@@ -39,7 +41,6 @@ SERVICES = tuple(
         (model_pb2, "ModelService"),
     )
 )
-_OVERALL_HEALTH = ""
 
 
 class GrpcServer:
@@ -64,7 +65,7 @@ class GrpcServer:
                 calls_in_flight=lambda: self._interceptor.calls_in_flight, queue_depth=lambda: engine.queue_depth
             )
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings.limits))
-        self._health = health.aio.HealthServicer()
+        self._health = health.HealthServicer(SERVICES)
         recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(
             RecommendationServicer(engine), self._server
         )
@@ -73,7 +74,7 @@ class GrpcServer:
             ModelServicer(engine, started=datetime.now(UTC)), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> int:
         """Binds, listens and tells SERVING.
@@ -88,27 +89,38 @@ class GrpcServer:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{host}:{settings.port}"
         credentials = _credentials(settings.tls)
+        _check_free(settings.host, settings.port)
         try:
             if credentials is None:
                 port = self._server.add_insecure_port(address)
             else:
                 port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            raise StartupError(
-                f"port: cannot listen on {address}: it is in use, or no address of this machine; choose another"
-            ) from error
+            raise StartupError(f"port: cannot listen on {address}: {error}; choose another") from error
         await self._server.start()
-        for service in (_OVERALL_HEALTH, *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.serve()
         return port
 
     async def drain(self) -> None:
         """Tells NOT_SERVING, serves on for the drain delay, then refuses new calls and lets those in flight finish."""
         shutdown = self._settings.shutdown
-        await self._health.enter_graceful_shutdown()
+        await self._health.drain()
         _log.info("draining", extra={"calls_in_flight": self._interceptor.calls_in_flight})
         await asyncio.sleep(shutdown.drain_delay_s)
+        await self._health.close()
         await self._server.stop(shutdown.grace_s)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Binds the address and lets go again: gRPC does not say why it cannot."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise StartupError(f"port: cannot listen on {host}:{port}: {error.strerror}; choose another") from error
 
 
 def _options(limits: LimitSettings) -> list[tuple[str, int]]:

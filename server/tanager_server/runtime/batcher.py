@@ -106,6 +106,7 @@ class Batcher:
         self._waiting = 0
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Batcher:
         self._worker = asyncio.create_task(self._work(), name="batcher")
@@ -113,6 +114,7 @@ class Batcher:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._worker is not None
+        self._closed = True
         self._worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._worker
@@ -124,6 +126,17 @@ class Batcher:
     def depth(self) -> int:
         """Texts that wait; those of callers who have gone are not counted."""
         return self._waiting
+
+    def check_room(self, count: int) -> None:
+        """Checks whether so many texts more may wait.
+
+        Raises:
+            OverloadedError: they may not.
+        """
+        if self._closed:
+            raise OverloadedError("the server is shutting down", retry_after_s=1.0)
+        if self._waiting + count > self._policy.max_queue:
+            raise OverloadedError(f"the queue of {self._policy.max_queue} texts is full", retry_after_s=0.1)
 
     async def submit(self, texts: Sequence[Tokens], *, deadline: float) -> Encoded:
         """Encodes the texts of one call, all or none.
@@ -139,9 +152,8 @@ class Batcher:
             DeadlineExpiredError: the deadline passed first.
             EncodeError: the encoder failed.
         """
-        if self._waiting + len(texts) > self._policy.max_queue:
-            raise OverloadedError(f"the queue of {self._policy.max_queue} texts is full", retry_after_s=0.1)
         count = len(texts)
+        self.check_room(count)
         call = _Call(
             texts=texts,
             deadline=deadline,
@@ -183,9 +195,11 @@ class Batcher:
             window.append(entry)
         if not window:
             return []
-        first = window[0]
-        window.sort(key=lambda entry: entry.length)
-        start, stop = self._choose(window, window.index(first))
+        # In order of length; of texts equally long the more urgent ones lie nearer to the most urgent of all.
+        length = window[0].length
+        shorter = sorted((e for e in reversed(window) if e.length < length), key=lambda entry: entry.length)
+        window = shorter + sorted((e for e in window if e.length >= length), key=lambda entry: entry.length)
+        start, stop = self._choose(window, len(shorter))
         batch = window[start:stop]
         for entry in itertools.chain(window[:start], window[stop:]):
             heapq.heappush(self._queue, entry)
@@ -221,11 +235,6 @@ class Batcher:
                 return
             raise
         encode_s = self._clock() - began
-        if self._observe is not None:
-            lengths = [entry.length for entry in batch]
-            self._observe(
-                size=len(batch), tokens=sum(lengths), padded_tokens=len(batch) * max(lengths), encode_s=encode_s
-            )
         for entry, vector in zip(batch, vectors, strict=True):
             call = entry.call
             call.vectors[entry.position] = vector
@@ -233,6 +242,18 @@ class Batcher:
             if call.missing == 0 and not call.done.done():
                 complete = [v for v in call.vectors if v is not None]
                 call.done.set_result(Encoded(complete, began - call.submitted, encode_s, len(batch)))
+        self._report(batch, encode_s)
+
+    def _report(self, batch: list[_Entry], encode_s: float) -> None:
+        if self._observe is None:
+            return
+        lengths = [entry.length for entry in batch]
+        try:
+            self._observe(
+                size=len(batch), tokens=sum(lengths), padded_tokens=len(batch) * max(lengths), encode_s=encode_s
+            )
+        except Exception:  # metrics that fail must not stop the worker: every later call would wait for ever
+            _log.exception("the observer of batches failed")
 
     def _fail(self, call: _Call, error: Exception) -> None:
         if not call.done.done():
@@ -243,3 +264,8 @@ class Batcher:
         """Takes the call's texts out of the count; `_next_batch` drops them when it comes upon them."""
         self._waiting -= call.waiting
         call.waiting = 0
+        # Texts of callers who have gone lie in the queue until their deadline comes up, which on a busy server may be
+        # never: they must not pile up.
+        if len(self._queue) > 2 * self._waiting + self._policy.max_queue:
+            self._queue = [entry for entry in self._queue if not entry.call.done.done()]
+            heapq.heapify(self._queue)

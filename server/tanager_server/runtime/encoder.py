@@ -134,11 +134,15 @@ class Encoder:
             BundleError: it is under the probe's bound: this machine would serve wrong vectors.
         """
         expected = np.asarray(probe.vectors, dtype=np.float32)
-        vectors = self.encode(self.tokenize(probe.texts))
+        try:
+            vectors = self.encode(self.tokenize(probe.texts))
+        except EncodeError as error:
+            raise BundleError(f"{schema.ENCODER}: cannot encode the probe on this machine: {error}") from error
         if expected.shape != vectors.shape:
             raise BundleError(f"{schema.PROBE}: vectors of shape {expected.shape}, the encoder makes {vectors.shape}")
         lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(vectors, axis=1)
-        lowest = float(((expected * vectors).sum(axis=1) / lengths).min())
+        with np.errstate(divide="ignore", invalid="ignore"):  # a vector of zeros is refused like any wrong one
+            lowest = float(((expected * vectors).sum(axis=1) / lengths).min())
         if not lowest >= probe.min_cosine:
             raise BundleError(
                 f"{schema.ENCODER}: on this machine it makes other vectors than when it was exported (cosine "

@@ -87,9 +87,12 @@ class TextEncoder:
             DeadlineExpiredError: the deadline passed first.
             EncodeError: the encoder failed.
         """
+        self._batcher.check_room(len(texts))  # before tokenising, which may take longer than a refusal should
         began = self.clock()
         if sum(map(len, texts)) <= _TOKENIZE_INLINE_CHARS:
-            tokens = self._encoder.tokenize(texts)
+            # One by one: two or more together would go to the tokenizer's thread pool, and there wait, with the event
+            # loop, for whatever the tokenize thread has given it.
+            tokens = [self._encoder.tokenize([text])[0] for text in texts]
         else:
             loop = asyncio.get_running_loop()
             tokens = await loop.run_in_executor(self._tokenize_thread, self._encoder.tokenize, texts)

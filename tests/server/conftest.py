@@ -1,0 +1,273 @@
+"""What the server's tests share: bundles to tamper with, generations made to measure, an encoder under control."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tanager_server.bundle import Bundle, Catalogue, IndexInfo, Item, Manifest, Neighbours, Scoring, open_bundle
+from tanager_server.engine import Engine
+from tanager_server.index import Generation, HnswIndex
+from tanager_server.runtime import EncodedTexts
+
+Floats = NDArray[np.float32]
+
+
+# Bundles
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def reseal() -> Callable[..., None]:
+    """Makes the manifest true of the directory again, so that what lies behind the hashes can be tested."""
+
+    def seal(directory: Path, **changes: object) -> None:
+        path = directory / "manifest.json"
+        fields = json.loads(path.read_text()) | changes
+        del fields["bundle_id"]
+        fields["files"] = {
+            entry.name: {"sha256": hashlib.sha256(entry.read_bytes()).hexdigest(), "size": entry.stat().st_size}
+            for entry in directory.iterdir()
+            if entry != path
+        }
+        path.write_text(Manifest.seal(**fields).model_dump_json())
+
+    return seal
+
+
+@pytest.fixture(scope="session")
+def opened_bundle(tiny_bundle: Path) -> Bundle:
+    return open_bundle(tiny_bundle)
+
+
+# Generations
+
+
+@pytest.fixture(scope="session")
+def unit_vectors() -> Callable[..., Floats]:
+    """Random directions: (count, dim), each of length 1."""
+
+    def make(count: int, dim: int = 16, seed: int = 0) -> Floats:
+        vectors = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sparse() -> Callable[[NDArray[Any]], Neighbours]:
+    """A matrix in the form of `neighbours.npz`."""
+
+    def convert(dense: NDArray[Any]) -> Neighbours:
+        rows, columns = np.nonzero(dense)
+        return Neighbours(
+            indptr=np.searchsorted(rows, np.arange(len(dense) + 1)).astype(np.int64),
+            indices=columns.astype(np.int32),
+            weights=dense[rows, columns].astype(np.float32),
+        )
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def index_info() -> IndexInfo:
+    return IndexInfo(m=16, ef_construction=100, ef_search=64)
+
+
+@pytest.fixture(scope="session")
+def make_generation(
+    unit_vectors: Callable[..., Floats], sparse: Callable[..., Neighbours], index_info: IndexInfo
+) -> Callable[..., Generation]:
+    """A catalogue `item-0`, `item-1`, … with vectors, weights B and popularity; what is not given is random."""
+
+    def make(
+        items: int = 60,
+        *,
+        dim: int = 16,
+        seed: int = 0,
+        vectors: Floats | None = None,
+        weights: NDArray[Any] | None = None,
+        popularity: Sequence[float] | None = None,
+        query_prompt: str = "",
+        **scoring: object,
+    ) -> Generation:
+        random = np.random.default_rng(seed)
+        if vectors is None:
+            vectors = unit_vectors(items, dim, seed)
+        if weights is None:
+            weights = random.normal(size=(items, items)) * (random.random((items, items)) < 0.1)
+        if popularity is None:
+            popularity = random.integers(0, 50, items).tolist()
+        manifest = Manifest.seal(
+            schema_version=1,
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            model={"name": "none", "source": "none", "weights_sha256": "0" * 64},
+            encoder={
+                "precision": "fp32",
+                "dim": dim,
+                "max_tokens": 64,
+                "pooling": "mean",
+                "item_prompt": "",
+                "query_prompt": query_prompt,
+            },
+            index=index_info,
+            dataset={"name": "made", "simulated_behaviour": True, "items": items, "users": 1, "interactions": 1},
+            quality={},
+            tools={},
+            files={},
+        )
+        blend: dict[str, object] = {
+            "origin": "default",
+            "collaborative": 0.7,
+            "history_text": 0.4,
+            "wish": 1.3,
+            "popularity": 0.2,
+            "history_half_life": 3.0,
+            "history_limit": 20,
+        }
+        return Generation(
+            manifest=manifest,
+            catalogue=Catalogue(
+                Item(
+                    id=f"item-{number}",
+                    title=f"Title {number}",
+                    text="",
+                    domain="even" if number % 2 == 0 else "odd",
+                    categories=(),
+                    attributes={},
+                    popularity=popularity[number],
+                )
+                for number in range(items)
+            ),
+            vectors=vectors,
+            index=HnswIndex.build(vectors, info=index_info),
+            neighbours=sparse(weights),
+            scoring=Scoring.model_validate(blend | scoring),
+        )
+
+    return make
+
+
+class Wishes:
+    """Stands in for the text encoder: every text has the vector it was given, and what was asked for is noted."""
+
+    provider = "none"
+    queue_depth = 0
+
+    def __init__(self, vectors: dict[str, Floats]) -> None:
+        self.vectors = vectors
+        self.asked: list[tuple[list[str], float]] = []
+
+    def clock(self) -> float:
+        return 100.0
+
+    async def encode(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
+        self.asked.append((list(texts), deadline))
+        return EncodedTexts([self.vectors[text] for text in texts], 0.1, 0.2, 0.3, 4)
+
+
+@pytest.fixture(scope="session")
+def make_engine() -> Callable[..., tuple[Engine, Wishes]]:
+    """An engine over a generation, and the stand-in that encodes its wishes."""
+
+    def make(generation: Generation, **vectors: Floats) -> tuple[Engine, Wishes]:
+        wishes: Any = Wishes(vectors)
+        return Engine(generation, wishes), wishes
+
+    return make
+
+
+# Batches
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gate:
+    """An encode function that holds every batch until the test lets it go.
+
+    The vector of a text is its first token and its length, so that an answer tells which text it is of.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[list[int]]] = []
+        self.on_batch: Callable[[list[list[int]]], object] = lambda batch: None
+        self._held: asyncio.Future[Any] | None = None
+
+    async def __call__(self, batch: Sequence[list[int]]) -> Any:
+        self.batches.append(list(batch))
+        self.on_batch(self.batches[-1])
+        self._held = asyncio.get_running_loop().create_future()
+        return await self._held
+
+    @property
+    def busy(self) -> bool:
+        return self._held is not None and not self._held.done()
+
+    def names(self) -> list[list[int]]:
+        """First tokens of the texts of each batch so far."""
+        return [[tokens[0] for tokens in batch] for batch in self.batches]
+
+    async def open(self, result: Any = None) -> None:
+        """Ends the encoding of the batch that is held: with its vectors, another result, or an exception."""
+        assert self._held is not None
+        if isinstance(result, BaseException):
+            self._held.set_exception(result)
+        elif result is not None:
+            self._held.set_result(result)
+        else:
+            self._held.set_result(np.array([[tokens[0], len(tokens)] for tokens in self.batches[-1]], np.float32))
+        await settle()
+
+
+async def settle() -> None:
+    """Lets every task run until it waits for something. Nothing here waits for time or for I/O, so this is exact."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture(scope="session", name="settle")
+def settle_fixture() -> Callable[[], Any]:
+    return settle
+
+
+@pytest.fixture(scope="session", name="new_gate")
+def new_gate_fixture() -> type[Gate]:
+    """For tests that need many: hypothesis does not renew fixtures between examples."""
+    return Gate
+
+
+@pytest.fixture(scope="session", name="new_clock")
+def new_clock_fixture() -> type[Clock]:
+    return Clock
