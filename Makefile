@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 DEMO := build/demo
+BUNDLE ?= $(DEMO)/bundle
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -13,13 +14,13 @@ demo: setup  ## export a sample bundle to int8, serve it, and ask it four things
 	$(BIN)/python examples/demo.py $(DEMO)
 
 serve: setup  ## serve the demo's bundle until Ctrl-C
-	$(BIN)/tanager-server --bundle $(DEMO)/bundle --log.format text
+	$(BIN)/tanager-server --bundle $(BUNDLE) --log.format text
 
 test: setup  ## run every test
 	$(BIN)/pytest
 
-bench: setup  ## served throughput and latency beside the same work in one process: make bench DATASET=DIR
-	$(BIN)/python tests/bench/served_vs_raw.py $(DATASET)
+bench: setup  ## served throughput and latency beside the same work in one process: make bench BUNDLE=DIR
+	$(BIN)/python -m tests.bench.served_vs_raw $(BUNDLE)
 
 lint: setup  ## ruff: errors, style, formatting
 	$(BIN)/ruff check .

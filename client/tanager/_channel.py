@@ -140,7 +140,6 @@ def _options(retry: Retry | None, tls: Tls | None) -> list[tuple[str, str | int]
         service_config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.1}
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", json.dumps(service_config)),
-        ("grpc.enable_retries", int(retry is not None)),
         ("grpc.primary_user_agent", f"tanager-python/{__version__}"),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),

@@ -33,35 +33,49 @@ def fresh_directory(target: str | os.PathLike[str], *, marker: str, overwrite: b
     Raises:
         TargetError: the target is there already and is not empty, or is of another kind, or cannot be written.
     """
-    place = Path(target).resolve()
-    _check_free(place, marker, overwrite=overwrite)
-    suffix = secrets.token_hex(4)
-    new, old = place.with_name(f".{place.name}.{suffix}.new"), place.with_name(f".{place.name}.{suffix}.old")
     try:
-        new.mkdir(parents=True)
-        yield new
-        for path in new.rglob("*"):
-            _sync(path)
-        _sync(new)
-        if replaces := place.exists():
-            place.rename(old)
+        place = Path(os.path.realpath(target))  # Path.resolve raises on a loop of links
+        _check_free(place, marker, overwrite=overwrite)
+        made = [parent for parent in place.parents if not parent.exists()]
+        suffix = secrets.token_hex(4)
+        new, old = place.with_name(f".{place.name}.{suffix}.new"), place.with_name(f".{place.name}.{suffix}.old")
         try:
-            new.rename(place)
-        except OSError:
-            if replaces:
-                old.rename(place)
-            raise
-        _sync(place.parent)
-        shutil.rmtree(old, ignore_errors=True)
+            new.mkdir(parents=True)
+            yield new
+            for path in new.rglob("*"):
+                _sync(path)
+            _sync(new)
+            _check_free(place, marker, overwrite=overwrite)  # once more: somebody may have come first
+            _replace(place, new, old)
+            for parent in {place.parent, *(parent.parent for parent in made)}:
+                _sync(parent)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            if place.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            for parent in made:  # only those that stayed empty can be removed
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
     except OSError as error:
         raise TargetError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+
+
+def _replace(place: Path, new: Path, old: Path) -> None:
+    try:
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+    except BaseException:  # Ctrl-C too must not leave the place empty
+        if old.exists() and not place.exists():
+            old.rename(place)
+        raise
 
 
 def _check_free(place: Path, marker: str, *, overwrite: bool) -> None:
-    if not place.exists():
+    if not place.exists() and not place.is_symlink():
         return
+    if place.is_mount():
+        raise TargetError(f"{place}: is a mount point, which cannot be replaced; choose a directory below it")
     if not place.is_dir():
         raise TargetError(f"{place}: is there already and is no directory; choose another name")
     if not any(place.iterdir()):

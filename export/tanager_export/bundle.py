@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import platform
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime
 from tqdm import tqdm
 
 from tanager_export import quality
@@ -66,9 +68,14 @@ DEFAULT_SCORING = Scoring(
 
 MAX_PARITY_TEXTS = 10_000
 _PROBE_TEXTS = 16
+_MAX_TOKENS = 1 << 20
+_DEFAULT_MAX_TOKENS = 512
 # Kernels of other CPUs round differently (about 1e-3); int8 that saturates falls far lower.
 _PROBE_MIN_COSINE = 0.99
-_TOOLS = ("tanager", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "hnswlib", "numpy", "tokenizers")
+_TOOLS = (
+    *("tanager", "torch", "transformers", "sentence-transformers", "optimum", "optimum-onnx"),
+    *("onnx", "hnswlib", "numpy", "scipy", "tokenizers"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,8 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
         ParityError: the served encoder differs too much from the model.
         ExportError: the target is there already, or cannot be written.
     """
-    with fresh_directory(target, overwrite=options.overwrite, marker=schema.MANIFEST) as new:
+    # Marked by its index: a manifest.json is found in directories of many kinds.
+    with fresh_directory(target, overwrite=options.overwrite, marker=schema.INDEX) as new:
         measured: dict[str, float] = {}
         _log.info("exporting %s to ONNX, %s", source.name, options.precision)
         model = source.load()
@@ -112,8 +120,8 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
             fp32 = Path(scratch) / schema.ENCODER
             export_onnx(source, model, Path(scratch))
             convert(fp32, new / schema.ENCODER, precision=options.precision)
-            (Path(scratch) / schema.TOKENIZER).rename(new / schema.TOKENIZER)
-            max_tokens = int(model.max_seq_length or model.tokenizer.model_max_length)
+            shutil.copyfile(Path(scratch) / schema.TOKENIZER, new / schema.TOKENIZER)  # perhaps on another device
+            max_tokens = _max_tokens(model)
             reference = Encoder(model_path=fp32, tokenizer_path=new / schema.TOKENIZER, max_tokens=max_tokens)
             encoder = Encoder(
                 model_path=new / schema.ENCODER,
@@ -149,7 +157,8 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
                 interactions=len(dataset.interactions),
             ),
             quality=measured,
-            tools={name: version(name) for name in _TOOLS} | {"python": platform.python_version()},
+            tools={name: version(name) for name in _TOOLS}
+            | {"onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
             files={name: _describe(new / name) for name in schema.CONTENT_FILES},
         )
         (new / schema.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -178,7 +187,10 @@ def _gate(
     sample = [texts[i] for i in chosen]
     with tqdm(total=2 * len(sample), desc="checking parity", unit="text", disable=None) as bar:
         onnx_vectors = reference.encode_texts(sample, progress=bar.update)
-        torch_vectors = model.encode(sample, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+        # The texts have their prompt already; without prompt="" the model may add its default one.
+        torch_vectors = model.encode(
+            sample, prompt="", batch_size=32, normalize_embeddings=True, show_progress_bar=False
+        )
         bar.update(len(sample))
     exact = quality.Parity.measure(torch_vectors, onnx_vectors)
     served = quality.Parity.measure(onnx_vectors, vectors[chosen])
@@ -191,8 +203,14 @@ def _gate(
         "quantized_cosine_min": served.cosine_min,
         "quantized_top10_overlap": served.top10_overlap,
     }
-    exact.require(quality.ONNX_BOUND, what="ONNX against torch")
-    served.require(quality.PRECISION_BOUNDS[options.precision], what=f"{options.precision} against fp32")
+    exact.require(
+        quality.ONNX_BOUND, what="ONNX against torch", mend="This model cannot be exported faithfully: use another"
+    )
+    served.require(
+        quality.PRECISION_BOUNDS[options.precision],
+        what=f"{options.precision} against fp32",
+        mend="Choose a higher --precision",
+    )
 
 
 def _probe(encoder: Encoder, texts: Sequence[str]) -> Probe:
@@ -233,6 +251,12 @@ def _describe(path: Path) -> FileInfo:
     with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
         return FileInfo(sha256=digest, size=os.fstat(content.fileno()).st_size)
+
+
+def _max_tokens(model: SentenceTransformer) -> int:
+    """What the model says that it can read; models without a limit of their own state none, or 1e30."""
+    stated = (model.max_seq_length, model.tokenizer.model_max_length)
+    return min((int(limit) for limit in stated if limit and limit <= _MAX_TOKENS), default=_DEFAULT_MAX_TOKENS)
 
 
 def _pooling(model: SentenceTransformer) -> str:

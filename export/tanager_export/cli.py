@@ -16,7 +16,7 @@ try:
     from tanager_export.dataset.commands import add_dataset_parser
     from tanager_export.errors import ExportError
     from tanager_server.bundle import Precision
-    from tanager_server.errors import StartupError
+    from tanager_server.errors import ServerError
     from tanager_server.settings import Device
 except ModuleNotFoundError as error:
     sys.exit(f"tanager-export needs {error.name}: pip install 'tanager[server,export]'")
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return int(arguments.run(arguments))
-    except (ExportError, StartupError) as error:
+    except (ExportError, ServerError) as error:
         print(f"tanager-export: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

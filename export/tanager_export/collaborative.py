@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 L2 = 100.0
 TOP_NEIGHBOURS = 100
 MAX_ITEMS = 20_000
-"""EASE inverts an items x items matrix; the most taken-up items get a row, the text carries the others."""
+"""EASE inverts an items x items matrix (3 GB); the most taken-up items get a row, the text carries the others."""
+
+_CHUNK = 512
 
 
 def item_users(interactions: Interactions, *, items: int) -> NDArray[np.int64]:
@@ -46,29 +48,49 @@ def ease_neighbours(
     indptr = np.zeros(items + 1, dtype=np.int64)
     if len(chosen) == 0:
         return Neighbours(indptr, np.empty(0, np.int32), np.empty(0, np.float32))
-    used = matrix[:, chosen]
-    gram = (used.T @ used).toarray()
-    gram[np.diag_indices_from(gram)] += l2
-    # The inverse of a positive-definite matrix by its Cholesky factor; LAPACK fills the lower triangle only.
-    factor, _ = linalg.lapack.dpotrf(gram, lower=1, overwrite_a=1)
-    precision, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    precision = np.tril(precision) + np.tril(precision, -1).T
-    weights = -precision / np.diag(precision)
-    np.fill_diagonal(weights, 0.0)
     keep = min(top, len(chosen) - 1)
     if keep == 0:
         return Neighbours(indptr, np.empty(0, np.int32), np.empty(0, np.float32))
-    columns = np.sort(np.argpartition(-np.abs(weights), keep - 1, axis=1)[:, :keep], axis=1)
+    columns, weights = _strongest(_precision(matrix[:, chosen], l2=l2), keep=keep)
     indptr[chosen + 1] = keep
     return Neighbours(
-        indptr=np.cumsum(indptr),
-        indices=chosen[columns].ravel().astype(np.int32),
-        weights=np.take_along_axis(weights, columns, axis=1).ravel().astype(np.float32),
+        indptr=np.cumsum(indptr), indices=chosen[columns].ravel().astype(np.int32), weights=weights.ravel()
     )
+
+
+def _precision(matrix: sparse.csr_array, *, l2: float) -> NDArray[np.float64]:
+    """P, of which only the lower triangle is filled; one items x items array is all that it takes."""
+    count = matrix.shape[1]
+    transposed = matrix.T.tocsr()
+    gram = np.empty((count, count))
+    for start in range(0, count, _CHUNK):
+        gram[start : start + _CHUNK] = (transposed[start : start + _CHUNK] @ matrix).toarray()
+    gram[np.diag_indices_from(gram)] += l2
+    # The inverse of a positive-definite matrix by its Cholesky factor. LAPACK works in place on columns, and a
+    # symmetric matrix is its own transpose.
+    factor, _ = linalg.lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
+    precision: NDArray[np.float64] = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
+    return precision
+
+
+def _strongest(precision: NDArray[np.float64], *, keep: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(items, keep) columns of B, ascending, and the weights there."""
+    count = len(precision)
+    diagonal = np.diag(precision)
+    every = np.arange(count)
+    columns, weights = np.empty((count, keep), np.int64), np.empty((count, keep), np.float32)
+    for start in range(0, count, _CHUNK):
+        rows = every[start : start + _CHUNK]
+        symmetric = np.where(every <= rows[:, None], precision[rows], precision.T[rows])
+        block = -symmetric / diagonal
+        block[np.arange(len(rows)), rows] = 0.0
+        columns[rows] = np.sort(np.argpartition(-np.abs(block), keep - 1, axis=1)[:, :keep], axis=1)
+        weights[rows] = np.take_along_axis(block, columns[rows], axis=1)
+    return columns, weights
 
 
 def _matrix(interactions: Interactions, *, items: int) -> sparse.csr_array:
     positive = interactions.weight > 0
-    pairs = np.unique(np.stack([interactions.user[positive], interactions.item[positive]]), axis=1)
+    pairs = np.unique(interactions.user[positive].astype(np.int64) * items + interactions.item[positive])
     shape = (len(interactions.user_ids), items)
-    return sparse.csr_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=shape)
+    return sparse.csr_array((np.ones(len(pairs)), np.divmod(pairs, items)), shape=shape)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tanager_export.errors import ExportError
+import numpy as np
+
+from tanager_export.errors import ExportError, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -53,11 +55,16 @@ class SourceModel:
         try:
             model: SentenceTransformer = SentenceTransformer(str(self.path), device="cpu", local_files_only=True)
         except Exception as error:  # whatever transformers raises on files it cannot make sense of
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ModelError(f"{self.path}: cannot be loaded as a text encoder: {reason}") from error
+            raise ModelError(f"{self.path}: cannot be loaded as a text encoder: {first_line(error)}") from error
         if not getattr(model.tokenizer, "is_fast", False):
             raise ModelError(f"{self.path}: has no fast tokenizer (tokenizer.json), which the server needs")
         model.eval()
+        try:
+            vector = model.encode("text", show_progress_bar=False)
+        except Exception as error:  # whatever the parts of a model that do not fit together raise
+            raise ModelError(f"{self.path}: loads, but cannot encode a text: {first_line(error)}") from error
+        if not np.isfinite(vector).all():
+            raise ModelError(f"{self.path}: loads, but its vectors are not finite; the weights are damaged")
         return model
 
 
@@ -84,9 +91,13 @@ def find_model(model: str | None) -> SourceModel:
     if model is None:
         return _default_model()
     path = Path(model)
-    if path.is_dir():
+    try:
+        is_directory, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise ModelError(f"{model}: cannot be read: {error.strerror}") from error
+    if is_directory:
         return _check(path, name=path.resolve().name, source="directory")
-    if path.exists() or model.count("/") > 1 or model.startswith((".", "~", "/")):
+    if exists or model.count("/") > 1 or model.startswith((".", "~", "/")):
         raise ModelError(f"{model}: no such directory; give a model directory, a hub id, or nothing for the default")
     return _hub_model(model)
 
@@ -111,7 +122,7 @@ def _hub_model(hub_id: str) -> SourceModel:
             snapshot_download(hub_id, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json"])
         )
     except Exception as error:  # network, naming and access errors share no root
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"{hub_id}: no local directory, and cannot be had from the hub: {reason}") from error
     return _check(path, name=hub_id, source=f"hub, revision {path.name}")
 
@@ -122,7 +133,7 @@ def _check(path: Path, *, name: str, source: str) -> SourceModel:
         raise ModelError(f"{path}: no config.json: not a model directory in the layout of transformers")
     try:
         config = json.loads(config_path.read_bytes())
-        architectures = list(config.get("architectures") or [])
+        architectures = [str(name) for name in config.get("architectures") or ()]
     except (ValueError, AttributeError, TypeError) as error:
         raise ModelError(f"{config_path}: not a model configuration: {error}") from error
     names = ", ".join(architectures)
@@ -142,7 +153,7 @@ def _check(path: Path, *, name: str, source: str) -> SourceModel:
 
 def _shards(index: Path) -> list[str]:
     try:
-        return list(json.loads(index.read_bytes())["weight_map"].values())
+        return [str(file) for file in json.loads(index.read_bytes())["weight_map"].values()]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{index}: not an index of weights: {error}") from error
 

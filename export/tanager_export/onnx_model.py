@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from tanager_export.errors import first_line
 from tanager_export.model import ModelError
 from tanager_server.bundle.manifest import ENCODER, TOKENIZER
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 OPSET = 18
 OUTPUT = "sentence_embedding"
+_MAX_BYTES = onnx.checker.MAXIMUM_PROTOBUF
 
 
 def export_onnx(source: SourceModel, model: SentenceTransformer, target: Path) -> None:
@@ -53,8 +55,9 @@ def export_onnx(source: SourceModel, model: SentenceTransformer, target: Path) -
                 local_files_only=True,
             )
         except Exception as error:  # optimum raises whatever torch and transformers do
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ModelError(f"{source.path}: cannot be exported to ONNX: {reason}") from error
+            raise ModelError(f"{source.path}: cannot be exported to ONNX: {first_line(error)}") from error
+        if sum(file.stat().st_size for file in Path(scratch).glob("*.onnx*")) >= _MAX_BYTES:
+            raise ModelError(f"{source.path}: cannot be exported to ONNX: larger than the 2 GiB that one file holds")
         graph = onnx.load(Path(scratch) / "model.onnx")
     _keep_sentence_embedding(graph.graph, normalized=any(type(part).__name__ == "Normalize" for part in model))
     onnx.checker.check_model(graph)
@@ -81,7 +84,10 @@ def convert(fp32: Path, target: Path, *, precision: Precision) -> None:
 
         # Squares of small numbers vanish in fp16, so what adds them up stays in fp32.
         reductions = ["ReduceL2", "ReduceSum", "LayerNormalization", "Clip"]
-        onnx.save(convert_float_to_float16(onnx.load(fp32), keep_io_types=True, op_block_list=reductions), target)
+        with _quiet():
+            half = convert_float_to_float16(onnx.load(fp32), keep_io_types=True, op_block_list=reductions)
+        _normalize_output(half.graph)  # a vector that was divided in fp16 is as much as 3e-4 too long or too short
+        onnx.save(half, target)
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -93,20 +99,27 @@ def _keep_sentence_embedding(graph: onnx.GraphProto, *, normalized: bool) -> Non
     """Leaves one output, the sentence's vector, and makes it of unit length if the model does not."""
     output = next(value for value in graph.output if value.name == OUTPUT)
     del graph.output[:]
-    if normalized:
-        graph.output.append(output)
-        return
-    raw, length, safe, unit = OUTPUT, f"{OUTPUT}_length", f"{OUTPUT}_length_safe", f"{OUTPUT}_unit"
-    graph.initializer.append(onnx.helper.make_tensor(f"{OUTPUT}_axis", onnx.TensorProto.INT64, [1], [1]))
-    graph.initializer.append(onnx.helper.make_tensor(f"{OUTPUT}_least", onnx.TensorProto.FLOAT, [], [1e-12]))
+    graph.output.append(output)
+    if not normalized:
+        _normalize_output(graph)
+
+
+def _normalize_output(graph: onnx.GraphProto) -> None:
+    """Makes the one output of unit length, in float32."""
+    (output,) = graph.output
+    raw = output.name
+    axis, least, length, safe, unit = (f"{raw}_{part}" for part in ("axis", "least", "length", "safe", "unit"))
+    graph.initializer.append(onnx.helper.make_tensor(axis, onnx.TensorProto.INT64, [1], [1]))
+    graph.initializer.append(onnx.helper.make_tensor(least, onnx.TensorProto.FLOAT, [], [1e-12]))
     graph.node.extend(
         (
-            onnx.helper.make_node("ReduceL2", [raw, f"{OUTPUT}_axis"], [length], keepdims=1),
-            onnx.helper.make_node("Clip", [length, f"{OUTPUT}_least"], [safe]),
+            onnx.helper.make_node("ReduceL2", [raw, axis], [length], keepdims=1),
+            onnx.helper.make_node("Clip", [length, least], [safe]),
             onnx.helper.make_node("Div", [raw, safe], [unit]),
         )
     )
     shape = [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim]
+    del graph.output[:]
     graph.output.append(onnx.helper.make_tensor_value_info(unit, onnx.TensorProto.FLOAT, shape))
 
 

@@ -124,9 +124,9 @@ def serve():
     def start(credentials: grpc.ServerCredentials | None = None) -> FakeServer:
         fake = FakeServer()
         server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
-        recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(Recommendation(fake), server)  # type: ignore[no-untyped-call]
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(Embedding(fake), server)  # type: ignore[no-untyped-call]
-        model_pb2_grpc.add_ModelServiceServicer_to_server(Model(fake), server)  # type: ignore[no-untyped-call]
+        recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(Recommendation(fake), server)
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(Embedding(fake), server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(Model(fake), server)
         if credentials is None:
             port = server.add_insecure_port("127.0.0.1:0")
         else:

@@ -145,6 +145,11 @@ async def test_embed(client, server):
     assert (answer.bundle_id, answer.timing.batch_size) == ("abc", 7)
 
 
+async def test_an_answer_beyond_grpcs_own_limit_of_4_mib_is_read(client, server):
+    server.on("Embed", embedding_pb2.EmbedResponse(vectors=bytes(5 * 1024 * 1024), dim=1024))
+    assert len(await client.embed(["a"])) == 5 * 256
+
+
 @pytest.mark.parametrize(("vectors", "dim"), [(b"1234", 0), (b"12345", 1)])
 async def test_vectors_that_are_no_vectors_are_an_error(client, server, vectors, dim):
     server.on("Embed", embedding_pb2.EmbedResponse(vectors=vectors, dim=dim))

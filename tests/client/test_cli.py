@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
 import tanager
 from tanager import _render, cli
@@ -241,10 +242,10 @@ def test_tls(serve, certs, capsys):
 
 
 def test_a_refused_field_is_named_with_its_option(server, failing):
-    violation = b"\n\tpage_size\x12\x12must be 1 to 1,000"
-    bad_request = b"\n)type.googleapis.com/google.rpc.BadRequest\x12" + bytes([len(violation) + 2])
-    details = bad_request + b"\n" + bytes([len(violation)]) + violation
-    server.fail("Recommend", grpc.StatusCode.INVALID_ARGUMENT, "bad", b"\x1a" + bytes([len(details)]) + details)
+    violation = error_details_pb2.BadRequest.FieldViolation(field="page_size", description="must be 1 to 1,000")
+    details = status_pb2.Status()
+    details.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    server.fail("Recommend", grpc.StatusCode.INVALID_ARGUMENT, "bad", details.SerializeToString())
     assert failing("recommend", "-n", "0") == (2, "tanager: error: -n: page_size: must be 1 to 1,000\n")
 
 

@@ -66,11 +66,11 @@ def listen():
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
     yield start
-    for opened in sockets:
-        opened.shutdown(socket.SHUT_RDWR)
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)  # wakes its thread
     for thread in threads:
         thread.join()
-    for opened in sockets:
+    for opened in listeners + silent:
         opened.close()
 
 
@@ -140,7 +140,7 @@ async def test_waits_no_longer_than_said_for_a_server_that_is_not_ready(connect,
 
 async def test_waits_no_longer_than_said_for_a_server_that_is_not_there(connect, unused_target):
     with pytest.raises(tanager.DeadlineExceededError, match=f"no answer from {unused_target} within 0.2 s"):
-        await connect(unused_target).wait_until_ready(timeout_s=0.2)
+        await connect(unused_target, retry=None).wait_until_ready(timeout_s=0.2)
 
 
 def server_credentials(certs, *, ask_client: bool = False) -> grpc.ServerCredentials:

@@ -5,48 +5,38 @@ import pickle
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 
 import tanager
 from tanager import _details
 from tanager.v1 import model_pb2
 
-
-def message(*fields: tuple[int, bytes | str | int]) -> bytes:
-    """A protobuf message, encoded here by hand so that the decoder is not tested against itself."""
-    encoded = b""
-    for number, value in fields:
-        if isinstance(value, int):
-            encoded += varint(number << 3) + varint(value)
-        else:
-            data = value.encode() if isinstance(value, str) else value
-            encoded += varint(number << 3 | 2) + varint(len(data)) + data
-    return encoded
-
-
-def varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])
-
-
-def status(*details: tuple[str, bytes]) -> bytes:
-    """A google.rpc.Status with details: (type, message)."""
-    packed = [message((1, f"type.googleapis.com/{kind}"), (2, data)) for kind, data in details]
-    return message((1, 3), (2, "message"), *((3, detail) for detail in packed))
-
-
-BAD_REQUEST = (
-    "google.rpc.BadRequest",
-    message(
-        (1, message((1, "page_size"), (2, "must be 1 to 1,000"))),
-        (1, message((1, "recent_events[3].weight"), (2, "must be finite"))),
-    ),
-)
 VIOLATIONS = (("page_size", "must be 1 to 1,000"), ("recent_events[3].weight", "must be finite"))
-RETRY_INFO = ("google.rpc.RetryInfo", message((1, message((1, 2), (2, 500_000_000)))))
-OTHER = ("google.rpc.ErrorInfo", message((1, "REASON")))
+BAD_REQUEST = error_details_pb2.BadRequest(
+    field_violations=[
+        error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+        for field, description in VIOLATIONS
+    ]
+)
+RETRY_INFO = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2, nanos=500_000_000))
+OTHER = error_details_pb2.ErrorInfo(reason="OTHER")
+
+
+def status(*details: Message) -> bytes:
+    """The details as a server sends them, packed by googleapis-common-protos, which the client does without."""
+    packed = status_pb2.Status(code=3, message="message")
+    for detail in details:
+        packed.details.add().Pack(detail)
+    return bytes(packed.SerializeToString())
+
+
+def broken(value: bytes) -> bytes:
+    """Details of which the one that counts is no message."""
+    packed = status_pb2.Status()
+    packed.details.add(type_url="type.googleapis.com/google.rpc.BadRequest", value=value)
+    return bytes(packed.SerializeToString())
 
 
 @pytest.mark.parametrize(
@@ -110,8 +100,8 @@ async def test_a_request_beyond_16_mib_is_refused(client, server):
     [
         b"\xff",
         status(BAD_REQUEST)[:-1],
-        status(("google.rpc.BadRequest", b"\xff\xff")),
-        status(("google.rpc.BadRequest", message((1, message((1, b"\xff")))))),
+        broken(b"\xff"),
+        broken(b"\x0a\x03\x0a\x01\xff"),  # a violation whose field is not UTF-8
     ],
 )
 async def test_malformed_details_do_not_hide_the_error(client, server, details):
@@ -124,8 +114,9 @@ async def test_malformed_details_do_not_hide_the_error(client, server, details):
 def test_details_are_decoded_whatever_surrounds_them():
     assert _details.decode(None) == _details.Details()
     assert _details.decode([("grpc-status-details-bin", "text")]) == _details.Details()
-    broken = ("google.rpc.BadRequest", b"\xff")
-    decoded = _details.decode([("other", "x"), ("grpc-status-details-bin", status(broken, RETRY_INFO, BAD_REQUEST))])
+    # Messages that follow one another are one message.
+    data = broken(b"\xff") + status(RETRY_INFO, OTHER, BAD_REQUEST)
+    decoded = _details.decode([("other", "x"), ("grpc-status-details-bin", data)])
     assert decoded == _details.Details(VIOLATIONS, 2.5)  # type: ignore[arg-type]
 
 

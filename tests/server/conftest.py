@@ -6,18 +6,21 @@ import asyncio
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from tanager_server.bundle import Bundle, Catalogue, IndexInfo, Item, Manifest, Neighbours, Scoring, open_bundle
 from tanager_server.engine import Engine
 from tanager_server.index import Generation, HnswIndex
 from tanager_server.runtime import EncodedTexts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Floats = NDArray[np.float32]
 
@@ -62,8 +65,9 @@ def unit_vectors() -> Callable[..., Floats]:
     """Random directions: (count, dim), each of length 1."""
 
     def make(count: int, dim: int = 16, seed: int = 0) -> Floats:
-        vectors = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors: Floats = np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
     return make
 

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
+
 from tanager_server.errors import DeadlineExpiredError, EncodeError, OverloadedError
-from tanager_server.runtime.batcher import Batcher
+from tanager_server.runtime.batcher import Batcher, Encoded
 from tanager_server.settings import BatchingSettings
 
 
@@ -22,7 +23,7 @@ def text(name: int, length: int = 4) -> list[int]:
 async def start(gate, clock, settle):
     """Starts a batcher, and lets a call wait in it: `submit(texts…, deadline=)` gives the task of the call."""
     async with AsyncExitStack() as stack:
-        tasks: list[asyncio.Task] = []
+        tasks: list[asyncio.Task[Encoded]] = []
 
         async def begin(observe=None, **policy):
             batcher = Batcher(gate, policy=BatchingSettings(**policy), clock=clock, observe=observe)
@@ -136,11 +137,21 @@ async def test_of_texts_equally_long_the_more_urgent_go_first(start, gate):
     assert sorted(gate.names()[1]) == [1, 2, 3]
 
 
+async def test_texts_whose_padding_costs_more_than_a_batch_are_not_batched_together(start, gate):
+    _, submit = await start(batch_cost_tokens=20)
+    await busy(submit, gate)
+    for name, length in ((1, 2), (2, 2), (3, 12), (4, 13)):  # with the third, the first two would be padded by 10 each
+        await submit(text(name, length))
+    await gate.open()
+    await gate.open()
+    assert gate.names() == [[0], [1, 2, 3], [4]]
+
+
 async def test_only_the_most_urgent_texts_of_the_window_are_chosen_among(start, gate):
     _, submit = await start(window=2, max_batch_size=2)
     await busy(submit, gate)
     await submit(text(1, 8), deadline=10)
-    await submit(text(2, 1), deadline=20)
+    await submit(text(2, 4), deadline=20)
     await submit(text(3, 8), deadline=30)  # the better fit for 1, but less urgent than the window reaches
     await gate.open()
     assert gate.names()[1] == [2, 1]

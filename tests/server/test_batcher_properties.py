@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tanager_server.errors import DeadlineExpiredError, EncodeError, OverloadedError
-from tanager_server.runtime.batcher import Batcher
+from tanager_server.runtime.batcher import Batcher, Encoded
 from tanager_server.settings import BatchingSettings
 
 arrivals = st.tuples(
@@ -22,6 +23,7 @@ arrivals = st.tuples(
 cancellations = st.tuples(st.just("cancel"), st.integers(0, 30))
 ticks = st.tuples(st.just("tick"), st.integers(1, 8))
 completions = st.tuples(st.just("open"), st.sampled_from(["well", "well", "well", "error", "too few"]))
+actions = st.one_of(arrivals, arrivals, cancellations, ticks, completions)
 policies = st.builds(
     BatchingSettings,
     max_batch_tokens=st.integers(1, 30),
@@ -38,7 +40,7 @@ class Caller:
     names: list[int]
     lengths: list[int]
     deadline: float
-    task: asyncio.Task
+    task: asyncio.Task[Encoded]
     refused: bool = False
     cancelled: bool = False
     failed: bool = False
@@ -146,7 +148,9 @@ def _quiet():
 
 
 @settings(max_examples=300, deadline=None)
-@given(policy=policies, schedule=st.lists(st.one_of(arrivals, arrivals, cancellations, ticks, completions), max_size=30))
+@given(
+    policy=policies, schedule=st.lists(st.one_of(arrivals, arrivals, cancellations, ticks, completions), max_size=30)
+)
 def test_every_text_is_encoded_once_or_its_caller_told_why_not(new_gate, new_clock, settle, policy, schedule):
     loop = asyncio.new_event_loop()
     try:

@@ -60,7 +60,7 @@ class Neighbours:
             BundleError: the file is no such archive, or does not fit a catalogue of `items` items.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 indptr, indices, weights = (archive[name] for name in ("indptr", "indices", "weights"))
         except Exception as error:  # whatever NumPy, zipfile and zlib raise over a file that is none
             raise BundleError(f"{path}: not a neighbours file: {error}") from error
@@ -69,6 +69,7 @@ class Neighbours:
             and indptr.shape == (items + 1,)
             and indices.shape == weights.shape == (indptr[-1],)
             and indptr[0] == 0
+            and bool(((indptr >= 0) & (indptr <= indptr[-1])).all())  # or the differences could wrap around
             and bool((np.diff(indptr) >= 0).all())
             and bool(((indices >= 0) & (indices < items)).all())
             and bool(np.isfinite(weights).all())

@@ -52,7 +52,8 @@ class Bundle:
         path = self.file(schema.VECTORS)
         expected = (self.manifest.dataset.items, self.manifest.encoder.dim)
         try:
-            vectors: NDArray[np.float32] = np.lib.format.open_memmap(path, mode="r")
+            # A plain view of the mapping: indexing a numpy.memmap itself is slower.
+            vectors = np.asarray(np.lib.format.open_memmap(path, mode="r"))
         except Exception as error:  # whatever NumPy raises over a file that is none
             raise BundleError(f"{path}: not an array file: {error}") from error
         if vectors.shape != expected or vectors.dtype != np.float32:

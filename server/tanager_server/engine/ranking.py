@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from tanager_server.engine.subject import Subject
     from tanager_server.index import Generation
 
-# Candidates taken from each source beyond what the page and the exclusions need.
-_SPARE = 100
+# Candidates taken from a source beyond what the page and the exclusions need, for the other terms to reorder.
+_SPARE = 50
 # Latest liked items whose neighbourhoods are searched one by one, so that several interests all find candidates.
-_INTERESTS = 8
+_INTERESTS = 4
+# Candidates of each, where other sources make sure that there are enough.
+_INTEREST_REACH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,14 @@ class Candidates:
     Attributes:
         positions: (n,) int64, ascending.
         sources: (n,) uint8, `Source` flags.
-        collaborative: (items,) float32, the history's sum over B.
-        profile: (dim,) float32, the history's weighted sum of item vectors.
+        collaborative: (items,) float32, the history's sum over B; None without a history.
+        profile: (dim,) float32, the history's weighted sum of item vectors; None without a history.
     """
 
     positions: NDArray[np.int64]
     sources: NDArray[np.uint8]
-    collaborative: NDArray[np.float32]
-    profile: NDArray[np.float32]
+    collaborative: NDArray[np.float32] | None
+    profile: NDArray[np.float32] | None
 
 
 def find_candidates(
@@ -61,18 +63,21 @@ def find_candidates(
     catalogue, items = generation.catalogue, len(generation.catalogue)
     reach = min(items, page_size + len(excluded) + _SPARE)
     sources = np.zeros(items, dtype=np.uint8)
-    profile = subject.weights @ generation.vectors[subject.history]
-    collaborative = generation.neighbours.weighted_sum(subject.history, subject.weights)
+    profile = collaborative = None
     if subject.wish is not None:
         _mark(sources, _nearest(generation, subject.wish[None], reach), Source.WISH)
-    if (liked := _interests(generation, subject, profile)) is not None:
-        _mark(sources, _nearest(generation, liked, reach), Source.TEXT)
-    positive = np.flatnonzero(collaborative > 0)
-    if len(positive) > reach:
-        positive = positive[np.argpartition(-collaborative[positive], reach - 1)[:reach]]
-    _mark(sources, positive, Source.COLLABORATIVE)
     if popular:
         _mark(sources, catalogue.by_popularity[:reach], Source.POPULAR)
+    if len(subject.history):
+        profile = subject.weights @ generation.vectors[subject.history]
+        if (liked := _interests(generation, subject, profile)) is not None:
+            each = reach if len(liked) == 1 else min(reach, _INTEREST_REACH)
+            _mark(sources, _nearest(generation, liked, each), Source.TEXT)
+        collaborative = generation.neighbours.weighted_sum(subject.history, subject.weights)
+        positive = np.flatnonzero(collaborative > 0)
+        if len(positive) > reach:
+            positive = positive[np.argpartition(-collaborative[positive], reach - 1)[:reach]]
+        _mark(sources, positive, Source.COLLABORATIVE)
     sources[excluded] = 0
     positions = np.flatnonzero(sources)
     return Candidates(positions, sources[positions], collaborative, profile)
@@ -83,11 +88,16 @@ def score(
 ) -> NDArray[np.float32]:
     """The blend, for each candidate: (n,) float32."""
     scoring, positions = generation.scoring, candidates.positions
-    direction = scoring.history_text * candidates.profile
+    scores = np.zeros(len(positions), dtype=np.float32)
+    direction = np.zeros(generation.vectors.shape[1], dtype=np.float32)
+    if candidates.profile is not None:
+        direction += np.float32(scoring.history_text) * candidates.profile
     if subject.wish is not None:
-        direction = direction + scoring.wish * subject.wish
-    scores = generation.vectors[positions] @ direction.astype(np.float32)
-    scores += np.float32(scoring.collaborative) * candidates.collaborative[positions]
+        direction += np.float32(scoring.wish) * subject.wish
+    if direction.any():
+        scores += generation.vectors[positions] @ direction
+    if candidates.collaborative is not None:
+        scores += np.float32(scoring.collaborative) * candidates.collaborative[positions]
     if with_popularity:
         scores += np.float32(scoring.popularity) * generation.catalogue.popularity[positions]
     return scores
@@ -110,12 +120,11 @@ def _nearest(generation: Generation, queries: NDArray[np.float32], reach: int) -
 
 def _interests(generation: Generation, subject: Subject, profile: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """(up to _INTERESTS + 1, dim) unit vectors to search: the latest liked items, and all of the history as one."""
-    liked = subject.history[subject.weights > 0][-_INTERESTS:]
-    if len(liked) == 0:
-        return None
+    liked = np.unique(subject.history[subject.weights > 0][-_INTERESTS:])
     length = float(np.linalg.norm(profile))
-    queries = generation.vectors[np.unique(liked)]
-    return queries if length < 1e-6 else np.vstack([queries, (profile / length)[None]])
+    if len(liked) <= 1 or length < 1e-6:
+        return generation.vectors[liked] if len(liked) else None
+    return np.vstack([generation.vectors[liked], (profile / length)[None]])
 
 
 def _mark(sources: NDArray[np.uint8], positions: NDArray[np.int64], source: Source) -> None:

@@ -2,8 +2,8 @@
 
 A batch is formed only when the encoder is free, from whatever waits then: an idle server adds no wait, a busy one
 fills its batches by itself. The most urgent text (earliest deadline first) is always in the batch; the rest of it is
-the run of texts around it, in order of length, that puts the most texts under the padded-token budget
-`count * longest`, so that little is spent on padding.
+the longest run of texts around it, in order of length, under the padded-token budget `count * longest` and with no more
+padding than a batch of its own for the padded texts would cost.
 """
 
 from __future__ import annotations
@@ -209,13 +209,31 @@ class Batcher:
         return batch
 
     def _choose(self, window: list[_Entry], first: int) -> tuple[int, int]:
-        """The longest run of the sorted window that holds `first` and keeps the budget, of equals the shortest."""
-        best = (first, first + 1)
-        for last in range(first, len(window)):
-            count = min(self._policy.max_batch_tokens // max(window[last].length, 1), self._policy.max_batch_size)
-            if last - first + 1 > count:
+        """The longest run of the sorted window that holds `first`, keeps the budget, and is not better split in two.
+
+        To split a batch costs a batch more, and saves at most its padding: so that may come to the cost of a batch.
+        """
+        policy = self._policy
+        tokens = [0, *itertools.accumulate(entry.length for entry in window)]
+
+        def fits(start: int, last: int) -> bool:
+            count, longest = last + 1 - start, window[last].length
+            padding = count * longest - (tokens[last + 1] - tokens[start])
+            return (
+                count * longest <= policy.max_batch_tokens
+                and count <= policy.max_batch_size
+                and padding <= policy.batch_cost_tokens
+            )
+
+        start = first
+        while start > 0 and fits(start - 1, first):
+            start -= 1
+        best = (start, first + 1)
+        for last in range(first + 1, len(window)):
+            while start < first and not fits(start, last):  # a longer text makes room for fewer shorter ones
+                start += 1
+            if not fits(start, last):
                 break
-            start = max(last + 1 - count, 0)
             if last + 1 - start > best[1] - best[0]:
                 best = (start, last + 1)
         return best

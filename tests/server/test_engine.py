@@ -1,0 +1,293 @@
+"""One recommendation from request to list: what is in it, in which order, and what is said about it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tanager_server.engine import Event, RecommendQuery, Shortfall, SimilarQuery, Source, Strategy
+from tanager_server.engine import engine as engine_module
+from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError, OverloadedError
+
+ITEMS = 60
+
+
+@pytest.fixture(scope="module")
+def generation(make_generation):
+    return make_generation(ITEMS)
+
+
+@pytest.fixture
+def engine(generation, make_engine):
+    """Its only wish, `near-7`, has the vector of item 7."""
+    return make_engine(generation, **{"near-7": generation.vectors[7]})[0]
+
+
+@pytest.fixture
+def recommend(engine):
+    async def run(*liked, page_size=10, **query):
+        events = tuple(Event(f"item-{number}") for number in liked)
+        return await engine.recommend(RecommendQuery(page_size, **({"events": events} | query)), deadline=0)
+
+    return run
+
+
+def ids(recommendation):
+    return [item.item_id for item in recommendation.items]
+
+
+def names(numbers):
+    return [f"item-{number}" for number in numbers]
+
+
+# Strategies
+
+
+@pytest.mark.parametrize(
+    ("text", "items", "strategy"),
+    [
+        ("", [], Strategy.COLD_START),
+        ("near-7", [], Strategy.WISH),
+        ("", ["item-1"], Strategy.PERSONAL),
+        ("near-7", ["item-1"], Strategy.PERSONAL),
+        ("", ["nothing"], Strategy.COLD_START),
+        ("near-7", ["nothing"], Strategy.WISH),
+        ("", ["nothing", "item-1"], Strategy.PERSONAL),
+    ],
+)
+async def test_the_strategy_tells_what_was_known(recommend, text, items, strategy):
+    answer = await recommend(text=text, events=tuple(Event(item) for item in items))
+    assert answer.strategy is strategy
+    assert answer.unknown_items == items.count("nothing")
+    assert len(answer.items) == 10
+
+
+async def test_somebody_unknown_gets_the_most_popular_in_order(recommend, generation):
+    answer = await recommend(page_size=ITEMS)
+    assert ids(answer) == names(generation.catalogue.by_popularity)
+    assert {item.sources for item in answer.items} == {Source.POPULAR}
+
+
+async def test_a_wish_is_answered_by_what_is_nearest(recommend):
+    answer = await recommend(text="near-7")
+    assert ids(answer)[0] == "item-7"
+    assert all(item.sources & Source.WISH and not item.sources & Source.POPULAR for item in answer.items)
+
+
+async def test_the_wish_is_encoded_behind_the_prompt_of_the_bundle(make_generation, make_engine):
+    generation = make_generation(5, query_prompt="query: ")
+    engine, wishes = make_engine(generation, **{"query: 三体": generation.vectors[0]})
+    answer = await engine.recommend(RecommendQuery(1, text="三体"), deadline=12.5)
+    assert wishes.asked == [(["query: 三体"], 12.5)]
+    timing = answer.timing
+    assert (timing.tokenize_s, timing.queue_s, timing.encode_s, timing.batch_size) == (0.1, 0.2, 0.3, 4)
+    assert min(timing.search_s, timing.rank_s) >= 0
+
+
+async def test_without_a_wish_nothing_is_encoded(generation, make_engine):
+    engine, wishes = make_engine(generation)
+    answer = await engine.recommend(RecommendQuery(3, events=(Event("item-1"),)), deadline=0)
+    assert wishes.asked == []
+    assert (answer.timing.encode_s, answer.timing.batch_size) == (0, 0)
+
+
+@pytest.mark.parametrize("error", [OverloadedError("full", retry_after_s=1), DeadlineExpiredError("late")])
+async def test_a_wish_that_cannot_be_encoded_is_an_error_and_not_a_list_without_it(engine, monkeypatch, error):
+    async def fail(texts, *, deadline):
+        raise error
+
+    monkeypatch.setattr(engine._texts, "encode", fail)
+    with pytest.raises(type(error)):
+        await engine.recommend(RecommendQuery(3, text="near-7", events=(Event("item-1"),)), deadline=0)
+
+
+# Scores and their order
+
+
+async def test_the_list_is_ordered_by_score_and_every_item_comes_once(recommend):
+    answer = await recommend(1, 2, 3, page_size=ITEMS, text="near-7")
+    scores = [item.score for item in answer.items]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(ids(answer))) == len(answer.items)
+
+
+async def test_the_score_is_the_documented_sum(make_generation, make_engine):
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[3] = [0.6, 0.8, 0, 0]
+    weights = np.zeros((4, 4))
+    weights[0, 3], weights[1, 3] = 0.5, -0.25
+    generation = make_generation(4, dim=4, vectors=vectors, weights=weights, popularity=[7, 0, 0, 1])
+    engine, _ = make_engine(generation, wish=vectors[0])
+    answer = await engine.recommend(
+        RecommendQuery(4, text="wish", events=(Event("item-1", -2.0), Event("item-0", 3.0))), deadline=0
+    )
+    scores = {item.item_id: item.score for item in answer.items}
+    decay = 2 * 0.5 ** (1 / 3)  # the dislike is one event back, at a half-life of three
+    liked, disliked = 3 / (3 + decay), -decay / (3 + decay)
+    history = liked * (0.7 * 0.5 + 0.4 * 0.6) + disliked * (0.7 * -0.25 + 0.4 * 0.8)
+    assert scores["item-3"] == pytest.approx(history + 1.3 * 0.6 + 0.2 * math.log(2) / math.log(8), abs=1e-6)
+    assert set(scores) == {"item-2", "item-3"}
+
+
+async def test_a_dislike_puts_like_items_behind(make_generation, make_engine):
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[1] = [0.9, math.sqrt(1 - 0.81), 0, 0]  # like item 0
+    generation = make_generation(4, dim=4, vectors=vectors, weights=np.zeros((4, 4)), popularity=[1] * 4)
+    engine, _ = make_engine(generation)
+    for weight, place in ((1.0, 0), (-1.0, 2)):
+        answer = await engine.recommend(RecommendQuery(3, events=(Event("item-0", weight),)), deadline=0)
+        assert ids(answer)[place] == "item-1"
+
+
+async def test_equal_scores_keep_the_order_of_the_catalogue(make_generation, make_engine, unit_vectors):
+    vectors = np.repeat(unit_vectors(1), 300, axis=0)
+    generation = make_generation(300, vectors=vectors, weights=np.zeros((300, 300)), popularity=[1] * 300)
+    engine, _ = make_engine(generation, wish=vectors[0])
+    for query in (RecommendQuery(20), RecommendQuery(20, text="wish"), RecommendQuery(20, events=(Event("nothing"),))):
+        assert ids(await engine.recommend(query, deadline=0)) == names(range(20))
+    assert ids(engine.similar(SimilarQuery("item-3", 5))) == names([0, 1, 2, 4, 5])
+
+
+async def test_later_events_weigh_more(make_generation, make_engine):
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[2, :2], vectors[3, :2] = (0.9, 0.1), (0.1, 0.9)  # like item 0, and like item 1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    generation = make_generation(4, dim=4, vectors=vectors, weights=np.zeros((4, 4)), popularity=[1] * 4)
+    engine, _ = make_engine(generation)
+    for history, expected in (((0, 1), ["item-3", "item-2"]), ((1, 0), ["item-2", "item-3"])):
+        events = tuple(Event(f"item-{number}") for number in history)
+        assert ids(await engine.recommend(RecommendQuery(2, events=events), deadline=0)) == expected
+
+
+async def test_the_same_question_has_the_same_answer(recommend):
+    first, second = [await recommend(3, 1, 4, 1, 5, text="near-7", page_size=20) for _ in range(2)]
+    assert first.items == second.items
+
+
+# What is left out
+
+
+async def test_seen_items_are_left_out_unless_asked_for(recommend):
+    assert not {"item-1", "item-2"} & set(ids(await recommend(1, 2, page_size=ITEMS)))
+    assert {"item-1", "item-2"} <= set(ids(await recommend(1, 2, page_size=ITEMS, include_seen=True)))
+
+
+async def test_disliked_and_long_past_items_are_seen_too(recommend):
+    events = (Event("item-9", -1.0), *(Event(f"item-{number}") for number in range(10, 40)))  # 20 of them are scored
+    answer = await recommend(events=events, page_size=ITEMS)
+    assert not set(ids(answer)) & {"item-9", *names(range(10, 40))}
+    assert len(answer.items) == ITEMS - 31
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    liked=st.lists(st.integers(0, ITEMS + 5), max_size=15),
+    excluded=st.lists(st.integers(0, ITEMS + 5), max_size=ITEMS + 5),
+    page_size=st.integers(1, 1000),
+    include_seen=st.booleans(),
+    wish=st.booleans(),
+)
+def test_the_list_is_as_long_as_it_can_be_and_holds_nothing_left_out(
+    generation, make_engine, liked, excluded, page_size, include_seen, wish
+):
+    engine, _ = make_engine(generation, wish=generation.vectors[7])
+    query = RecommendQuery(
+        page_size,
+        text="wish" if wish else "",
+        events=tuple(Event(f"item-{number}") for number in liked),
+        exclude=tuple(f"item-{number}" for number in excluded),
+        include_seen=include_seen,
+    )
+    with pytest.raises(StopIteration) as done:  # nothing in it waits, so no event loop is needed
+        engine.recommend(query, deadline=0).send(None)
+    answer = done.value.value
+    left = (
+        set(names(range(ITEMS))) - set(query.exclude) - (set() if include_seen else {e.item_id for e in query.events})
+    )
+    assert len(ids(answer)) == len(set(ids(answer))) == min(page_size, len(left))
+    assert set(ids(answer)) <= left
+    assert all(item.sources and math.isfinite(item.score) for item in answer.items)
+    assert answer.unknown_items == sum(number >= ITEMS for number in liked)
+    assert (answer.shortfall is Shortfall.NONE) == (len(answer.items) == page_size)
+
+
+@pytest.mark.parametrize(
+    ("page_size", "excluded", "shortfall"),
+    [
+        (ITEMS, 0, Shortfall.NONE),
+        (ITEMS + 1, 0, Shortfall.CATALOGUE),
+        (1000, 5, Shortfall.CATALOGUE),
+        (ITEMS, 1, Shortfall.FILTER),
+        (1, ITEMS, Shortfall.FILTER),
+        (ITEMS - 1, 1, Shortfall.NONE),
+    ],
+)
+async def test_the_shortfall_says_why_there_are_fewer(recommend, page_size, excluded, shortfall):
+    answer = await recommend(page_size=page_size, exclude=tuple(names(range(excluded))))
+    assert (answer.shortfall, len(answer.items)) == (shortfall, min(page_size, ITEMS - excluded))
+
+
+# Similar items
+
+
+@pytest.mark.parametrize("number", range(0, ITEMS, 7))
+def test_similar_items_never_hold_the_item_itself(engine, generation, number):
+    answer = engine.similar(SimilarQuery(f"item-{number}", ITEMS))
+    assert set(ids(answer)) == set(names(range(ITEMS))) - {f"item-{number}"}
+    assert (answer.strategy, answer.shortfall) == (Strategy.SIMILAR, Shortfall.FILTER)
+    assert answer.bundle_id == generation.manifest.bundle_id
+
+
+def test_similar_items_are_the_nearest_where_nobody_has_taken_up_anything(make_generation, make_engine):
+    generation = make_generation(300, weights=np.zeros((300, 300)))
+    engine, _ = make_engine(generation)
+    answer = engine.similar(SimilarQuery("item-5", 20))
+    nearest = generation.index.search_exact(generation.vectors[[5]], 21)[0]
+    assert ids(answer) == names(nearest[nearest != 5])
+    assert {item.sources for item in answer.items} == {Source.TEXT}
+
+
+def test_what_the_same_users_like_is_similar_though_its_text_is_not(make_generation, make_engine):
+    weights = np.zeros((300, 300))
+    weights[0, 250] = 10.0
+    engine, _ = make_engine(make_generation(300, weights=weights))
+    first = engine.similar(SimilarQuery("item-0", 3)).items[0]
+    assert first.item_id == "item-250"
+    assert first.sources & Source.COLLABORATIVE
+
+
+def test_popularity_has_no_say_in_what_is_similar(make_generation, make_engine):
+    answers = [
+        make_engine(make_generation(50, popularity=popularity))[0].similar(SimilarQuery("item-1", 9)).items
+        for popularity in ([1] * 50, list(range(50)))
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_similar_items_leave_out_what_is_excluded(engine):
+    excluded = (*names(range(20, 50)), "item-1", "nothing")
+    answer = engine.similar(SimilarQuery("item-1", ITEMS, exclude=excluded))
+    assert not set(ids(answer)) & set(excluded)
+    assert len(answer.items) == ITEMS - 31
+
+
+def test_an_unknown_item_is_not_found_and_its_id_not_repeated_at_length(engine):
+    with pytest.raises(ItemNotFoundError, match="no item 'nothing'"):
+        engine.similar(SimilarQuery("nothing", 3))
+    with pytest.raises(ItemNotFoundError) as unknown:
+        engine.similar(SimilarQuery("x" * 1_000_000, 3))
+    assert len(str(unknown.value)) < 200 + engine_module._SHOWN_ID_CHARS  # it has to fit a header
+
+
+def test_what_is_shown_of_an_item_is_the_catalogues(engine):
+    item = engine.similar(SimilarQuery("item-1", 1)).items[0]
+    number = int(item.item_id.removeprefix("item-"))
+    assert (item.title, item.domain) == (f"Title {number}", ["even", "odd"][number % 2])
+
+
+def test_deadlines_are_on_the_clock_of_the_encoder(engine):
+    assert engine.deadline(2.5) == 102.5

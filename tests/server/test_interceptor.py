@@ -1,0 +1,291 @@
+"""What happens around every call: admission, deadline, errors to statuses, request id, metrics, log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from tanager.v1.recommendation_pb2 import RecommendRequest, RecommendResponse
+from tanager_server.errors import (
+    BundleError,
+    DeadlineExpiredError,
+    EncodeError,
+    FieldViolation,
+    InvalidRequestError,
+    ItemNotFoundError,
+    OverloadedError,
+    ServerError,
+    StartupError,
+)
+from tanager_server.rpc.interceptor import CallInterceptor, deadline_s
+
+METHOD = "/tanager.v1.RecommendationService/Recommend"
+SECRET = "/home/somebody/secret"
+
+
+class Aborted(BaseException):
+    """What `abort` raises, which is no Exception in gRPC either."""
+
+
+class Context:
+    """The part of gRPC's context that the interceptor uses."""
+
+    def __init__(self, remaining=60.0, metadata=()):
+        self.remaining, self.metadata = remaining, metadata
+        self.trailing: dict[str, Any] = {}
+        self.code: grpc.StatusCode | None = None
+        self.message = ""
+
+    def invocation_metadata(self):
+        return self.metadata
+
+    def time_remaining(self):
+        return self.remaining
+
+    def set_trailing_metadata(self, metadata):
+        self.trailing = dict(metadata)
+
+    async def abort(self, code, details="", trailing_metadata=()):
+        self.code, self.message = code, details
+        self.trailing |= dict(trailing_metadata)
+        raise Aborted
+
+    def details(self, kind):
+        """The one error detail, of this kind."""
+        status = status_pb2.Status.FromString(self.trailing["grpc-status-details-bin"])
+        assert self.code is not None
+        assert (status.code, status.message) == (self.code.value[0], self.message)
+        (packed,) = status.details
+        detail = kind()
+        assert packed.Unpack(detail)
+        return detail
+
+
+class Calls:
+    """Stands in for the metrics."""
+
+    def __init__(self):
+        self.seen: list[tuple[str, str]] = []
+
+    def observe_call(self, *, method, code, seconds):
+        assert seconds >= 0
+        self.seen.append((method, code))
+
+
+@pytest.fixture
+def calls():
+    return Calls()
+
+
+@pytest.fixture
+def intercept(calls):
+    """An interceptor around one method: `call(context, request)` does what gRPC would."""
+
+    async def wrap(answer, *, method=METHOD, **options):
+        defaults: dict[str, Any] = {"max_calls": 2, "default_deadline_s": 10.0, "metrics": calls, "log_calls": True}
+        interceptor = CallInterceptor(**(defaults | options))
+        handler = grpc.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=RecommendRequest.FromString,
+            response_serializer=RecommendResponse.SerializeToString,
+        )
+
+        async def continuation(details):
+            return handler
+
+        details: Any = type("Details", (), {"method": method})
+        wrapped: Any = await interceptor.intercept_service(continuation, details)
+
+        async def call(context, data=b""):
+            return await wrapped.unary_unary(wrapped.request_deserializer(data), context)
+
+        return interceptor, call, wrapped is handler
+
+    return wrap
+
+
+def answering(outcome=None):
+    async def answer(request, context):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return RecommendResponse(unknown_item_count=3)
+
+    return answer
+
+
+async def aborted(call, context, data=b""):
+    with pytest.raises(Aborted):
+        await call(context, data)
+    return context
+
+
+# Answers
+
+
+async def test_an_answer_is_passed_on_counted_and_logged(intercept, calls, caplog):
+    caplog.set_level(logging.INFO)
+    interceptor, call, _ = await intercept(answering())
+    context = Context(metadata=(("x-request-id", "abc"),))
+    assert (await call(context)).unknown_item_count == 3
+    assert (context.code, context.trailing) == (None, {"x-request-id": "abc"})
+    assert calls.seen == [(METHOD, "OK")]
+    assert interceptor.calls_in_flight == 0
+    (record,) = caplog.records
+    assert (record.request_id, record.code, record.method) == ("abc", "OK", METHOD)
+
+
+@pytest.mark.parametrize("metadata", [(), (("x-request-id", ""),), (("x-request-id", "x" * 129),)])
+async def test_a_call_without_a_usable_id_gets_one(intercept, metadata, monkeypatch):
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "made" * size)
+    _, call, _ = await intercept(answering())
+    context = Context(metadata=metadata)
+    await call(context)
+    assert context.trailing == {"x-request-id": "made" * 8}
+
+
+async def test_answered_calls_need_not_be_logged_but_failed_ones_are(intercept, caplog):
+    caplog.set_level(logging.INFO)
+    for outcome, lines in ((None, 0), (ItemNotFoundError("x"), 1)):
+        _, call, _ = await intercept(answering(outcome), log_calls=False)
+        await (call(Context()) if outcome is None else aborted(call, Context()))
+        assert len(caplog.records) == lines
+
+
+@pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/X"])
+async def test_health_and_reflection_pass_untouched(intercept, method):
+    assert (await intercept(answering(), method=method))[2]
+    assert not (await intercept(answering()))[2]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ItemNotFoundError("no item 'x'"), "NOT_FOUND"),
+        (DeadlineExpiredError("late"), "DEADLINE_EXCEEDED"),
+        (InvalidRequestError(FieldViolation("a", "b")), "INVALID_ARGUMENT"),
+        (OverloadedError("full", retry_after_s=1), "RESOURCE_EXHAUSTED"),
+        (BundleError("other bundle"), "FAILED_PRECONDITION"),
+        (StartupError("not started"), "FAILED_PRECONDITION"),
+    ],
+)
+async def test_each_error_has_its_status_and_tells_its_message(intercept, calls, error, code):
+    interceptor, call, _ = await intercept(answering(error))
+    context = await aborted(call, Context(metadata=(("x-request-id", "abc"),)))
+    assert (context.code, context.message) == (grpc.StatusCode[code], str(error))
+    assert context.trailing["x-request-id"] == "abc"
+    assert calls.seen == [(METHOD, code)]
+    assert interceptor.calls_in_flight == 0
+
+
+async def test_fields_at_fault_come_as_bad_request(intercept):
+    error = InvalidRequestError(FieldViolation("text", "must not be blank"), FieldViolation("page_size", "三"))
+    context = await aborted((await intercept(answering(error)))[1], Context())
+    found = context.details(error_details_pb2.BadRequest).field_violations
+    assert [(v.field, v.description) for v in found] == [("text", "must not be blank"), ("page_size", "三")]
+
+
+async def test_an_overload_comes_with_the_time_to_try_again(intercept):
+    context = await aborted((await intercept(answering(OverloadedError("full", retry_after_s=0.25))))[1], Context())
+    assert context.details(error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() == 250_000_000
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ServerError(SECRET), EncodeError(SECRET), KeyError(SECRET), AssertionError(SECRET), RecursionError(SECRET)],
+)
+async def test_a_bug_is_told_by_its_request_id_only_and_logged_in_full(intercept, calls, caplog, error):
+    interceptor, call, _ = await intercept(answering(error))
+    context = await aborted(call, Context(metadata=(("x-request-id", "abc"),)))
+    assert context.code is grpc.StatusCode.INTERNAL
+    assert "abc" in context.message
+    assert SECRET not in context.message + str(context.trailing)
+    assert SECRET in caplog.text
+    assert calls.seen == [(METHOD, "INTERNAL")]
+    assert interceptor.calls_in_flight == 0
+
+
+@pytest.mark.parametrize("data", [b"\x0a\xff", b"\x0a\x02\xff\xfe", b"\xff" * 50])
+async def test_bytes_that_are_no_message_are_the_callers_fault(intercept, data):
+    with pytest.raises(DecodeError):
+        RecommendRequest.FromString(data)
+    context = await aborted((await intercept(answering()))[1], Context(), data)
+    assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+    (violation,) = context.details(error_details_pb2.BadRequest).field_violations
+    assert violation.field == "request"
+
+
+# Admission and deadline
+
+
+async def test_the_call_too_many_is_refused_at_once_and_the_others_are_answered(intercept, settle):
+    go = asyncio.Event()
+
+    async def wait(request, context):
+        await go.wait()
+        return RecommendResponse()
+
+    interceptor, call, _ = await intercept(wait)
+    waiting = [asyncio.create_task(call(Context())) for _ in range(2)]
+    await settle()
+    context = await aborted(call, Context())
+    assert context.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert context.details(error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() > 0
+    assert interceptor.calls_in_flight == 2
+    go.set()
+    await asyncio.gather(*waiting)
+    assert interceptor.calls_in_flight == 0
+    await call(Context())
+
+
+async def test_a_cancelled_call_gives_its_place_back(intercept, calls, settle):
+    async def wait(request, context):
+        await asyncio.Event().wait()
+
+    interceptor, call, _ = await intercept(wait)
+    task = asyncio.create_task(call(Context()))
+    await settle()
+    assert interceptor.calls_in_flight == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert interceptor.calls_in_flight == 0
+    assert calls.seen == [(METHOD, "CANCELLED")]
+
+
+async def test_a_call_past_its_deadline_is_ended(intercept, calls):
+    async def wait(request, context):
+        await asyncio.Event().wait()
+
+    interceptor, call, _ = await intercept(wait)
+    context = await aborted(call, Context(remaining=0.0))
+    assert context.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert interceptor.calls_in_flight == 0
+    assert calls.seen == [(METHOD, "DEADLINE_EXCEEDED")]
+
+
+@pytest.mark.parametrize(("remaining", "seen"), [(2.5, 2.5), (None, 10.0), (1e12, 10.0), (86_400.0, 86_400.0)])
+async def test_the_method_sees_the_callers_deadline_or_the_servers_where_there_is_none(intercept, remaining, seen):
+    found = []
+
+    async def answer(request, context):
+        found.append(deadline_s())
+        return RecommendResponse()
+
+    _, call, _ = await intercept(answer)
+    await call(Context(remaining))
+    assert found == [seen]
+
+
+async def test_without_metrics_calls_are_answered_all_the_same(intercept):
+    _, call, _ = await intercept(answering(), metrics=None)
+    assert (await call(Context())).unknown_item_count == 3

@@ -1,0 +1,208 @@
+"""Requests: every field out of its bounds is named by its path, all of them at once; what is within passes as it is."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tanager.v1.embedding_pb2 import EmbedRequest
+from tanager.v1.recommendation_pb2 import Event as EventMessage
+from tanager.v1.recommendation_pb2 import RecommendRequest, SimilarItemsRequest
+from tanager_server.engine import Event, RecommendQuery, SimilarQuery
+from tanager_server.errors import InvalidRequestError
+from tanager_server.rpc.validation import embed_texts, recommend_query, similar_query
+
+YEAR_1, YEAR_9999 = -62_135_596_800, 253_402_300_799
+
+
+def violations(check, request):
+    """Field path → description."""
+    with pytest.raises(InvalidRequestError) as refused:
+        check(request)
+    found = {violation.field: violation.description for violation in refused.value.violations}
+    assert len(found) == len(refused.value.violations)
+    assert all(f"{field}: {description}" in str(refused.value) for field, description in found.items())
+    return found
+
+
+def event(item_id="a", weight=None, **time):
+    message = EventMessage(item_id=item_id, weight=weight)
+    if time:
+        message.event_time.seconds = time.get("seconds", 0)
+        message.event_time.nanos = time.get("nanos", 0)
+    return message
+
+
+# What passes
+
+
+def test_an_empty_request_asks_for_ten_items():
+    assert recommend_query(RecommendRequest()) == RecommendQuery(page_size=10)
+
+
+def test_every_field_is_passed_on():
+    request = RecommendRequest(
+        text="三体 👽",
+        recent_events=[event("a", -0.5, seconds=1_700_000_000, nanos=500_000_000), event("b")],
+        page_size=7,
+        exclude_item_ids=["c", "", "c"],
+        include_seen=True,
+    )
+    time = datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(milliseconds=500)
+    assert recommend_query(request) == RecommendQuery(
+        page_size=7,
+        text="三体 👽",
+        events=(Event("a", -0.5, time), Event("b", 1.0, None)),
+        exclude=("c", "", "c"),
+        include_seen=True,
+    )
+
+
+def test_a_weight_of_zero_is_zero_and_not_the_default():
+    assert recommend_query(RecommendRequest(recent_events=[event(weight=0)])).events == (Event("a", 0.0),)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_page_sizes_at_the_bounds(size):
+    assert recommend_query(RecommendRequest(page_size=size)).page_size == size
+    assert similar_query(SimilarItemsRequest(item_id="a", page_size=size)).page_size == size
+
+
+@pytest.mark.parametrize("text", ["x" * 8192, "三" * 8192, "\u200b", "0", "DROP TABLE items; --", "\x00"])
+def test_texts_at_the_bounds(text):
+    assert recommend_query(RecommendRequest(text=text)).text == text
+    assert embed_texts(EmbedRequest(texts=[text])) == (text,)
+
+
+@pytest.mark.parametrize("weight", [-100, 100, 1e-38, -0.0])
+def test_weights_at_the_bounds(weight):
+    assert recommend_query(RecommendRequest(recent_events=[event(weight=weight)])).events[0].weight == pytest.approx(
+        weight, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("seconds", [YEAR_1, YEAR_9999, 0, -1])
+def test_times_at_the_bounds(seconds):
+    (passed,) = recommend_query(RecommendRequest(recent_events=[event(seconds=seconds, nanos=999_999_999)])).events
+    assert passed.time == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=999_999)
+    assert math.isfinite(passed.time.timestamp())  # which is what events are ordered by
+
+
+def test_as_much_as_allowed():
+    query = recommend_query(RecommendRequest(recent_events=[event()] * 10_000, exclude_item_ids=["a"] * 10_000))
+    assert (len(query.events), len(query.exclude)) == (10_000, 10_000)
+    assert len(embed_texts(EmbedRequest(texts=["a"] * 1024))) == 1024
+
+
+def test_similar_items_with_every_field():
+    request = SimilarItemsRequest(item_id="a", page_size=3, exclude_item_ids=["b"])
+    assert similar_query(request) == SimilarQuery("a", 3, ("b",))
+    assert similar_query(SimilarItemsRequest(item_id="a")) == SimilarQuery("a", 10)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("size", [0, -1, 1001, 10**9, -(2**31), 2**31 - 1])
+def test_page_sizes_out_of_bounds(size):
+    expected = {"page_size": f"must be 1 to 1000, is {size}"}
+    assert violations(recommend_query, RecommendRequest(page_size=size)) == expected
+    assert violations(similar_query, SimilarItemsRequest(item_id="a", page_size=size)) == expected
+
+
+@pytest.mark.parametrize("text", [" ", "\n\t", "\u3000", "\u00a0" * 5])
+def test_a_blank_text_is_refused_where_an_empty_one_means_none(text):
+    assert recommend_query(RecommendRequest(text="")).text == ""
+    assert violations(recommend_query, RecommendRequest(text=text)) == {"text": "must not be blank"}
+
+
+@pytest.mark.parametrize("length", [8193, 1_000_000])
+def test_a_text_too_long(length):
+    problem = f"must be at most 8192 characters, has {length}; shorten it"
+    assert violations(recommend_query, RecommendRequest(text="x" * length)) == {"text": problem}
+    assert violations(embed_texts, EmbedRequest(texts=["a", "三" * length])) == {"texts[1]": problem}
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, -math.inf, 100.001, -1e30])
+def test_weights_out_of_bounds(weight):
+    request = RecommendRequest(recent_events=[event(), event(weight=weight)])
+    assert violations(recommend_query, request) == {"recent_events[1].weight": "must be finite and from -100 to 100"}
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        {"seconds": YEAR_1 - 1},
+        {"seconds": YEAR_9999 + 1},
+        {"seconds": 2**63 - 1},
+        {"seconds": -(2**63)},
+        {"seconds": 0, "nanos": -1},
+        {"seconds": 0, "nanos": 10**9},
+        {"seconds": 0, "nanos": 2**31 - 1},
+    ],
+    ids=str,
+)
+def test_times_out_of_range(time):
+    found = violations(recommend_query, RecommendRequest(recent_events=[event(**time)]))
+    assert found == {"recent_events[0].event_time": "must be a valid google.protobuf.Timestamp, years 1 to 9999"}
+
+
+def test_an_event_without_an_item():
+    found = violations(recommend_query, RecommendRequest(recent_events=[event(), event(""), event()]))
+    assert found == {"recent_events[1].item_id": "is required"}
+
+
+@pytest.mark.parametrize("count", [10_001, 100_000])
+def test_too_many_events(count):
+    found = violations(recommend_query, RecommendRequest(recent_events=[event(weight=math.nan)] * count))
+    assert found == {"recent_events": f"must hold at most 10000 events, holds {count}; send the most recent ones"}
+
+
+def test_too_many_exclusions():
+    problem = {"exclude_item_ids": "must hold at most 10000 ids, holds 10001"}
+    ids = ["a"] * 10_001
+    assert violations(recommend_query, RecommendRequest(exclude_item_ids=ids)) == problem
+    assert violations(similar_query, SimilarItemsRequest(item_id="a", exclude_item_ids=ids)) == problem
+
+
+def test_similar_items_to_nothing():
+    assert violations(similar_query, SimilarItemsRequest()) == {"item_id": "is required"}
+
+
+@pytest.mark.parametrize("count", [0, 1025, 5000])
+def test_texts_to_embed_too_few_or_too_many(count):
+    found = violations(embed_texts, EmbedRequest(texts=[""] * count))
+    assert found == {"texts": f"must hold 1 to 1024 texts, holds {count}"}
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_a_blank_text_has_no_vector(text):
+    assert violations(embed_texts, EmbedRequest(texts=["a", text])) == {"texts[1]": "must not be blank"}
+
+
+def test_every_field_at_fault_is_named_at_once():
+    request = RecommendRequest(
+        text=" ",
+        page_size=0,
+        recent_events=[event(weight=math.inf), event(""), event("", math.nan, seconds=2**62)],
+        exclude_item_ids=["a"] * 10_001,
+    )
+    assert set(violations(recommend_query, request)) == {
+        "text",
+        "page_size",
+        "recent_events[0].weight",
+        "recent_events[1].item_id",
+        "recent_events[2].item_id",
+        "recent_events[2].weight",
+        "recent_events[2].event_time",
+        "exclude_item_ids",
+    }
+
+
+def test_ten_thousand_faults_are_cut_to_what_fits_the_headers_of_a_response():
+    worst = RecommendRequest(recent_events=[event(seconds=2**62)] * 10_000)
+    found = violations(recommend_query, worst)
+    assert len(found) == 20
+    assert len("; ".join(map(": ".join, found.items()))) < 4096
