@@ -207,6 +207,7 @@ def test_a_model_too_large_for_one_file_is_refused(tiny, tiny_model, tmp_path, m
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_converting_says_nothing(tiny, tmp_path, capsys, caplog, precision):
+    caplog.set_level("INFO")  # as the command has it
     convert(tiny.directory / "encoder.onnx", tmp_path / "converted.onnx", precision=precision)
     assert caplog.messages == []
     assert capsys.readouterr() == ("", "")
