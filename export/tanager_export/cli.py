@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
+import signal
 import sys
 import time
 from importlib.metadata import version
@@ -31,10 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        The exit status: 0 when it is done, 1 when it is refused (the reason is on stderr), 130 after Ctrl-C.
+        The exit status: 0 when it is done, 1 when it is refused (the reason is on stderr), 130 after Ctrl-C or
+        SIGTERM; nothing half-made is left behind.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Like Ctrl-C: what was half written goes away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(arguments.run(arguments))
     except (ExportError, ServerError) as error:
@@ -75,8 +78,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
-    # Models come from a directory or an explicit download: nothing below may look for a hub on its own.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from tanager_export.bundle import BundleOptions, build_bundle  # imports torch: only when it is needed
     from tanager_export.model import find_model
 

@@ -1,4 +1,4 @@
-"""Datasets: read, write, check, import from MovieLens, and the sample that comes with Tanager.
+"""Datasets: read, write, check, import from MovieLens.
 
 A dataset is a directory:
 
@@ -13,7 +13,6 @@ from tanager_export.dataset.format import AttributeValue, Dataset, Interactions,
 from tanager_export.dataset.movielens import import_movielens
 from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.reader import load_dataset
-from tanager_export.dataset.sample import write_sample
 from tanager_export.dataset.writer import Written, write_dataset
 
 __all__ = [
@@ -32,5 +31,4 @@ __all__ = [
     "import_movielens",
     "load_dataset",
     "write_dataset",
-    "write_sample",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tanager_export.dataset.check import Severity, check_dataset
 from tanager_export.dataset.movielens import import_movielens
-from tanager_export.dataset.sample import write_sample
+from tanager_export.sample import write_sample
 
 if TYPE_CHECKING:
     from tanager_export.dataset.check import Report

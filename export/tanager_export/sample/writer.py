@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from tanager_export.atomic import fresh_directory
 from tanager_export.dataset.interactions import REQUIRED
 from tanager_export.dataset.records import ITEMS, Metadata
-from tanager_export.dataset.simulate import DEVICES, EVENTS, PARTS_OF_DAY, simulate
-from tanager_export.dataset.works import load_works
 from tanager_export.dataset.writer import Written, write_interactions, write_items, write_metadata, write_users
+from tanager_export.sample.simulate import DEVICES, EVENTS, PARTS_OF_DAY, simulate
+from tanager_export.sample.works import load_works
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +32,7 @@ The behaviour is simulated. The {users} users in `users.jsonl` do not exist, and
 about real people, or about how the works are liked.
 
 `tanager-export dataset sample DIR --seed {seed}` makes this directory again, byte for byte. The model is described,
-with its formulas, in the module `tanager_export.dataset.simulate`.
+with its formulas, in the module `tanager_export.sample.simulate`.
 """
 
 

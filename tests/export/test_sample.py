@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import tanager_export
-from tanager_export.dataset import DatasetError, check_dataset, load_dataset, write_sample
-from tanager_export.dataset.draws import Draws
-from tanager_export.dataset.simulate import simulate
-from tanager_export.dataset.works import DOMAINS, Work, load_works
+from tanager_export.dataset import DatasetError, check_dataset, load_dataset
+from tanager_export.sample import write_sample
+from tanager_export.sample.draws import Draws
+from tanager_export.sample.simulate import simulate
+from tanager_export.sample.works import DOMAINS, Work, load_works
 
 WORKS_DIRECTORY = Path(tanager_export.__file__).parent / "sample"
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_export.dataset.format import AttributeValue, User
-from tanager_export.dataset.works import DOMAINS
+from tanager_export.sample.works import DOMAINS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tanager_export.dataset.catalogue import Catalogue
-    from tanager_export.dataset.draws import Draws
+    from tanager_export.sample.catalogue import Catalogue
+    from tanager_export.sample.draws import Draws
 
 _AGE_GROUPS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 _AGE_SHARES = np.array([0.22, 0.30, 0.22, 0.14, 0.08, 0.04])

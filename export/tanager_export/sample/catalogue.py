@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tanager_export.dataset.works import DOMAINS
+from tanager_export.sample.works import DOMAINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from tanager_export.dataset.works import Work
+    from tanager_export.sample.works import Work
 
 _FAME_EXPONENT = 0.8
 

@@ -38,16 +38,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tanager_export.dataset.catalogue import Catalogue
-from tanager_export.dataset.draws import Draws
-from tanager_export.dataset.population import Population
+from tanager_export.sample.catalogue import Catalogue
+from tanager_export.sample.draws import Draws
+from tanager_export.sample.population import Population
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from tanager_export.dataset.works import Work
+    from tanager_export.sample.works import Work
 
 EVENTS = ("view", "like", "finish")
 DEVICES = ("phone", "tablet", "desktop", "tv", "console")
