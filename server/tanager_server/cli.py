@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the server.
 
     Returns:
-        The exit status: 0 after an orderly end, 1 if it could not start.
+        The exit status: 0 after an orderly end, 1 if it could not start, 130 if it was interrupted before.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--version" in arguments:
@@ -44,33 +45,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(arguments)
         configure_logging(level=settings.log.level, log_format=settings.log.format)
-        asyncio.run(serve(settings))
+        # Loaded before there is an event loop to block: SIGTERM and Ctrl-C end it at once.
+        asyncio.run(serve(load(settings), settings))
     except ServerError as error:
         print(f"tanager-server: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
-async def serve(settings: Settings) -> None:
-    """Verifies, probes, warms up, listens; returns after SIGTERM or SIGINT and the drain.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A bundle ready to be served."""
+
+    generation: Generation
+    encoder: Encoder
+    probe_cosine: float
+    began: float
+
+
+def load(settings: Settings) -> Loaded:
+    """Verifies the bundle, runs its probe, reads it and warms the encoder up.
 
     Raises:
-        StartupError: something keeps the server from starting.
+        StartupError: the bundle is not whole or not fit for this machine, or its device cannot be had.
     """
     began = time.monotonic()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     bundle = open_bundle(settings.bundle)
     encoder = Encoder.from_bundle(bundle, device=settings.encoder.device, threads=settings.encoder.threads)
     probe_cosine = encoder.check_probe(bundle.read_probe())
     generation = Generation.load(bundle)
-    metrics = Metrics() if settings.metrics.enabled else None
     _warm_up(encoder, settings.batching)
+    return Loaded(generation, encoder, probe_cosine, began)
+
+
+async def serve(loaded: Loaded, settings: Settings) -> None:
+    """Listens; returns after SIGTERM or SIGINT and the drain.
+
+    Raises:
+        StartupError: a port cannot be bound.
+    """
+    generation, encoder = loaded.generation, loaded.encoder
+    bundle_id = generation.manifest.bundle_id
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics = Metrics() if settings.metrics.enabled else None
     with ExitStack() as stack:
         metrics_port = None
         if metrics is not None:
-            metrics.set_bundle(bundle_id=bundle.manifest.bundle_id, items=len(generation.catalogue))
+            metrics.set_bundle(bundle_id=bundle_id, items=len(generation.catalogue))
             metrics_port = stack.enter_context(serve_metrics(metrics, host=settings.host, port=settings.metrics.port))
         async with TextEncoder(
             encoder, policy=settings.batching, observe=metrics.observe_batch if metrics else None
@@ -83,11 +108,11 @@ async def serve(settings: Settings) -> None:
                     "host": settings.host,
                     "port": port,
                     "metrics_port": metrics_port,
-                    "bundle_id": bundle.manifest.bundle_id,
+                    "bundle_id": bundle_id,
                     "items": len(generation.catalogue),
                     "provider": encoder.provider,
-                    "probe_cosine": round(probe_cosine, 6),
-                    "startup_s": round(time.monotonic() - began, 3),
+                    "probe_cosine": round(loaded.probe_cosine, 6),
+                    "startup_s": round(time.monotonic() - loaded.began, 3),
                 },
             )
             await stop.wait()

@@ -376,3 +376,20 @@ async def test_a_closed_batcher_refuses_instead_of_letting_wait_for_ever(gate, c
     with pytest.raises(OverloadedError, match="shutting down"):
         batcher.submit([text(1)], deadline=10).send(None)
     assert batcher.depth == 0
+
+
+async def test_a_bug_in_forming_batches_fails_those_who_wait_and_nobody_after(start, gate, monkeypatch, caplog):
+    batcher, submit = await start()
+    await busy(submit, gate)
+    waiting = [await submit(text(1)), await submit(text(2))]
+    with monkeypatch.context() as patch:
+        patch.setattr(batcher, "_choose", lambda window, first: 1 / 0)
+        await gate.open()
+        for task in waiting:
+            with pytest.raises(EncodeError, match="division by zero"):
+                await task
+    assert batcher.depth == 0
+    after = await submit(text(3))
+    await gate.open()
+    assert (await after).batch_size == 1
+    caplog.clear()

@@ -28,6 +28,7 @@ policies = st.builds(
     BatchingSettings,
     max_batch_tokens=st.integers(1, 30),
     max_batch_size=st.integers(1, 5),
+    batch_cost_tokens=st.integers(0, 40),
     window=st.integers(1, 8),
     max_queue=st.integers(1, 12),
 )

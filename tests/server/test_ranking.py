@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tanager_server.engine import Source, ranking
 from tanager_server.engine.subject import Subject
+from tanager_server.index import top
 
 ITEMS = 60
 seeds = st.integers(0, 2**32 - 1)
@@ -188,4 +189,4 @@ def test_likes_that_cancel_out_have_no_common_direction_and_are_searched_one_by_
 )
 def test_top_is_the_head_of_a_full_stable_sort(scores, count):
     expected = sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:count]
-    assert ranking.top(np.array(scores, dtype=np.float32), count).tolist() == expected
+    assert top(np.array(scores, dtype=np.float32), count).tolist() == expected

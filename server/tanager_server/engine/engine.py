@@ -11,6 +11,7 @@ from tanager_server.engine import ranking
 from tanager_server.engine.request import Recommendation, ScoredItem, Shortfall, Source, Strategy, Timing
 from tanager_server.engine.subject import Subject, resolve_history
 from tanager_server.errors import ItemNotFoundError
+from tanager_server.index import top
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,7 +140,7 @@ def _rank(
             score=float(scores[index]),
             sources=Source(int(candidates.sources[index])),
         )
-        for index in ranking.top(scores, page_size).tolist()
+        for index in top(scores, page_size).tolist()
         for position in (int(candidates.positions[index]),)
     )
     timing.search_s, timing.rank_s = found - began, time.monotonic() - found

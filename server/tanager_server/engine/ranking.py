@@ -103,17 +103,6 @@ def score(
     return scores
 
 
-def top(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Indices of the highest scores, highest first; equals in the order of the catalogue."""
-    if count < len(scores):
-        # Everything that ties with the last place comes along, so that the cut among equals is the stable sort's.
-        threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
-        contenders = np.flatnonzero(scores >= threshold)
-    else:
-        contenders = np.arange(len(scores))
-    return contenders[np.argsort(-scores[contenders], kind="stable")][:count]
-
-
 def _nearest(generation: Generation, queries: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
     return generation.index.search(queries, reach).ravel()
 

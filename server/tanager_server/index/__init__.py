@@ -2,5 +2,6 @@
 
 from tanager_server.index.generation import Generation
 from tanager_server.index.hnsw import HnswIndex
+from tanager_server.index.topk import top
 
-__all__ = ["Generation", "HnswIndex"]
+__all__ = ["Generation", "HnswIndex", "top"]

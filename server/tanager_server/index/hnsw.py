@@ -8,6 +8,7 @@ import hnswlib
 import numpy as np
 
 from tanager_server.errors import BundleError
+from tanager_server.index.topk import top
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,5 +95,4 @@ class HnswIndex:
 
     def search_exact(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Like `search`, by comparing with every item; equals in the order of the catalogue."""
-        similarities = queries @ self._vectors.T
-        return np.argsort(-similarities, axis=1, kind="stable")[:, : min(k, len(self))]
+        return np.stack([top(similarities, min(k, len(self))) for similarities in queries @ self._vectors.T])

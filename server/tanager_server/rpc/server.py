@@ -96,7 +96,8 @@ class GrpcServer:
             else:
                 port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            raise StartupError(f"port: cannot listen on {address}: {error}; choose another") from error
+            cause = "the port was taken just now" if credentials is None else "tls: no usable certificate and key"
+            raise StartupError(f"cannot listen on {address}: {cause} ({error})") from error
         await self._server.start()
         await self._health.serve()
         return port

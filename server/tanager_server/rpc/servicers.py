@@ -101,6 +101,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
 
     def __init__(self, engine: Engine, *, started: datetime) -> None:
         self._engine = engine
+        self._version = version("tanager")
         self._started = Timestamp()
         self._started.FromDatetime(started)
 
@@ -113,7 +114,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         created = Timestamp()
         created.FromDatetime(manifest.created_at)
         return model_pb2.GetStatusResponse(
-            server_version=version("tanager"),
+            server_version=self._version,
             start_time=self._started,
             execution_provider=self._engine.provider,
             queue_depth=self._engine.queue_depth,

@@ -104,6 +104,7 @@ class Batcher:
         self._queue: list[_Entry] = []
         self._numbers: Iterator[int] = itertools.count()
         self._waiting = 0
+        self._unanswered: set[_Call] = set()
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
@@ -118,9 +119,7 @@ class Batcher:
         self._worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._worker
-        for entry in self._queue:
-            self._fail(entry.call, OverloadedError("the server is shutting down", retry_after_s=1.0))
-        self._queue.clear()
+        self._fail_all(OverloadedError("the server is shutting down", retry_after_s=1.0))
 
     @property
     def depth(self) -> int:
@@ -167,15 +166,22 @@ class Batcher:
             heapq.heappush(self._queue, _Entry(deadline, next(self._numbers), position, len(tokens), call))
         self._waiting += count
         self._arrived.set()
+        self._unanswered.add(call)
         try:
             return await call.done
         finally:
+            self._unanswered.discard(call)
             self._forget(call)
 
     async def _work(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._next_batch()
+            try:
+                batch = self._next_batch()
+            except Exception as error:  # a bug here must not leave every caller waiting for a worker that is gone
+                _log.exception("no batch could be formed; all that wait are failed")
+                self._fail_all(EncodeError(f"no batch could be formed: {error}"))
+                continue
             if not batch:
                 self._arrived.clear()
                 continue
@@ -277,6 +283,11 @@ class Batcher:
         if not call.done.done():
             call.done.set_exception(error)
         self._forget(call)
+
+    def _fail_all(self, error: Exception) -> None:
+        self._queue.clear()
+        for call in tuple(self._unanswered):
+            self._fail(call, error)
 
     def _forget(self, call: _Call) -> None:
         """Takes the call's texts out of the count; `_next_batch` drops them when it comes upon them."""

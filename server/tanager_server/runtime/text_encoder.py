@@ -67,8 +67,8 @@ class TextEncoder:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._batcher.__aexit__(*exc)
-        self._encode_thread.shutdown()
-        self._tokenize_thread.shutdown()
+        self._encode_thread.shutdown(cancel_futures=True)
+        self._tokenize_thread.shutdown(cancel_futures=True)
 
     @property
     def queue_depth(self) -> int:
