@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 try:
     from tanager_export.dataset import load_dataset
-    from tanager_export.dataset.commands import add_dataset_parser
+    from tanager_export.dataset_commands import add_dataset_parser
     from tanager_export.errors import ExportError
     from tanager_server.bundle import Precision
     from tanager_server.errors import ServerError

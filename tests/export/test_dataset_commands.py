@@ -9,7 +9,7 @@ import pytest
 
 import tanager_export.dataset
 from tanager_export.dataset import load_dataset
-from tanager_export.dataset.commands import add_dataset_parser
+from tanager_export.dataset_commands import add_dataset_parser
 
 
 def run(*words) -> int:
