@@ -54,9 +54,9 @@ def main(directory: Path) -> None:
     print("\nKeep the server running with `make serve`, then, from Python:\n")
     print("    from tanager import Client")
     print("    with Client('127.0.0.1:50051') as client:")
-    print("        for item in client.recommend(text='a quiet film about growing old'):")
+    print("        for item in client.recommend(text='a game about building a city'):")
     print("            print(item.rank, item.title)")
-    print("\nor from a shell:  .venv/bin/tanager recommend 'a quiet film about growing old'")
+    print("\nor from a shell:  .venv/bin/tanager recommend 'a game about building a city'")
 
 
 def run(*command: str) -> None:

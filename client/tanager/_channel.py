@@ -28,6 +28,9 @@ REQUEST_ID_KEY = "x-request-id"
 # Between two questions to a server that answers that it is not ready.
 READY_PAUSE_S = 0.1
 
+# gRPC takes a deadline much further away for one that has passed.
+_MAX_TIMEOUT_S = 1e8
+_HEALTH_SERVICE = "tanager.v1.RecommendationService"
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # URI schemes of gRPC's name resolvers. Any other "name:" is a host.
 _URI = re.compile(r"(?:dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
@@ -96,7 +99,7 @@ class Connection:
 def _timeout(timeout_s: float) -> float:
     if not (math.isfinite(timeout_s) and timeout_s > 0):
         raise ValueError(f"timeout_s must be a positive number of seconds, not {timeout_s}")
-    return timeout_s
+    return min(timeout_s, _MAX_TIMEOUT_S)
 
 
 def _checked(metadata: Mapping[str, str | bytes]) -> Iterator[tuple[str, str | bytes]]:
@@ -125,7 +128,11 @@ def _uri(target: str) -> str:
 
 
 def _options(retry: Retry | None, tls: Tls | None) -> list[tuple[str, str | int]]:
-    service_config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    service_config: dict[str, object] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        # A server that drains tells NOT_SERVING first; calls then go to the others.
+        "healthCheckConfig": {"serviceName": _HEALTH_SERVICE},
+    }
     if retry is not None:
         policy = {
             "maxAttempts": retry.max_attempts,

@@ -118,9 +118,7 @@ def _hub_model(hub_id: str) -> SourceModel:
     from huggingface_hub import snapshot_download
 
     try:
-        path = Path(
-            snapshot_download(hub_id, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json"])
-        )
+        path = Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]))
     except Exception as error:  # network, naming and access errors share no root
         reason = first_line(error)
         raise ModelError(f"{hub_id}: no local directory, and cannot be had from the hub: {reason}") from error

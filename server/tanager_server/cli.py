@@ -17,7 +17,7 @@ try:
     from tanager_server.engine import Engine
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
-    from tanager_server.rpc import GrpcServer
+    from tanager_server.rpc import GrpcServer, check_address
     from tanager_server.runtime import Encoder, TextEncoder
     from tanager_server.settings import load_settings
     from tanager_server.telemetry import Metrics, configure_logging, serve_metrics
@@ -69,9 +69,11 @@ def load(settings: Settings) -> Loaded:
     """Verifies the bundle, runs its probe, reads it and warms the encoder up.
 
     Raises:
-        StartupError: the bundle is not whole or not fit for this machine, or its device cannot be had.
+        StartupError: the address is taken, the bundle is not whole or not fit for this machine, or its device cannot
+            be had.
     """
     began = time.monotonic()
+    check_address(settings.host, settings.port)
     bundle = open_bundle(settings.bundle)
     encoder = Encoder.from_bundle(bundle, device=settings.encoder.device, threads=settings.encoder.threads)
     probe_cosine = encoder.check_probe(bundle.read_probe())
@@ -96,7 +98,9 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
         metrics_port = None
         if metrics is not None:
             metrics.set_bundle(bundle_id=bundle_id, items=len(generation.catalogue))
-            metrics_port = stack.enter_context(serve_metrics(metrics, host=settings.host, port=settings.metrics.port))
+            metrics_port = stack.enter_context(
+                serve_metrics(metrics, host=settings.metrics.host, port=settings.metrics.port)
+            )
         async with TextEncoder(
             encoder, policy=settings.batching, observe=metrics.observe_batch if metrics else None
         ) as texts:

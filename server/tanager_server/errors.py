@@ -60,6 +60,12 @@ class OverloadedError(ServerError):
         self.retry_after_s = retry_after_s
 
 
+class DrainingError(ServerError):
+    """The server takes no new calls; another one, or the same after its restart, will."""
+
+    code = "UNAVAILABLE"
+
+
 class DeadlineExpiredError(ServerError):
     """The caller's deadline passed before the answer was ready."""
 

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -34,6 +34,7 @@ _NESTED = "__"
 Device = Literal["cpu", "cuda"]
 LogFormat = Literal["json", "text"]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Host = Annotated[str, Field(min_length=1), AfterValidator(lambda host: host.removeprefix("[").removesuffix("]"))]
 
 
 class _Section(BaseModel):
@@ -90,6 +91,7 @@ class MetricsSettings(_Section):
     """The Prometheus endpoint."""
 
     enabled: bool = Field(True, description="whether to serve /metrics")
+    host: Host = Field("127.0.0.1", description="address to listen on")
     port: Port = Field(9464, description="0: any free port")
 
 
@@ -107,7 +109,7 @@ class ShutdownSettings(_Section):
     drain_delay_s: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="still serving while balancers see NOT_SERVING"
     )
-    grace_s: float = Field(30.0, ge=0, allow_inf_nan=False, description="time for calls in flight to finish")
+    grace_s: float = Field(25.0, ge=0, allow_inf_nan=False, description="time for calls in flight to finish")
 
 
 class Settings(BaseSettings):
@@ -117,7 +119,7 @@ class Settings(BaseSettings):
 
     bundle: Path = Field(description="directory made by `tanager-export bundle`")
     config: Path | None = Field(None, description="TOML file with any of these settings")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    host: Host = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: Port = Field(50051, description="gRPC port; 0: any free port")
     encoder: EncoderSettings = EncoderSettings()
     batching: BatchingSettings = BatchingSettings()
@@ -147,14 +149,17 @@ def load_settings(argv: Sequence[str]) -> Settings:
             command_line = CliSettingsSource[Any](
                 settings_cls,
                 cli_prog_name="tanager-server",
-                cli_parse_args=list(argv),
+                cli_parse_args=[_kebab(argument) for argument in argv],
+                cli_exit_on_error=False,
                 cli_kebab_case=True,
                 cli_hide_none_type=True,
                 cli_avoid_json=True,
                 cli_implicit_flags=False,
             )
             file = TomlConfigSettingsSource(settings_cls, toml_file=config)
-            return (command_line, EnvSettingsSource(settings_cls), file)
+            environment = EnvSettingsSource(settings_cls)
+            environment.env_vars = {k: v for k, v in environment.env_vars.items() if not _is_service_link(k, v)}
+            return (command_line, environment, file)
 
     Layered.__doc__ = "Serves a bundle over gRPC."
     if unknown := _unknown_variables():
@@ -181,7 +186,24 @@ def _config_file(argv: Sequence[str]) -> Path | None:
 def _unknown_variables() -> list[str]:
     """Variables that look like settings and are none: a misspelt setting must not be passed over."""
     known = _variables(Settings, ENV_PREFIX)
-    return sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+    return sorted(
+        name
+        for name, value in os.environ.items()
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known and not _is_service_link(name, value)
+    )
+
+
+def _is_service_link(name: str, value: str | None) -> bool:
+    """Whether Kubernetes set the variable for a service that is called tanager: TANAGER_PORT=tcp://10.0.0.1:50051."""
+    return name.upper().startswith(("TANAGER_PORT_", "TANAGER_SERVICE_")) or (value or "").startswith("tcp://")
+
+
+def _kebab(argument: str) -> str:
+    """An option as `--help` spells it, also if it is written as in the file: `--batching.max_queue`."""
+    if not argument.startswith("--"):
+        return argument
+    option, equals, value = argument.partition("=")
+    return option.replace("_", "-") + equals + value
 
 
 def _variables(section: type[BaseModel], prefix: str) -> set[str]:

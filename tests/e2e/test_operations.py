@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
 import shutil
 import subprocess
+import threading
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tests.support import BIN, ServerProcess, start_and_fail
 
-from tanager import Client, InvalidArgumentError, Tls, UnavailableError
+from tanager import (
+    AsyncClient,
+    Client,
+    InvalidArgumentError,
+    Recommendations,
+    Retry,
+    TanagerError,
+    Tls,
+    UnavailableError,
+)
+from tanager.v1 import recommendation_pb2, recommendation_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,11 +75,68 @@ def test_on_sigterm_health_flips_first_and_calls_in_flight_finish(tiny_bundle: P
             pass  # until they are in flight
         process.terminate()
         assert next(watch).status == NOT_SERVING
-        assert len(client.recommend(page_size=3)) == 3, "served on through the drain delay"
+        plain = recommendation_pb2_grpc.RecommendationServiceStub(channel)  # unlike the SDK it does not mind the health
+        answer = plain.Recommend(recommendation_pb2.RecommendRequest(page_size=3), timeout=10)
+        assert len(answer.results) == 3, "served on through the drain delay"
         assert [len(call.result()) for call in calls] == [1024] * 4
         assert process.wait() == 0
         with pytest.raises(UnavailableError):
             client.recommend(timeout_s=1)
+
+
+def _ask_until(ended: threading.Event, address: str, *, retry: Retry | None) -> list[str]:
+    """Asks again and again; gives the class of every error that is no answer."""
+    errors = []
+    with Client(address, timeout_s=20, retry=retry) as client:
+        while not ended.is_set():
+            try:
+                client.similar_items("film-music-4")
+            except TanagerError as error:
+                errors.append(type(error).__name__)
+    return errors
+
+
+def test_callers_of_a_server_that_ends_are_told_unavailable_and_nothing_else(tiny_bundle: Path):
+    ended = threading.Event()
+    with (
+        concurrent.futures.ThreadPoolExecutor(16) as pool,
+        ServerProcess(tiny_bundle, "--shutdown.drain-delay-s", "0") as process,
+    ):
+        callers = [pool.submit(_ask_until, ended, process.address, retry=None) for _ in range(16)]
+        for _ in range(500):
+            process.wait_for("call", code="OK")
+        process.terminate()
+        assert process.wait() == 0
+        ended.set()
+        assert {error for caller in callers for error in caller.result()} == {"UnavailableError"}
+
+
+def test_callers_of_two_servers_do_not_notice_that_one_ends(tiny_bundle: Path):
+    ended = threading.Event()
+    with (
+        concurrent.futures.ThreadPoolExecutor(8) as pool,
+        ServerProcess(tiny_bundle) as stays,
+        ServerProcess(tiny_bundle) as leaves,
+    ):
+        both = f"ipv4:{leaves.address},{stays.address}"
+        callers = [pool.submit(_ask_until, ended, both, retry=Retry()) for _ in range(8)]
+        for _ in range(200):
+            leaves.wait_for("call", code="OK")
+        leaves.terminate()
+        assert leaves.wait() == 0
+        for _ in range(500):
+            stays.wait_for("call", code="OK")
+        ended.set()
+        assert [error for caller in callers for error in caller.result()] == []
+
+
+async def test_a_burst_is_answered_or_refused_never_cancelled(tiny_bundle: Path):
+    with ServerProcess(tiny_bundle, "--log.calls", "false", "--limits.max-calls", "64") as process:
+        async with AsyncClient(process.address, timeout_s=60) as client:
+            calls = (client.recommend(text=f"space {number}") for number in range(3000))
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(outcome).__name__ for outcome in outcomes} <= {"Recommendations", "ResourceExhaustedError"}
+    assert any(isinstance(outcome, Recommendations) for outcome in outcomes)
 
 
 def test_metrics_count_calls_batches_and_the_bundle(server: ServerProcess, client: Client):

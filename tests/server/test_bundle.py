@@ -75,7 +75,7 @@ def test_a_directory_that_is_not_there(tmp_path):
 
 
 def test_a_file_in_place_of_the_directory(bundle_copy):
-    assert "manifest.json: no such directory" in refused(bundle_copy / "manifest.json")
+    assert "manifest.json: is no directory" in refused(bundle_copy / "manifest.json")
 
 
 def test_a_directory_without_a_manifest(bundle_copy):

@@ -89,6 +89,11 @@ def test_values_that_json_does_not_know_are_logged_all_the_same(logged):
     assert {"path", "data", "set"} <= set(record)
 
 
+def test_text_for_people_holds_the_fields_too(logged):
+    line = logged(lambda log: log.info("call", extra={"code": "OK", "request_id": "7"}), log_format="text")
+    assert line.endswith("INFO tanager_server.calls: call code=OK request_id=7\n")
+
+
 def test_text_for_people(logged):
     line = logged(lambda log: log.warning("三体"), log_format="text")
     assert line.endswith(" WARNING tanager_server.calls: 三体\n")

@@ -58,6 +58,8 @@ class Bundle:
             raise BundleError(f"{path}: not an array file: {error}") from error
         if vectors.shape != expected or vectors.dtype != np.float32:
             raise BundleError(f"{path}: expected float32 of shape {expected}, found {vectors.dtype} {vectors.shape}")
+        if not (np.abs(np.einsum("id,id->i", vectors, vectors) - 1.0) < 1e-2).all():
+            raise BundleError(f"{path}: holds vectors that are not of unit length; export the bundle again")
         return vectors
 
     def read_neighbours(self) -> Neighbours:
@@ -91,7 +93,8 @@ def open_bundle(path: Path) -> Bundle:
 def _open(path: Path) -> Bundle:
     manifest_path = path / schema.MANIFEST
     if not path.is_dir():
-        raise BundleError(f"{path}: no such directory; make a bundle with `tanager-export bundle`")
+        what = "is no directory" if path.exists() else "no such directory"
+        raise BundleError(f"{path}: {what}; make a bundle with `tanager-export bundle`")
     if not manifest_path.is_file():
         raise BundleError(f"{manifest_path}: missing; this is no bundle, or its export did not finish")
     if manifest_path.stat().st_size > MAX_MANIFEST_BYTES:

@@ -53,7 +53,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     ) -> health_pb2.HealthCheckResponse:
         """The status now; NOT_FOUND for a service that this server does not have."""
         if request.service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"service: this server has no {request.service!r}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"service: this server has no {request.service[:100]!r}")
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(  # noqa: N802  # gRPC's name

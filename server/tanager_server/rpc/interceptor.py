@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import secrets
@@ -17,6 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from tanager_server.errors import (
     DeadlineExpiredError,
+    DrainingError,
     FieldViolation,
     InvalidRequestError,
     OverloadedError,
@@ -66,6 +68,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._log_calls = log_calls
         self.calls_in_flight = 0
+        self._refusing = False
+        self._ended = asyncio.Event()
+
+    async def refuse_new_calls(self, *, grace_s: float) -> None:
+        """From now on answers new calls UNAVAILABLE; returns when those in flight have ended, or after the grace."""
+        self._refusing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while self.calls_in_flight:
+                    self._ended.clear()
+                    await self._ended.wait()
 
     async def intercept_service(
         self,
@@ -119,6 +132,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await context.abort(grpc.StatusCode.INTERNAL, _INTERNAL.format(request_id), ((REQUEST_ID, request_id),))
         finally:
             self.calls_in_flight -= 1
+            self._ended.set()
             self._record(method, code, time.perf_counter() - began, request_id)
         raise AssertionError("abort raises")
 
@@ -128,6 +142,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         request: Message | DecodeError,
         context: Context,
     ) -> Message:
+        if self._refusing:
+            raise DrainingError("the server is shutting down; try again")
         if self.calls_in_flight > self._max_calls:
             raise OverloadedError(f"{self._max_calls} calls are in flight already", retry_after_s=0.1)
         if isinstance(request, DecodeError):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from tanager_server.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
+
+# How long new calls are refused at the least before the port is closed, so that none waits inside gRPC then.
+_REFUSE_S = 0.25
+# Time for the last answers to leave.
+_FLUSH_S = 1.0
+_MAX_PENDING = 1 << 20
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -89,7 +96,6 @@ class GrpcServer:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{host}:{settings.port}"
         credentials = _credentials(settings.tls)
-        _check_free(settings.host, settings.port)
         try:
             if credentials is None:
                 port = self._server.add_insecure_port(address)
@@ -103,31 +109,61 @@ class GrpcServer:
         return port
 
     async def drain(self) -> None:
-        """Tells NOT_SERVING, serves on for the drain delay, then refuses new calls and lets those in flight finish."""
+        """Tells NOT_SERVING, serves on for the drain delay, then refuses new calls and lets those in flight finish.
+
+        New calls are refused before the port is closed: a call that waits inside gRPC at that moment would be answered
+        CANCELLED, which nobody may retry.
+        """
         shutdown = self._settings.shutdown
         await self._health.drain()
         _log.info("draining", extra={"calls_in_flight": self._interceptor.calls_in_flight})
         await asyncio.sleep(shutdown.drain_delay_s)
+        backlog = asyncio.create_task(asyncio.sleep(_REFUSE_S))
+        await self._interceptor.refuse_new_calls(grace_s=shutdown.grace_s)
+        await backlog
         await self._health.close()
-        await self._server.stop(shutdown.grace_s)
+        # What is still open are streams: reflection, or calls whose request never came.
+        await self._server.stop(_FLUSH_S)
 
 
-def _check_free(host: str, port: int) -> None:
-    """Binds the address and lets go again: gRPC does not say why it cannot."""
+def check_address(host: str, port: int) -> None:
+    """Binds the addresses of a host and lets go again: gRPC neither says why it cannot, nor minds that one is taken.
+
+    Raises:
+        StartupError: the host has no address of this machine, or the port is taken on one of them.
+    """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartupError(f"host: {host!r} is no address: {error.strerror}") from error
+    failures = [found for address in addresses if (found := _bind(address)) is not None]
+    for failure in failures:
+        if failure.errno == errno.EADDRINUSE or len(failures) == len(addresses):
+            field = "port" if failure.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
+            raise StartupError(f"{field}: cannot listen on {host}:{port}: {failure.strerror}; choose another")
+
+
+def _bind(address: tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]) -> OSError | None:
+    family, kind, protocol, _, name = address
+    try:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(name)
             probe.listen()
     except OSError as error:
-        raise StartupError(f"port: cannot listen on {host}:{port}: {error.strerror}; choose another") from error
+        return error
+    return None
 
 
 def _options(limits: LimitSettings) -> list[tuple[str, int]]:
     return [
         # Two servers on one port would share its calls at random; a second one must fail to start.
         ("grpc.so_reuseport", 0),
+        # gRPC would answer CANCELLED to calls that wait for this process to take them; admission is the interceptor's.
+        ("grpc.server.max_pending_requests", _MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
         # Clients may ping every ten seconds, idle ones too; gRPC's default would disconnect them for it.

@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from tanager_server.settings import LogFormat
 
 
+_STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
+
+
+class TextFormatter(logging.Formatter):
+    """Puts the fields of a record behind its message: `call method=… code=OK`."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        """The line without its exception."""
+        fields = (f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
+        return " ".join((super().formatMessage(record), *fields))
+
+
 def configure_logging(*, level: str, log_format: LogFormat) -> None:
     """Sets up the root logger.
 
@@ -30,7 +42,7 @@ def configure_logging(*, level: str, log_format: LogFormat) -> None:
             )
         )
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
