@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -75,7 +76,8 @@ def load(settings: Settings) -> Loaded:
     began = time.monotonic()
     check_address(settings.host, settings.port)
     bundle = open_bundle(settings.bundle)
-    encoder = Encoder.from_bundle(bundle, device=settings.encoder.device, threads=settings.encoder.threads)
+    threads = settings.encoder.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+    encoder = Encoder.from_bundle(bundle, device=settings.encoder.device, threads=threads)
     probe_cosine = encoder.check_probe(bundle.read_probe())
     generation = Generation.load(bundle)
     _warm_up(encoder, settings.batching)

@@ -45,7 +45,7 @@ class EncoderSettings(_Section):
     """Where the encoder runs."""
 
     device: Device = Field("cpu", description="cpu, or cuda (needs tanager[server-gpu])")
-    threads: int = Field(0, ge=0, description="threads of the CPU session; 0: one for each core")
+    threads: int = Field(0, ge=0, description="threads of the CPU session; 0: the cores but one, which is left to gRPC")
 
 
 class BatchingSettings(_Section):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tanager_server.runtime import EncodedTexts, TextEncoder
 
 _SHOWN_ID_CHARS = 100
+# Making a flag of a number is slow.
+_SOURCES = tuple(Source(flags) for flags in range(1 << len(Source)))
 
 
 class Engine:
@@ -138,7 +140,7 @@ def _rank(
             title=catalogue.titles[position],
             domain=catalogue.domains[position],
             score=float(scores[index]),
-            sources=Source(int(candidates.sources[index])),
+            sources=_SOURCES[candidates.sources[index]],
         )
         for index in top(scores, page_size).tolist()
         for position in (int(candidates.positions[index]),)

@@ -67,6 +67,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._default_deadline_s = default_deadline_s
         self._metrics = metrics
         self._log_calls = log_calls
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self.calls_in_flight = 0
         self._refusing = False
         self._ended = asyncio.Event()
@@ -86,8 +87,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wraps the method's handler."""
-        handler = await continuation(handler_call_details)
         method: str = handler_call_details.method
+        if (wrapped := self._handlers.get(method)) is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None or not method.startswith(_OWN_METHODS):
             return handler
         answer = cast("Answer", handler.unary_unary)
@@ -103,9 +106,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except DecodeError as error:
                 return error
 
-        return grpc.unary_unary_rpc_method_handler(
+        self._handlers[method] = grpc.unary_unary_rpc_method_handler(
             call, request_deserializer=parse, response_serializer=handler.response_serializer
         )
+        return self._handlers[method]
 
     async def _call(
         self,
