@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import shutil
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from tanager_server.bundle import Bundle, Catalogue, IndexInfo, Item, Manifest, 
 from tanager_server.engine import Engine
 from tanager_server.index import Generation, HnswIndex
 from tanager_server.runtime import EncodedTexts
+from tanager_server.runtime.batcher import Batcher, Encoded
+from tanager_server.settings import BatchingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -275,3 +278,25 @@ def new_gate_fixture() -> type[Gate]:
 @pytest.fixture(scope="session", name="new_clock")
 def new_clock_fixture() -> type[Clock]:
     return Clock
+
+
+@pytest.fixture
+async def start(gate, clock, settle):
+    """Starts a batcher, and lets a call wait in it: `submit(texts…, deadline=)` gives the task of the call."""
+    async with AsyncExitStack() as stack:
+        tasks: list[asyncio.Task[Encoded]] = []
+
+        async def begin(observe=None, **policy):
+            batcher = Batcher(gate, policy=BatchingSettings(**policy), clock=clock, observe=observe)
+            await stack.enter_async_context(batcher)
+
+            async def submit(*texts, deadline=1000.0):
+                task = asyncio.create_task(batcher.submit(texts, deadline=deadline))
+                tasks.append(task)
+                await settle()
+                return task
+
+            return batcher, submit
+
+        yield begin
+    await asyncio.gather(*tasks, return_exceptions=True)
