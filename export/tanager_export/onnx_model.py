@@ -69,7 +69,7 @@ def convert(fp32: Path, target: Path, *, precision: Precision) -> None:
     """Writes the fp32 ONNX model in another precision.
 
     int8 is dynamic quantisation with a scale for each output channel of the weights; one scale for a whole matrix
-    loses three to five times as much of the cosine (measured: CONTRIBUTING.md). fp16 keeps float32 at its boundary.
+    loses five times as much of the cosine (measured: CONTRIBUTING.md). fp16 keeps float32 at its boundary.
 
     Args:
         fp32: model from `export_onnx`.
