@@ -67,6 +67,7 @@ DEFAULT_SCORING = Scoring(
 )
 
 MAX_PARITY_TEXTS = 10_000
+_TORCH_CHUNK = 256  # texts between two steps of the progress bar
 _PROBE_TEXTS = 16
 _MAX_TOKENS = 1 << 20
 _DEFAULT_MAX_TOKENS = 512
@@ -129,7 +130,7 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
                 max_tokens=max_tokens,
                 device=options.device,
             )
-            vectors = _encode(encoder, texts, "catalogue", measured)
+            vectors = _encode(encoder, texts, measured)
             _gate(model, reference, texts, vectors, measured, options=options)
         _log.info("building the index over %d vectors", len(vectors))
         index = HnswIndex.build(vectors, info=INDEX, seed=options.seed)
@@ -165,9 +166,9 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
     return manifest
 
 
-def _encode(encoder: Encoder, texts: Sequence[str], what: str, measured: dict[str, float]) -> NDArray[np.float32]:
+def _encode(encoder: Encoder, texts: Sequence[str], measured: dict[str, float]) -> NDArray[np.float32]:
     began = time.perf_counter()
-    with tqdm(total=len(texts), desc=f"encoding the {what}", unit="text", disable=None) as bar:
+    with tqdm(total=len(texts), desc="encoding the catalogue", unit="text", disable=None) as bar:
         vectors = encoder.encode_texts(texts, progress=bar.update)
     measured["encode_texts_per_s"] = len(texts) / (time.perf_counter() - began)
     return vectors
@@ -187,11 +188,14 @@ def _gate(
     sample = [texts[i] for i in chosen]
     with tqdm(total=2 * len(sample), desc="checking parity", unit="text", disable=None) as bar:
         onnx_vectors = reference.encode_texts(sample, progress=bar.update)
-        # The texts have their prompt already; without prompt="" the model may add its default one.
-        torch_vectors = model.encode(
-            sample, prompt="", batch_size=32, normalize_embeddings=True, show_progress_bar=False
-        )
-        bar.update(len(sample))
+        torch_vectors = np.empty_like(onnx_vectors)
+        for start in range(0, len(sample), _TORCH_CHUNK):
+            part = slice(start, start + _TORCH_CHUNK)
+            # The texts have their prompt already; without prompt="" the model may add its default one.
+            torch_vectors[part] = model.encode(
+                sample[part], prompt="", batch_size=32, normalize_embeddings=True, show_progress_bar=False
+            )
+            bar.update(len(sample[part]))
     exact = quality.Parity.measure(torch_vectors, onnx_vectors)
     served = quality.Parity.measure(onnx_vectors, vectors[chosen])
     measured |= {

@@ -130,7 +130,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except ServerError as error:
             code = error.code
             await _abort(context, error, request_id)
-        except Exception:
+        except Exception:  # a bug: its caller gets a correlation id, and nothing of what is inside
             code = "INTERNAL"
             _log.exception("unhandled error", extra={"request_id": request_id, "method": method})
             await context.abort(grpc.StatusCode.INTERNAL, _INTERNAL.format(request_id), ((REQUEST_ID, request_id),))
