@@ -55,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: see `tanager --help`.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["load"]:
+        from tanager import load  # only here: nothing else needs it
+
+        return load.main(argv[1:])
     arguments = _parser().parse_args(argv)
     try:
         started = time.perf_counter()
@@ -103,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="show what the server is and what it serves")
     _add_common_options(status, "Status")
+    commands.add_parser("load", help="measure latency and throughput under load", add_help=False)  # see main
     return parser
 
 
