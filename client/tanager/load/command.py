@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tanager._client import Client
 from tanager._errors import TanagerError
-from tanager.load import figures, options, schedule, workload
+from tanager.load import figures, options, report, schedule, workload
 from tanager.load.connections import Connections
 from tanager.load.progress import Progress
 from tanager.load.runner import Run, new_event_loop
@@ -72,6 +72,11 @@ class Session:
         # Streams of their own, so that the requests of a seed are the same however they are sent.
         self._draws = _draws(chosen, len(pool.requests))
         self._gaps_random = _random(chosen, "gaps")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended early."""
+        return self._run is not None and self._run.interrupted
 
     @property
     def measurement(self) -> Measurement | None:
@@ -173,6 +178,7 @@ def _random(chosen: Options, purpose: str) -> Random:
 def _report(session: Session) -> int:
     chosen, measurement = session.options, session.measurement
     if measurement is None or not measurement.sent:
+        print("nothing was measured: interrupted before a call counted", file=sys.stderr)
         return _EXIT_INTERRUPTED
     made = figures.as_json(chosen, session.pool, measurement, session.steps)
     text = table(chosen, session.pool, measurement, session.steps)
@@ -182,8 +188,11 @@ def _report(session: Session) -> int:
             text = document
         else:
             chosen.json.write_text(f"{document}\n", encoding="utf-8")
+    if chosen.report is not None:
+        page = report.page(chosen, session.pool, measurement, session.steps)
+        chosen.report.write_text(page, encoding="utf-8")
     print(text, flush=True)
-    if measurement.interrupted:
+    if session.interrupted:
         return _EXIT_INTERRUPTED
     failed = not measurement.ok or (chosen.objective is not None and made["found_rate"] is None)
     return _EXIT_FAILED if failed else _EXIT_OK

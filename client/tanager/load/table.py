@@ -54,7 +54,7 @@ def settings(options: Options) -> str:
 
 def requests(pool: Pool, measurement: Measurement) -> str:
     """What was sent, in words."""
-    return f"{measurement.distinct_requests:,} different ones sent, of {len(pool.requests):,} made from {pool.source}"
+    return f"{measurement.distinct_requests:,} different ones sent, of {len(pool.requests):,} {pool.source}"
 
 
 def found(options: Options, steps: Sequence[Step]) -> str:

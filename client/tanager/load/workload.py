@@ -93,7 +93,7 @@ def read_pool(path: Path, workload: str, page_size: int) -> Pool:
                     raise WorkloadError(f"{path}:{number}: {' '.join(str(error).split())}") from None
     if not requests:
         raise WorkloadError(f"{path}: holds no request; each line is a RecommendRequest as a JSON object")
-    return Pool(requests, str(path))
+    return Pool(requests, f"read from {path}")
 
 
 def _read(line: str, workload: str, page_size: int) -> tuple[int, bytes]:
@@ -150,7 +150,7 @@ def make_pool(items: Sequence[Item], workload: str, *, page_size: int, size: int
     else:
         requests = [maker.make(workload) for _ in range(min(size, maker.count(workload)))]
         made_of = workload
-    return Pool(requests, f"{len(items):,} items of the server's catalogue ({made_of})")
+    return Pool(requests, f"made of {len(items):,} items of the server's catalogue ({made_of})")
 
 
 class _Maker:
