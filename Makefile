@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 DEMO := build/demo
 BUNDLE ?= $(DEMO)/bundle
+SCENARIO ?= tests/load/mixed.toml
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -19,8 +20,11 @@ serve: setup  ## serve the demo's bundle until Ctrl-C
 test: setup  ## run every test
 	$(BIN)/pytest
 
-bench: setup  ## served throughput and latency beside the same work in one process: make bench BUNDLE=DIR
-	$(BIN)/python -m tests.bench.served_vs_raw $(BUNDLE)
+bench: setup $(VENV)/.bench  ## Tanager beside other servers and itself, about 15 minutes: make bench BUNDLE=DIR
+	$(BIN)/python -m tests.bench.comparison $(BUNDLE)
+
+load: setup  ## serve a bundle, load it, write build/load/report.html: make load BUNDLE=DIR SCENARIO=FILE
+	$(BIN)/python -m tests.bench.run_scenario $(BUNDLE) $(SCENARIO)
 
 lint: setup  ## ruff: errors, style, formatting
 	$(BIN)/ruff check .
@@ -43,4 +47,8 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-.PHONY: help setup demo serve test bench lint type proto proto-check lock
+$(VENV)/.bench: $(VENV)/.complete
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
+.PHONY: help setup demo serve test bench load lint type proto proto-check lock
