@@ -16,6 +16,7 @@ from tanager._results import (
     Embeddings,
     Recommendations,
     Result,
+    Runtime,
     Shortfall,
     SimilarItems,
     Source,
@@ -111,7 +112,7 @@ def embeddings(response: embedding_pb2.EmbedResponse, request_id: str) -> Embedd
 
 def status(response: model_pb2.GetStatusResponse, request_id: str) -> Status:
     """The answer of `Client.status`."""
-    bundle = response.bundle
+    bundle, runtime = response.bundle, response.runtime
     return Status(
         server_version=response.server_version,
         start_time=response.start_time.ToDatetime(tzinfo=dt.UTC),
@@ -129,6 +130,12 @@ def status(response: model_pb2.GetStatusResponse, request_id: str) -> Status:
             item_count=bundle.item_count,
             domain_item_counts=dict(bundle.domain_item_counts),
             quality=dict(bundle.quality),
+        ),
+        runtime=Runtime(
+            threads=runtime.threads,
+            workers=runtime.workers,
+            max_batch_tokens=runtime.max_batch_tokens,
+            batch_cost_tokens=runtime.batch_cost_tokens,
         ),
         request_id=request_id,
     )

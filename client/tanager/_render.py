@@ -14,7 +14,7 @@ from tanager._results import Recommendations, Shortfall, SimilarItems, Status, S
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tanager._results import Timing
+    from tanager._results import Runtime, Timing
 
 _MAX_TITLE_WIDTH = 60
 _STRATEGIES = {
@@ -87,7 +87,7 @@ def _status(status: Status) -> list[str]:
     domains = ", ".join(f"{name or 'no domain'} {count:,}" for name, count in sorted(bundle.domain_item_counts.items()))
     rows = [
         ("server", f"{status.server_version}, up {dt.timedelta(seconds=uptime_s)}, {status.queue_depth} texts waiting"),
-        ("provider", status.execution_provider),
+        ("provider", f"{status.execution_provider}, {_runtime(status.runtime)}"),
         ("bundle", f"{bundle.bundle_id}, exported {bundle.create_time:%Y-%m-%d %H:%M} UTC"),
         ("model", f"{bundle.model_name}, {bundle.dim} dimensions, {bundle.max_tokens} tokens"),
         ("precision", bundle.precision),
@@ -99,6 +99,10 @@ def _status(status: Status) -> list[str]:
     if bundle.simulated_behaviour:
         lines += ["", "NOTE: the behaviour in this dataset was simulated; nobody's taste is behind these items."]
     return lines
+
+
+def _runtime(runtime: Runtime) -> str:
+    return f"{runtime.workers} batches of up to {runtime.max_batch_tokens} tokens at a time, threads each: {runtime.threads}"
 
 
 def _columns(rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

@@ -234,6 +234,23 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """How a server runs its encoder.
+
+    Attributes:
+        threads: Threads of one batch.
+        workers: Batches encoded at a time.
+        max_batch_tokens: Padded tokens in a batch, at most.
+        batch_cost_tokens: What a batch costs beyond its padded tokens, in tokens.
+    """
+
+    threads: int
+    workers: int
+    max_batch_tokens: int
+    batch_cost_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What a server is and what it serves.
 
@@ -243,6 +260,7 @@ class Status:
         execution_provider: ONNX Runtime execution provider in use.
         queue_depth: Texts waiting to be encoded at that moment.
         bundle: The bundle being served.
+        runtime: How its encoder runs; zeros from a server that does not tell.
         request_id: What to look for in the server's logs.
     """
 
@@ -251,4 +269,5 @@ class Status:
     execution_provider: str
     queue_depth: int
     bundle: Bundle
+    runtime: Runtime
     request_id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import logging
-import os
 import signal
 import sys
 import time
@@ -19,7 +20,7 @@ try:
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
-    from tanager_server.runtime import Encoder, TextEncoder
+    from tanager_server.runtime import Calibration, CostModel, Encoder, TextEncoder, batch_policy, calibrate
     from tanager_server.settings import load_settings
     from tanager_server.telemetry import Metrics, configure_logging, serve_metrics
 except ModuleNotFoundError as error:
@@ -28,9 +29,12 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tanager_server.settings import BatchingSettings, Settings
+    from tanager_server.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+# Calls make few cycles; to look for them every 700 objects costs 4 % of the event loop's time.
+_GC_THRESHOLDS = (10_000, 20, 20)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,12 +66,13 @@ class Loaded:
 
     generation: Generation
     encoder: Encoder
+    calibration: Calibration
     probe_cosine: float
     began: float
 
 
 def load(settings: Settings) -> Loaded:
-    """Verifies the bundle, runs its probe, reads it and warms the encoder up.
+    """Verifies the bundle, runs its probe, reads it, and measures how to run the encoder on this machine.
 
     Raises:
         StartupError: the address is taken, the bundle is not whole or not fit for this machine, or its device cannot
@@ -76,12 +81,15 @@ def load(settings: Settings) -> Loaded:
     began = time.monotonic()
     check_address(settings.host, settings.port)
     bundle = open_bundle(settings.bundle)
-    threads = settings.encoder.threads or max(1, len(os.sched_getaffinity(0)) - 1)
-    encoder = Encoder.from_bundle(bundle, device=settings.encoder.device, threads=threads)
-    probe_cosine = encoder.check_probe(bundle.read_probe())
+
+    @functools.cache
+    def open_encoder(threads: int) -> Encoder:
+        return Encoder.from_bundle(bundle, device=settings.encoder.device, threads=threads)
+
+    probe_cosine = open_encoder(settings.encoder.threads or 1).check_probe(bundle.read_probe())
     generation = Generation.load(bundle)
-    _warm_up(encoder, settings.batching)
-    return Loaded(generation, encoder, probe_cosine, began)
+    encoder, calibration = calibrate(open_encoder, encoder=settings.encoder, batching=settings.batching)
+    return Loaded(generation, encoder, calibration, probe_cosine, began)
 
 
 async def serve(loaded: Loaded, settings: Settings) -> None:
@@ -90,7 +98,7 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
     Raises:
         StartupError: a port cannot be bound.
     """
-    generation, encoder = loaded.generation, loaded.encoder
+    generation, encoder, calibration = loaded.generation, loaded.encoder, loaded.calibration
     bundle_id = generation.manifest.bundle_id
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -104,9 +112,15 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
                 serve_metrics(metrics, host=settings.metrics.host, port=settings.metrics.port)
             )
         async with TextEncoder(
-            encoder, policy=settings.batching, observe=metrics.observe_batch if metrics else None
+            encoder,
+            policy=batch_policy(settings.batching, calibration),
+            retrieve=generation.index.search,
+            cost=CostModel(calibration.samples),
+            workers=calibration.workers,
+            cache_bytes=int(settings.cache.max_mb * 1e6),
+            observe=metrics,
         ) as texts:
-            server = GrpcServer(Engine(generation, texts), settings=settings, metrics=metrics)
+            server = GrpcServer(Engine(generation, texts), settings=settings, calibration=calibration, metrics=metrics)
             port = await server.start()
             _log.info(
                 "listening",
@@ -117,17 +131,23 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
                     "bundle_id": bundle_id,
                     "items": len(generation.catalogue),
                     "provider": encoder.provider,
+                    "encoder_threads": calibration.threads,
+                    "encoder_workers": calibration.workers,
+                    "max_batch_tokens": calibration.max_batch_tokens,
+                    "batch_cost_tokens": calibration.batch_cost_tokens,
+                    "calibration_s": round(calibration.took_s, 3),
                     "probe_cosine": round(loaded.probe_cosine, 6),
                     "startup_s": round(time.monotonic() - loaded.began, 3),
                 },
             )
+            _settle_memory()
             await stop.wait()
             await server.drain()
     _log.info("stopped")
 
 
-def _warm_up(encoder: Encoder, policy: BatchingSettings) -> None:
-    """Runs batches from small to large, so that no first caller waits for memory to be laid out."""
-    for count in (1, 8, policy.max_batch_size):
-        length = max(1, min(16, policy.max_batch_tokens // count))
-        encoder.encode([encoder.tokenize(["warm up"])[0][:length]] * count)
+def _settle_memory() -> None:
+    """Keeps the garbage collector from walking the catalogue over and over, for the time of serving."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)

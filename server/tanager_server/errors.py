@@ -74,3 +74,9 @@ class DeadlineExpiredError(ServerError):
 
 class EncodeError(ServerError):
     """The encoder failed, or returned what is no vector."""
+
+
+class EncoderStuckError(ServerError):
+    """The encoder did not come back; another server may answer, or this one when it has recovered."""
+
+    code = "UNAVAILABLE"

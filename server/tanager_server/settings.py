@@ -42,20 +42,38 @@ class _Section(BaseModel):
 
 
 class EncoderSettings(_Section):
-    """Where the encoder runs."""
+    """Where and how the encoder runs."""
 
     device: Device = Field("cpu", description="cpu, or cuda (needs tanager[server-gpu])")
-    threads: int = Field(0, ge=0, description="threads of the CPU session; 0: the cores but one, which is left to gRPC")
+    threads: int = Field(0, ge=0, description="threads of one batch on the CPU; 0: measured at start")
+    workers: int = Field(0, ge=0, le=256, description="batches encoded at a time; 0: measured at start")
 
 
 class BatchingSettings(_Section):
     """Bounds of the dynamic batcher."""
 
-    max_batch_tokens: int = Field(1024, ge=1, description="padded tokens in a batch")
-    batch_cost_tokens: int = Field(32, ge=0, description="what a batch costs beyond its padded tokens, in tokens")
+    max_batch_tokens: int = Field(0, ge=0, description="padded tokens in a batch; 0: measured at start")
+    batch_cost_tokens: int | None = Field(
+        None, ge=0, description="what a batch costs beyond its padded tokens, in tokens; not given: measured at start"
+    )
     max_batch_size: int = Field(128, ge=1, description="texts in a batch")
     window: int = Field(256, ge=1, description="most urgent texts among which a batch is chosen by length")
     max_queue: int = Field(4096, ge=1, description="texts that may wait; a call that does not fit whole is refused")
+    max_age_s: float = Field(
+        2.0, gt=0, allow_inf_nan=False, description="wait after which a text goes before those with nearer deadlines"
+    )
+    bulk_handicap_s: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="time by which texts of Embed let those of Recommend go first"
+    )
+    stuck_after_s: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="run of a batch after which it is given up, and UNAVAILABLE"
+    )
+
+
+class CacheSettings(_Section):
+    """The cache of encoded wishes."""
+
+    max_mb: float = Field(32.0, ge=0, allow_inf_nan=False, description="memory for vectors and neighbours; 0: no cache")
 
 
 class LimitSettings(_Section):
@@ -123,6 +141,7 @@ class Settings(BaseSettings):
     port: Port = Field(50051, description="gRPC port; 0: any free port")
     encoder: EncoderSettings = EncoderSettings()
     batching: BatchingSettings = BatchingSettings()
+    cache: CacheSettings = CacheSettings()
     limits: LimitSettings = LimitSettings()
     tls: TlsSettings = TlsSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tanager/v1/model.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xb0\x01\n\x11GetStatusResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xecution_provider\x18\x03 \x01(\t\x12\x13\n\x0bqueue_depth\x18\x04 \x01(\x05\x12\"\n\x06\x62undle\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Bundle\"\xbc\x03\n\x06\x42undle\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0b\n\x03\x64im\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x14\n\x0c\x64\x61taset_name\x18\x07 \x01(\t\x12\x1b\n\x13simulated_behaviour\x18\x08 \x01(\x08\x12\x12\n\nitem_count\x18\t \x01(\x03\x12\x44\n\x12\x64omain_item_counts\x18\n \x03(\x0b\x32(.tanager.v1.Bundle.DomainItemCountsEntry\x12\x30\n\x07quality\x18\x0b \x03(\x0b\x32\x1f.tanager.v1.Bundle.QualityEntry\x1a\x37\n\x15\x44omainItemCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cQualityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32X\n\x0cModelService\x12H\n\tGetStatus\x12\x1c.tanager.v1.GetStatusRequest\x1a\x1d.tanager.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tanager/v1/model.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xd6\x01\n\x11GetStatusResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xecution_provider\x18\x03 \x01(\t\x12\x13\n\x0bqueue_depth\x18\x04 \x01(\x05\x12\"\n\x06\x62undle\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12$\n\x07runtime\x18\x06 \x01(\x0b\x32\x13.tanager.v1.Runtime\"`\n\x07Runtime\x12\x0f\n\x07threads\x18\x01 \x01(\x05\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12\x18\n\x10max_batch_tokens\x18\x03 \x01(\x05\x12\x19\n\x11\x62\x61tch_cost_tokens\x18\x04 \x01(\x05\"\xbc\x03\n\x06\x42undle\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0b\n\x03\x64im\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x14\n\x0c\x64\x61taset_name\x18\x07 \x01(\t\x12\x1b\n\x13simulated_behaviour\x18\x08 \x01(\x08\x12\x12\n\nitem_count\x18\t \x01(\x03\x12\x44\n\x12\x64omain_item_counts\x18\n \x03(\x0b\x32(.tanager.v1.Bundle.DomainItemCountsEntry\x12\x30\n\x07quality\x18\x0b \x03(\x0b\x32\x1f.tanager.v1.Bundle.QualityEntry\x1a\x37\n\x15\x44omainItemCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cQualityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32X\n\x0cModelService\x12H\n\tGetStatus\x12\x1c.tanager.v1.GetStatusRequest\x1a\x1d.tanager.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=71
   _globals['_GETSTATUSREQUEST']._serialized_end=89
   _globals['_GETSTATUSRESPONSE']._serialized_start=92
-  _globals['_GETSTATUSRESPONSE']._serialized_end=268
-  _globals['_BUNDLE']._serialized_start=271
-  _globals['_BUNDLE']._serialized_end=715
-  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_start=612
-  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_end=667
-  _globals['_BUNDLE_QUALITYENTRY']._serialized_start=669
-  _globals['_BUNDLE_QUALITYENTRY']._serialized_end=715
-  _globals['_MODELSERVICE']._serialized_start=717
-  _globals['_MODELSERVICE']._serialized_end=805
+  _globals['_GETSTATUSRESPONSE']._serialized_end=306
+  _globals['_RUNTIME']._serialized_start=308
+  _globals['_RUNTIME']._serialized_end=404
+  _globals['_BUNDLE']._serialized_start=407
+  _globals['_BUNDLE']._serialized_end=851
+  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_start=748
+  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_end=803
+  _globals['_BUNDLE_QUALITYENTRY']._serialized_start=805
+  _globals['_BUNDLE_QUALITYENTRY']._serialized_end=851
+  _globals['_MODELSERVICE']._serialized_start=853
+  _globals['_MODELSERVICE']._serialized_end=941
 # @@protoc_insertion_point(module_scope)

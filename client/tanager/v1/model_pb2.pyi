@@ -14,18 +14,32 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("server_version", "start_time", "execution_provider", "queue_depth", "bundle")
+    __slots__ = ("server_version", "start_time", "execution_provider", "queue_depth", "bundle", "runtime")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     start_time: _timestamp_pb2.Timestamp
     execution_provider: str
     queue_depth: int
     bundle: Bundle
-    def __init__(self, server_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution_provider: _Optional[str] = ..., queue_depth: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ...) -> None: ...
+    runtime: Runtime
+    def __init__(self, server_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution_provider: _Optional[str] = ..., queue_depth: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
+
+class Runtime(_message.Message):
+    __slots__ = ("threads", "workers", "max_batch_tokens", "batch_cost_tokens")
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_COST_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    threads: int
+    workers: int
+    max_batch_tokens: int
+    batch_cost_tokens: int
+    def __init__(self, threads: _Optional[int] = ..., workers: _Optional[int] = ..., max_batch_tokens: _Optional[int] = ..., batch_cost_tokens: _Optional[int] = ...) -> None: ...
 
 class Bundle(_message.Message):
     __slots__ = ("bundle_id", "create_time", "model_name", "precision", "dim", "max_tokens", "dataset_name", "simulated_behaviour", "item_count", "domain_item_counts", "quality")

@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class ModelServiceStub(object):
     """Tells about the server and the bundle it serves.
+
+    Errors:
+    UNAVAILABLE  the server is starting or draining; safe to retry.
+    INTERNAL     a fault of the server; the message carries a correlation id.
     """
 
     def __init__(self, channel):
@@ -44,6 +48,10 @@ class ModelServiceStub(object):
 
 class ModelServiceServicer(object):
     """Tells about the server and the bundle it serves.
+
+    Errors:
+    UNAVAILABLE  the server is starting or draining; safe to retry.
+    INTERNAL     a fault of the server; the message carries a correlation id.
     """
 
     def GetStatus(self, request, context):
@@ -71,6 +79,10 @@ def add_ModelServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
     """Tells about the server and the bundle it serves.
+
+    Errors:
+    UNAVAILABLE  the server is starting or draining; safe to retry.
+    INTERNAL     a fault of the server; the message carries a correlation id.
     """
 
     @staticmethod

@@ -119,12 +119,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         context: Context,
     ) -> Message:
         began = time.perf_counter()
+        remaining = context.time_remaining()
         request_id = _request_id(context)
-        context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        if request_id is None:
+            # Its caller learns it from the answer; one who sent an id knows it, and is spared the header.
+            request_id = secrets.token_hex(8)
+            context.set_trailing_metadata(((REQUEST_ID, request_id),))
         code = "CANCELLED"  # unless it is answered
         self.calls_in_flight += 1
         try:
-            response = await self._answer(answer, request, context)
+            response = await self._answer(answer, request, context, remaining)
             code = "OK"
             return response
         except ServerError as error:
@@ -137,7 +141,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         finally:
             self.calls_in_flight -= 1
             self._ended.set()
-            self._record(method, code, time.perf_counter() - began, request_id)
+            seconds = time.perf_counter() - began
+            if code == "CANCELLED" and remaining is not None and seconds >= remaining:
+                code = "DEADLINE_EXCEEDED"  # gRPC cancels what has run into its caller's deadline
+            self._record(method, code, seconds, request_id)
         raise AssertionError("abort raises")
 
     async def _answer(
@@ -145,24 +152,31 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         answer: Answer,
         request: Message | DecodeError,
         context: Context,
+        remaining: float | None,
     ) -> Message:
         if self._refusing:
+            self._shed("draining")
             raise DrainingError("the server is shutting down; try again")
         if self.calls_in_flight > self._max_calls:
+            self._shed("max_calls")
             raise OverloadedError(f"{self._max_calls} calls are in flight already", retry_after_s=0.1)
         if isinstance(request, DecodeError):
             raise InvalidRequestError(
                 FieldViolation("request", f"is not valid: malformed, or a string that is not UTF-8 ({request})")
             )
-        remaining = context.time_remaining()
-        if remaining is None or remaining > _NO_DEADLINE_S:
-            remaining = self._default_deadline_s
-        _deadline_s.set(remaining)
+        if remaining is not None and remaining <= _NO_DEADLINE_S:
+            _deadline_s.set(remaining)
+            return await answer(request, context)  # gRPC cancels this when the deadline passes
+        _deadline_s.set(self._default_deadline_s)
         try:
-            async with asyncio.timeout(remaining):
+            async with asyncio.timeout(self._default_deadline_s):
                 return await answer(request, context)
         except TimeoutError:
             raise DeadlineExpiredError("the deadline passed before the answer was ready") from None
+
+    def _shed(self, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.observe_shed(reason)
 
     def _record(self, method: str, code: str, seconds: float, request_id: str) -> None:
         if self._metrics is not None:
@@ -174,11 +188,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
 
 
-def _request_id(context: Context) -> str:
+def _request_id(context: Context) -> str | None:
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= _MAX_REQUEST_ID_CHARS:
             return value
-    return secrets.token_hex(8)
+    return None
 
 
 async def _abort(context: Context, error: ServerError, request_id: str) -> None:

@@ -29,6 +29,7 @@ from tanager_server.rpc.servicers import EmbeddingServicer, ModelServicer, Recom
 
 if TYPE_CHECKING:
     from tanager_server.engine import Engine
+    from tanager_server.runtime import Calibration
     from tanager_server.settings import LimitSettings, Settings, TlsSettings
     from tanager_server.telemetry import Metrics
 
@@ -39,6 +40,8 @@ _REFUSE_S = 0.25
 # Time for the last answers to leave.
 _FLUSH_S = 1.0
 _MAX_PENDING = 1 << 20
+# How often the event loop's lag is measured and the encoder's health looked at.
+_WATCH_S = 0.1
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -56,10 +59,13 @@ class GrpcServer:
     Args:
         engine: what answers.
         settings: address, limits, TLS and shutdown.
+        calibration: how its encoder runs.
         metrics: what counts the calls; None for none.
     """
 
-    def __init__(self, engine: Engine, *, settings: Settings, metrics: Metrics | None) -> None:
+    def __init__(
+        self, engine: Engine, *, settings: Settings, calibration: Calibration, metrics: Metrics | None
+    ) -> None:
         self._settings = settings
         self._interceptor = CallInterceptor(
             max_calls=settings.limits.max_calls,
@@ -71,6 +77,8 @@ class GrpcServer:
             metrics.watch(
                 calls_in_flight=lambda: self._interceptor.calls_in_flight, queue_depth=lambda: engine.queue_depth
             )
+        self._engine, self._metrics = engine, metrics
+        self._watch: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings.limits))
         self._health = health.HealthServicer(SERVICES)
         recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(
@@ -78,7 +86,7 @@ class GrpcServer:
         )
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), self._server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(engine, started=datetime.now(UTC)), self._server
+            ModelServicer(engine, calibration=calibration, started=datetime.now(UTC)), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), self._server)
@@ -106,6 +114,7 @@ class GrpcServer:
             raise StartupError(f"cannot listen on {address}: {cause} ({error})") from error
         await self._server.start()
         await self._health.serve()
+        self._watch = asyncio.create_task(self._keep_watch(), name="watch")
         return port
 
     async def drain(self) -> None:
@@ -115,6 +124,8 @@ class GrpcServer:
         CANCELLED, which nobody may retry.
         """
         shutdown = self._settings.shutdown
+        if self._watch is not None:
+            self._watch.cancel()
         await self._health.drain()
         _log.info("draining", extra={"calls_in_flight": self._interceptor.calls_in_flight})
         await asyncio.sleep(shutdown.drain_delay_s)
@@ -124,6 +135,20 @@ class GrpcServer:
         await self._health.close()
         # What is still open are streams: reflection, or calls whose request never came.
         await self._server.stop(_FLUSH_S)
+
+    async def _keep_watch(self) -> None:
+        """Measures how late the event loop is, and tells NOT_SERVING while the encoder does not come back."""
+        loop = asyncio.get_running_loop()
+        told_stuck = False
+        while True:
+            due = loop.time() + _WATCH_S
+            await asyncio.sleep(_WATCH_S)
+            if self._metrics is not None:
+                self._metrics.observe_loop_lag(max(0.0, loop.time() - due))
+            if self._engine.stuck != told_stuck:
+                told_stuck = self._engine.stuck
+                await (self._health.drain() if told_stuck else self._health.serve())
+                _log.error("the encoder is stuck") if told_stuck else _log.warning("the encoder answers again")
 
 
 def check_address(host: str, port: int) -> None:

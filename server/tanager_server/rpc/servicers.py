@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     from tanager_server.engine import Engine, Recommendation
+    from tanager_server.runtime import Calibration
 
 _STRATEGIES = {strategy: f"STRATEGY_{strategy.name}" for strategy in Strategy}
 _SHORTFALLS = {shortfall: f"SHORTFALL_{shortfall.name}" for shortfall in Shortfall}
@@ -99,8 +100,14 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     """ModelService over an engine."""
 
-    def __init__(self, engine: Engine, *, started: datetime) -> None:
+    def __init__(self, engine: Engine, *, calibration: Calibration, started: datetime) -> None:
         self._engine = engine
+        self._runtime = model_pb2.Runtime(
+            threads=calibration.threads,
+            workers=calibration.workers,
+            max_batch_tokens=calibration.max_batch_tokens,
+            batch_cost_tokens=calibration.batch_cost_tokens,
+        )
         self._version = version("tanager")
         self._started = Timestamp()
         self._started.FromDatetime(started)
@@ -118,6 +125,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             start_time=self._started,
             execution_provider=self._engine.provider,
             queue_depth=self._engine.queue_depth,
+            runtime=self._runtime,
             bundle=model_pb2.Bundle(
                 bundle_id=manifest.bundle_id,
                 create_time=created,

@@ -1,7 +1,22 @@
-"""Text to vectors: the dynamic batcher, the ONNX encoder, and the two joined."""
+"""Text to vectors: queue, batcher, cache, and the ONNX encoder; joined in `TextEncoder`."""
 
-from tanager_server.runtime.batcher import Batcher, Encoded
+from tanager_server.runtime.batcher import Batcher
+from tanager_server.runtime.calibration import Calibration, batch_policy, calibrate
+from tanager_server.runtime.cost import CostModel
 from tanager_server.runtime.encoder import Encoder, Tokens
-from tanager_server.runtime.text_encoder import EncodedTexts, TextEncoder
+from tanager_server.runtime.queue import BatchPolicy
+from tanager_server.runtime.text_encoder import EncodedTexts, EncodedWish, TextEncoder
 
-__all__ = ["Batcher", "Encoded", "EncodedTexts", "Encoder", "TextEncoder", "Tokens"]
+__all__ = [
+    "BatchPolicy",
+    "Batcher",
+    "Calibration",
+    "CostModel",
+    "EncodedTexts",
+    "EncodedWish",
+    "Encoder",
+    "TextEncoder",
+    "Tokens",
+    "batch_policy",
+    "calibrate",
+]

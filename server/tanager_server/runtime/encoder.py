@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from tanager_server.bundle import manifest as schema
-from tanager_server.errors import BundleError, EncodeError, StartupError
+from tanager_server.errors import BundleError, EncodeError
+from tanager_server.runtime.session import BoundRunner, DirectRunner, Runner, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 Tokens = list[int]
 """Token ids of one text, special tokens included, not padded."""
 
-_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_DEFAULT_BATCH_TOKENS = 2048
+# On CPUs the fastest batches are those whose activations stay in the caches of a core.
+_BULK_BATCH_TOKENS = 768
 
 
 class Encoder:
@@ -36,7 +35,8 @@ class Encoder:
         tokenizer_path: Hugging Face `tokenizer.json`.
         max_tokens: tokens read of a text; the rest is cut off.
         device: where to run.
-        threads: of the CPU session; 0 takes one for each core this process may use.
+        threads: of one batch on the CPU; 0 takes one for each core this process may use.
+        bound: whether to run fixed shapes through buffers bound once, which is how a GPU is run; on the CPU, for tests.
 
     Raises:
         StartupError: CUDA is asked for and cannot be had.
@@ -44,7 +44,14 @@ class Encoder:
     """
 
     def __init__(
-        self, *, model_path: Path, tokenizer_path: Path, max_tokens: int, device: Device = "cpu", threads: int = 0
+        self,
+        *,
+        model_path: Path,
+        tokenizer_path: Path,
+        max_tokens: int,
+        device: Device = "cpu",
+        threads: int = 0,
+        bound: bool = False,
     ) -> None:
         try:
             self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer_path))
@@ -52,8 +59,11 @@ class Encoder:
             raise BundleError(f"{tokenizer_path}: not a tokenizer file: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length=max_tokens)
-        self._session = _open_session(model_path, device=device, threads=threads)
-        self.provider: str = self._session.get_providers()[0]
+        self.max_tokens = max_tokens
+        """Tokens read of a text."""
+        session = open_session(model_path, device=device, threads=threads)
+        self._runner: Runner = BoundRunner(session, device) if bound or device == "cuda" else DirectRunner(session)
+        self.provider: str = session.get_providers()[0]
         """ONNX Runtime execution provider in use."""
 
     @classmethod
@@ -88,12 +98,12 @@ class Encoder:
         ids = np.zeros(mask.shape, dtype=np.int64)
         ids[mask] = np.concatenate([np.asarray(tokens, dtype=np.int64) for tokens in batch])
         try:
-            (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask.astype(np.int64)})
+            vectors = self._runner.run(ids, mask.astype(np.int64))
         except Exception as error:  # ONNX Runtime's exceptions share no root but this
             raise EncodeError(f"ONNX Runtime failed on a batch of shape {mask.shape}: {error}") from error
         if not np.isfinite(vectors).all():
             raise EncodeError(f"the encoder returned vectors that are not finite for a batch of shape {mask.shape}")
-        return np.asarray(vectors, dtype=np.float32)
+        return vectors
 
     def encode_texts(
         self, texts: Sequence[str], *, progress: Callable[[int], object] | None = None
@@ -112,7 +122,7 @@ class Encoder:
         parts, start = [], 0
         while start < len(order):
             stop = start + 1
-            while stop < len(order) and len(tokens[order[stop]]) * (stop + 1 - start) <= _DEFAULT_BATCH_TOKENS:
+            while stop < len(order) and len(tokens[order[stop]]) * (stop + 1 - start) <= _BULK_BATCH_TOKENS:
                 stop += 1
             parts.append(self.encode([tokens[i] for i in order[start:stop]]))
             if progress is not None:
@@ -149,31 +159,3 @@ class Encoder:
                 f"{lowest:.4f}, needed {probe.min_cosine}); export on a machine like it, or with --precision fp32"
             )
         return lowest
-
-
-def _open_session(path: Path, *, device: Device, threads: int) -> ort.InferenceSession:
-    provider = _PROVIDERS[device]
-    if provider not in ort.get_available_providers():
-        raise StartupError(
-            f"encoder.device is {device}, but this onnxruntime {ort.__version__} has no {provider}; "
-            "install tanager[server-gpu] in place of tanager[server], or set encoder.device=cpu"
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that spin between batches would take the cores from gRPC and retrieval: a third of the CPU per text.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = ort.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:  # ONNX Runtime's exceptions share no root but this
-        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-    if session.get_providers()[0] != provider:  # ONNX Runtime falls back to the CPU with a mere warning
-        raise StartupError(
-            f"encoder.device is {device}, but {provider} could not be started: check the driver and the CUDA and "
-            "cuDNN libraries that onnxruntime-gpu needs, or set encoder.device=cpu"
-        )
-    names = {node.name for node in session.get_inputs()}
-    if names != {"input_ids", "attention_mask"} or len(session.get_outputs()) != 1:
-        raise BundleError(f"{path}: expected inputs input_ids and attention_mask and one output, found {sorted(names)}")
-    return session

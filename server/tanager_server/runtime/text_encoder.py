@@ -1,26 +1,43 @@
-"""Texts to vectors for concurrent calls: tokenizer, batcher and encoder joined, heavy work off the event loop."""
+"""Texts to vectors for concurrent calls: cache, tokenizer, batcher and encoder joined, off the event loop."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from tanager_server.errors import EncoderStuckError
+from tanager_server.index import Neighbourhood
 from tanager_server.runtime.batcher import Batcher, BatchObserver
+from tanager_server.runtime.cache import TextCache
+from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from tanager_server.index import Nearest
+    from tanager_server.runtime.cost import CostModel
     from tanager_server.runtime.encoder import Encoder, Tokens
-    from tanager_server.settings import BatchingSettings
+    from tanager_server.runtime.queue import BatchPolicy
+
+    Retrieve = Callable[[NDArray[np.float32], int], Nearest]
 
 # A short text is tokenised in less time than handing it to a thread takes; a long one would hold up every other call.
 _TOKENIZE_INLINE_CHARS = 1024
+# Wishes of a batch are searched together for as many items as the usual page needs; one that needs more, by itself.
+_COMMON_REACH = 64
+# Threads that were given up with a batch that did not come back, and may still hold a core each.
+_MAX_LOST_THREADS = 4
+
+
+class TextObserver(BatchObserver, Protocol):
+    """Told what the text encoder does; for metrics."""
+
+    def observe_cache(self, hit: bool) -> None:
+        """A text was looked up in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +48,8 @@ class EncodedTexts:
         vectors: one (dim,) float32, unit length, for each text.
         tokenize_s: turning texts into tokens.
         queue_s: waiting for the (last) batch.
-        encode_s: that batch's run.
-        batch_size: texts in that batch, other callers' included.
+        encode_s: the encoder's run over that batch.
+        batch_size: texts in that batch, other callers' included; 0 when nothing had to be encoded.
     """
 
     vectors: list[NDArray[np.float32]]
@@ -42,24 +59,88 @@ class EncodedTexts:
     batch_size: int
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedWish:
+    """A wish as a vector, with the items nearest to it; times as in `EncodedTexts`.
+
+    Attributes:
+        vector: (dim,) float32, unit length.
+        nearest: items by similarity.
+        search_s: the search for all wishes of the batch.
+    """
+
+    vector: NDArray[np.float32]
+    nearest: Neighbourhood
+    tokenize_s: float
+    queue_s: float
+    encode_s: float
+    search_s: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A job of the batcher; `reach` is how many items are to be found for it, 0 for none."""
+
+    tokens: Tokens
+    length: int
+    reach: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Vector:
+    """A result of the batcher, and a value of the cache."""
+
+    vector: NDArray[np.float32]
+    nearest: Neighbourhood | None
+    encode_s: float
+    search_s: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        nearest = self.nearest
+        return self.vector.nbytes + (nearest.positions.nbytes + nearest.similarities.nbytes if nearest else 0)
+
+
 class TextEncoder:
     """Encodes texts of concurrent calls in common batches. Use as an async context manager.
 
     Args:
         encoder: tokenizer and session.
         policy: bounds of the batcher.
-        observe: told of every batch.
+        retrieve: finds the nearest items of (n, dim) vectors, so many each; called in the encode thread.
+        cost: what batches cost, as far as it is known.
+        workers: batches at a time, each in a thread of its own.
+        cache_bytes: for encoded wishes; 0 for no cache.
+        observe: told of every batch and look-up.
     """
 
     clock = staticmethod(time.monotonic)
     """Deadlines are on this clock."""
 
-    def __init__(self, encoder: Encoder, *, policy: BatchingSettings, observe: BatchObserver | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        policy: BatchPolicy,
+        retrieve: Retrieve,
+        cost: CostModel | None = None,
+        workers: int = 1,
+        cache_bytes: int = 0,
+        observe: TextObserver | None = None,
+    ) -> None:
         self.provider = encoder.provider
         self._encoder = encoder
-        self._encode_thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
-        self._tokenize_thread = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
-        self._batcher = Batcher(self._encode, policy=policy, clock=self.clock, observe=observe)
+        self._retrieve = retrieve
+        self._max_threads = workers + _MAX_LOST_THREADS
+        self._threads: list[WorkerThread] = []
+        self._free_threads: list[WorkerThread] = []
+        self._tokenize_thread = WorkerThread("tokenize")
+        self._cache: TextCache[_Vector] = TextCache(cache_bytes, observe.observe_cache if observe else None)
+        self._batcher: Batcher[_Text, _Vector] = Batcher(
+            self._encode, policy=policy, clock=self.clock, cost=cost, workers=workers, observe=observe
+        )
 
     async def __aenter__(self) -> TextEncoder:
         await self._batcher.__aenter__()
@@ -67,44 +148,146 @@ class TextEncoder:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._batcher.__aexit__(*exc)
-        self._encode_thread.shutdown(cancel_futures=True)
-        self._tokenize_thread.shutdown(cancel_futures=True)
+        for thread in (*self._threads, self._tokenize_thread):
+            thread.close()
 
     @property
     def queue_depth(self) -> int:
         """Texts that wait to be encoded."""
         return self._batcher.depth
 
-    async def encode(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
-        """Encodes the texts of one call, all or none.
+    @property
+    def stuck(self) -> bool:
+        """Whether the encoder has stopped answering."""
+        return self._batcher.stuck
+
+    @property
+    def cached_texts(self) -> int:
+        """Texts in the cache."""
+        return len(self._cache)
+
+    async def encode_texts(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
+        """Encodes the texts of one call, all or none, after those of `encode_wish`.
 
         Args:
             texts: at least one text.
             deadline: on `clock`.
 
         Raises:
-            OverloadedError: the queue has no room for all of them.
+            OverloadedError: the queue has no room for all of them, or would take too long.
             DeadlineExpiredError: the deadline passed first.
             EncodeError: the encoder failed.
         """
-        self._batcher.check_room(len(texts))  # before tokenising, which may take longer than a refusal should
+        vectors = {text: cached.vector for text in texts if (cached := self._cache.get(text)) is not None}
+        missing = [text for text in dict.fromkeys(texts) if text not in vectors]
+        if not missing:
+            return EncodedTexts([vectors[text] for text in texts], 0.0, 0.0, 0.0, 0)
+        self._batcher.check_room(len(missing))  # before tokenising, which may take longer than a refusal should
         began = self.clock()
-        if sum(map(len, texts)) <= _TOKENIZE_INLINE_CHARS:
-            # One by one: two or more together would go to the tokenizer's thread pool, and there wait, with the event
-            # loop, for whatever the tokenize thread has given it.
-            tokens = [self._encoder.tokenize([text])[0] for text in texts]
-        else:
-            loop = asyncio.get_running_loop()
-            tokens = await loop.run_in_executor(self._tokenize_thread, self._encoder.tokenize, texts)
-        tokenized = self.clock()
-        encoded = await self._batcher.submit(tokens, deadline=deadline)
+        tokens = await self._tokenize(missing)
+        tokenize_s = self.clock() - began
+        encoded = await self._batcher.submit(
+            [_Text(ids, len(ids), 0) for ids in tokens], deadline=deadline, bulk=True, keys=None
+        )
+        vectors.update((text, each.result.vector) for text, each in zip(missing, encoded, strict=True))
+        last = max(encoded, key=lambda each: each.queue_s)
         return EncodedTexts(
-            vectors=encoded.vectors,
-            tokenize_s=tokenized - began,
+            vectors=[vectors[text] for text in texts],
+            tokenize_s=tokenize_s,
+            queue_s=last.queue_s,
+            encode_s=last.result.encode_s,
+            batch_size=last.batch_size,
+        )
+
+    async def encode_wish(self, text: str, *, reach: int, deadline: float) -> EncodedWish:
+        """Encodes a wish and finds the items nearest to it.
+
+        A wish seen lately comes from the cache; one that another call waits for is encoded once for both.
+
+        Args:
+            text: prompt included.
+            reach: how many items to find at the least.
+            deadline: on `clock`.
+
+        Raises:
+            As `encode_texts`.
+        """
+        if (cached := self._cache.get(text)) is not None:
+            return self._with_reach(text, cached, reach, tokenize_s=0.0, queue_s=0.0, encode_s=0.0, batch_size=0)
+        tokenize_s = 0.0
+        encoded = await self._batcher.join(text, deadline=deadline)
+        if encoded is None:
+            self._batcher.check_room(1)
+            began = self.clock()
+            (tokens,) = await self._tokenize([text])
+            tokenize_s = self.clock() - began
+            job = _Text(tokens, len(tokens), max(reach, _COMMON_REACH))
+            (encoded,) = await self._batcher.submit([job], deadline=deadline, keys=[text])
+            self._cache.put(text, encoded.result)
+        return self._with_reach(
+            text,
+            encoded.result,
+            reach,
+            tokenize_s=tokenize_s,
             queue_s=encoded.queue_s,
-            encode_s=encoded.encode_s,
+            encode_s=encoded.result.encode_s,
             batch_size=encoded.batch_size,
         )
 
-    async def _encode(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
-        return await asyncio.get_running_loop().run_in_executor(self._encode_thread, self._encoder.encode, batch)
+    def _with_reach(
+        self,
+        text: str,
+        found: _Vector,
+        reach: int,
+        *,
+        tokenize_s: float,
+        queue_s: float,
+        encode_s: float,
+        batch_size: int,
+    ) -> EncodedWish:
+        nearest, search_s = found.nearest, found.search_s if batch_size else 0.0
+        assert nearest is not None
+        if len(nearest.positions) < reach:
+            began = self.clock()
+            wider = self._retrieve(found.vector[None], reach)
+            nearest = Neighbourhood(wider.positions[0], wider.similarities[0])
+            search_s = self.clock() - began
+            if len(nearest.positions) > len(found.nearest.positions):
+                self._cache.put(text, _Vector(found.vector, nearest, found.encode_s, search_s))
+        return EncodedWish(found.vector, nearest, tokenize_s, queue_s, encode_s, search_s, batch_size)
+
+    async def _tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        if sum(map(len, texts)) > _TOKENIZE_INLINE_CHARS:
+            return await self._tokenize_thread.run(self._encoder.tokenize, texts)
+        # One by one: two or more together would go to the tokenizer's thread pool, and there wait, with the event
+        # loop, for whatever the tokenize thread has given it.
+        return [self._encoder.tokenize([text])[0] for text in texts]
+
+    async def _encode(self, batch: Sequence[_Text]) -> list[_Vector]:
+        thread = self._free_threads.pop() if self._free_threads else self._new_thread()
+        try:
+            return await thread.run(self._encode_and_search, batch)
+        finally:  # a thread that hangs never comes here, and another takes its place
+            self._free_threads.append(thread)
+
+    def _new_thread(self) -> WorkerThread:
+        if len(self._threads) >= self._max_threads:
+            raise EncoderStuckError("the encoder hangs; the server must be restarted")
+        self._threads.append(WorkerThread(f"encode-{len(self._threads)}"))
+        return self._threads[-1]
+
+    def _encode_and_search(self, batch: Sequence[_Text]) -> list[_Vector]:
+        began = self.clock()
+        vectors = self._encoder.encode([text.tokens for text in batch])
+        encoded = self.clock()
+        nearest: list[Neighbourhood | None] = [None] * len(batch)
+        for reach in {text.reach for text in batch if text.reach}:
+            rows = [row for row, text in enumerate(batch) if text.reach == reach]
+            found = self._retrieve(vectors[rows], reach)
+            for row, positions, similarities in zip(rows, found.positions, found.similarities, strict=True):
+                nearest[row] = Neighbourhood(positions.copy(), similarities.copy())
+        encode_s, search_s = encoded - began, self.clock() - encoded
+        # Each with arrays of its own, or a single one in the cache would keep those of the whole batch.
+        return [
+            _Vector(vector.copy(), items, encode_s, search_s) for vector, items in zip(vectors, nearest, strict=True)
+        ]

@@ -1,8 +1,12 @@
-"""Logging to stderr: a JSON object a line for machines, or plain lines for people."""
+"""Logging to stderr: a JSON object a line for machines, or plain lines for people; written by a thread of its own."""
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import logging
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 from pythonjsonlogger.json import JsonFormatter
@@ -10,6 +14,12 @@ from pythonjsonlogger.json import JsonFormatter
 if TYPE_CHECKING:
     from tanager_server.settings import LogFormat
 
+
+# Lines of this long are written together, unless one of them is a warning.
+_GATHER_S = 0.05
+# Lines that may wait for a reader who does not read; more are dropped, and counted.
+_MAX_WAITING = 100_000
+_CLOSE_S = 2.0
 
 _STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
 
@@ -23,6 +33,69 @@ class TextFormatter(logging.Formatter):
         return " ".join((super().formatMessage(record), *fields))
 
 
+class BackgroundHandler(logging.Handler):
+    """Formats and writes in a thread, many lines at a time: whoever reads stderr slowly, or not, holds up no call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: collections.deque[logging.LogRecord] = collections.deque()
+        self._dropped = 0
+        self._wake, self._hurry = threading.Event(), threading.Event()
+        self._closed = False
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="log", daemon=True)
+        self._thread.start()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Puts the record into the queue; takes no lock, which the writer could be holding."""
+        if len(self._waiting) >= _MAX_WAITING:
+            self._dropped += 1
+            return False
+        self._waiting.append(record)
+        if record.levelno >= logging.WARNING:
+            self._hurry.set()
+        self._wake.set()
+        return True
+
+    def flush(self) -> None:
+        """Writes what waits, now."""
+        with self._writing:
+            lines = []
+            while self._waiting:
+                lines.append(self._line(self._waiting.popleft()))
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                message = "log lines were dropped: stderr is not read fast enough"
+                record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, message, (), None)
+                record.dropped = dropped
+                lines.append(self._line(record))
+            with contextlib.suppress(OSError, ValueError):  # stderr is gone: there is nowhere left to say so
+                sys.stderr.write("".join(lines))
+                sys.stderr.flush()
+
+    def close(self) -> None:
+        """Writes what waits and ends the thread; gives a reader who does not read some seconds."""
+        self._closed = True
+        self._hurry.set()
+        self._wake.set()
+        self._thread.join(_CLOSE_S)
+        super().close()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record) + "\n"
+        except Exception as error:  # a record that cannot be shown must not stop those that can
+            return f"a log record from {record.pathname}, line {record.lineno} cannot be formatted: {error!r}\n"
+
+    def _work(self) -> None:
+        while not (self._closed and not self._waiting):
+            self._wake.wait()
+            self._hurry.wait(_GATHER_S)
+            self._wake.clear()
+            self._hurry.clear()
+            self.flush()
+
+
 def configure_logging(*, level: str, log_format: LogFormat) -> None:
     """Sets up the root logger.
 
@@ -30,7 +103,7 @@ def configure_logging(*, level: str, log_format: LogFormat) -> None:
         level: the least severe level written, as `logging` names it.
         log_format: `json` or `text`.
     """
-    handler = logging.StreamHandler()
+    handler = BackgroundHandler()
     if log_format == "json":
         handler.setFormatter(
             JsonFormatter(
@@ -44,5 +117,8 @@ def configure_logging(*, level: str, log_format: LogFormat) -> None:
     else:
         handler.setFormatter(TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
     root.setLevel(level)

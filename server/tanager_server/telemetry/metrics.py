@@ -38,27 +38,70 @@ class Metrics:
         self._in_flight = Gauge("tanager_calls_in_flight", "Calls being answered.", registry=self.registry)
         self._batch_size = Histogram("tanager_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=self.registry)
         self._batch_seconds = Histogram(
-            "tanager_batch_encode_seconds", "Time to encode a batch.", buckets=_SECONDS, registry=self.registry
+            "tanager_batch_seconds",
+            "Time to encode a batch and to search for it.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._failed_batches = Counter(
+            "tanager_failed_batches", "Batches that failed, or did not come back.", ["cause"], registry=self.registry
         )
         self._tokens = Counter("tanager_batch_tokens", "Tokens encoded, padding left out.", registry=self.registry)
         self._padding = Counter("tanager_batch_padding_tokens", "Padding encoded.", registry=self.registry)
+        self._wasted = Counter(
+            "tanager_wasted_texts", "Texts that were encoded when nobody waited any more.", registry=self.registry
+        )
+        self._shed = Counter(
+            "tanager_shed",
+            "Calls and texts that were refused or dropped, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._cache = Counter(
+            "tanager_cache_lookups", "Look-ups in the cache of wishes.", ["result"], registry=self.registry
+        )
+        self._cache_hit, self._cache_miss = self._cache.labels("hit"), self._cache.labels("miss")
         self._queue_depth = Gauge("tanager_queue_texts", "Texts that wait to be encoded.", registry=self.registry)
+        self._loop_lag = Histogram(
+            "tanager_event_loop_lag_seconds",
+            "How late the event loop comes to what is due.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._bundle = Gauge(
             "tanager_bundle_items", "Items of the served bundle.", ["bundle_id"], registry=self.registry
         )
         # `labels` looks a child up under a lock at each call; there are few children.
         self._calls_child = functools.cache(self._calls.labels)
+        self._shed_child = functools.cache(self._shed.labels)
 
     def observe_call(self, *, method: str, code: str, seconds: float) -> None:
         """A call was answered."""
         self._calls_child(method, code).observe(seconds)
 
-    def observe_batch(self, *, size: int, tokens: int, padded_tokens: int, encode_s: float) -> None:
-        """A batch was encoded."""
+    def observe_batch(self, *, size: int, tokens: int, padded_tokens: int, seconds: float, wasted: int) -> None:
+        """A batch was encoded; for `wasted` of its texts nobody waited any more."""
         self._batch_size.observe(size)
-        self._batch_seconds.observe(encode_s)
+        self._batch_seconds.observe(seconds)
         self._tokens.inc(tokens)
         self._padding.inc(padded_tokens - tokens)
+        self._wasted.inc(wasted)
+
+    def observe_failed_batch(self, *, stuck: bool) -> None:
+        """A batch failed, or did not come back."""
+        self._failed_batches.labels("stuck" if stuck else "error").inc()
+
+    def observe_shed(self, reason: str) -> None:
+        """A call or a text was refused or dropped."""
+        self._shed_child(reason).inc()
+
+    def observe_cache(self, hit: bool) -> None:
+        """A wish was looked up in the cache."""
+        (self._cache_hit if hit else self._cache_miss).inc()
+
+    def observe_loop_lag(self, seconds: float) -> None:
+        """The event loop came so late to what was due."""
+        self._loop_lag.observe(seconds)
 
     def watch(self, *, calls_in_flight: Callable[[], int], queue_depth: Callable[[], int]) -> None:
         """Reads these two at each scrape."""

@@ -1,0 +1,359 @@
+"""The queue of texts that wait to be encoded, and the choice of the next batch. Synchronous; time is an argument.
+
+The order is by urgency: a text's deadline, or the moment at which it has waited `max_age_s`, whichever is earlier; bulk
+work yields `bulk_handicap_s` to interactive work. A text's urgency never changes and later ones have later moments, so
+whatever waits comes first in the end: earliest deadline first, priorities with ageing, no starvation, in one number.
+
+The most urgent text is always in the next batch; the rest of it is the longest run of texts around it, in order of
+length, under the padded-token budget `count * longest` and with no more padding than a batch of its own for the padded
+texts would cost. What cannot be done by its deadline is never encoded.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from tanager_server.errors import DeadlineExpiredError, OverloadedError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    from tanager_server.runtime.cost import CostModel
+
+# Texts ahead of another are counted by urgency in steps this wide.
+_STEP_S = 0.05
+_MIN_RETRY_S = 0.05
+
+
+class Job(Protocol):
+    """What is encoded: anything that has a length in tokens."""
+
+    @property
+    def length(self) -> int:
+        """Tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPolicy:
+    """Bounds of the batcher; `settings.BatchingSettings` describes them, `calibration` measures the first two."""
+
+    max_batch_tokens: int
+    batch_cost_tokens: int
+    max_batch_size: int
+    window: int
+    max_queue: int
+    max_age_s: float
+    bulk_handicap_s: float
+    stuck_after_s: float
+
+
+JobT = TypeVar("JobT", bound=Job)
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded(Generic[ResultT]):
+    """What became of one job.
+
+    Attributes:
+        result: what the encode function made of it.
+        queue_s: from submission until its batch began; 0 for who joined later.
+        batch_s: run time of that batch.
+        batch_size: texts in that batch, other callers' included.
+    """
+
+    result: ResultT
+    queue_s: float
+    batch_s: float
+    batch_size: int
+
+
+@dataclass(slots=True, eq=False)
+class Waiter(Generic[JobT, ResultT]):
+    """One caller who waits for one entry."""
+
+    entry: Entry[JobT, ResultT]
+    future: asyncio.Future[Encoded[ResultT]]
+    deadline: float
+    submitted: float
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Generic[JobT, ResultT]):
+    """One text and all who wait for it."""
+
+    job: JobT
+    length: int
+    key: Hashable | None
+    number: int
+    urgency: float
+    deadline: float
+    waiters: list[Waiter[JobT, ResultT]]
+    waiting: bool = True
+    in_window: bool = False
+
+
+class Queue(Generic[JobT, ResultT]):
+    """Texts in order of urgency.
+
+    Args:
+        policy: bounds.
+        cost: what batches cost.
+        workers: batches that are encoded at the same time.
+        shed: told the reason of every text that is refused or dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: BatchPolicy,
+        cost: CostModel,
+        workers: int = 1,
+        shed: Callable[[str], object] | None = None,
+    ) -> None:
+        self._policy = policy
+        self._cost = cost
+        self._workers = workers
+        self._on_shed = shed
+        self._heap: list[tuple[float, int, Entry[JobT, ResultT]]] = []
+        self._numbers: Iterator[int] = itertools.count()
+        self._by_key: dict[Hashable, Entry[JobT, ResultT]] = {}
+        self._depth = 0
+        self._tokens_by_step: defaultdict[int, int] = defaultdict(int)
+
+    def __len__(self) -> int:
+        """Texts that wait; those whose callers have all gone are not counted."""
+        return self._depth
+
+    def check_room(self, count: int) -> None:
+        """Checks whether so many texts more may wait.
+
+        Raises:
+            OverloadedError: they may not.
+        """
+        if self._depth + count > self._policy.max_queue:
+            self._tell("queue_full")
+            retry_after_s = max(_MIN_RETRY_S, self._seconds(sum(self._tokens_by_step.values())))
+            raise OverloadedError(
+                f"the queue of {self._policy.max_queue} texts is full", retry_after_s=min(retry_after_s, 1.0)
+            )
+
+    def find(self, key: Hashable) -> Entry[JobT, ResultT] | None:
+        """The text with this key that waits or is being encoded."""
+        return self._by_key.get(key)
+
+    def join(
+        self,
+        entry: Entry[JobT, ResultT],
+        future: asyncio.Future[Encoded[ResultT]],
+        *,
+        now: float,
+        deadline: float,
+        bulk: bool,
+    ) -> Waiter[JobT, ResultT]:
+        """Waits for what another caller has asked for already."""
+        waiter = Waiter(entry, future, deadline, now)
+        entry.waiters.append(waiter)
+        if entry.waiting:
+            entry.deadline = max(entry.deadline, deadline)
+            urgency = self._urgency(now, deadline, bulk=bulk)
+            if urgency < entry.urgency:  # its place so far in the heap stays behind, and is passed over
+                self._count(entry, -1)
+                entry.urgency = urgency
+                self._count(entry, 1)
+                heapq.heappush(self._heap, (urgency, entry.number, entry))
+        return waiter
+
+    def add(
+        self,
+        job: JobT,
+        future: asyncio.Future[Encoded[ResultT]],
+        *,
+        now: float,
+        deadline: float,
+        bulk: bool,
+        key: Hashable | None,
+    ) -> Waiter[JobT, ResultT]:
+        """Puts a text into the queue, whatever its length.
+
+        Raises:
+            OverloadedError: what lies ahead of it takes longer than its deadline allows.
+            DeadlineExpiredError: its deadline could not be met even if nothing lay ahead.
+        """
+        urgency = self._urgency(now, deadline, bulk=bulk)
+        length = job.length
+        own_s = self._cost.predict(length)
+        if now + own_s >= deadline:
+            self._tell("infeasible")
+            raise DeadlineExpiredError(f"the deadline is too near: encoding the text alone takes {own_s:.3f} s")
+        ahead_s = self._seconds_ahead(urgency)
+        if now + ahead_s + own_s >= deadline:
+            self._tell("backlog")
+            raise OverloadedError(
+                f"the texts that wait already take {ahead_s:.2f} s, longer than this call may", retry_after_s=ahead_s
+            )
+        entry: Entry[JobT, ResultT] = Entry(job, length, key, next(self._numbers), urgency, deadline, [])
+        waiter = Waiter(entry, future, deadline, now)
+        entry.waiters.append(waiter)
+        heapq.heappush(self._heap, (urgency, entry.number, entry))
+        self._depth += 1
+        self._count(entry, 1)
+        if key is not None:
+            self._by_key[key] = entry
+        return waiter
+
+    def leave(self, waiter: Waiter[JobT, ResultT]) -> None:
+        """A caller has gone: what nobody waits for any more is not encoded."""
+        entry = waiter.entry
+        if not entry.waiting:
+            return
+        entry.waiters = [other for other in entry.waiters if other is not waiter and not other.future.done()]
+        if entry.waiters:
+            entry.deadline = max(other.deadline for other in entry.waiters)
+            return
+        self._drop(entry)
+        # Its place in the heap lies there until it comes up, on a busy server maybe never: they must not pile up.
+        if len(self._heap) > 2 * self._depth + self._policy.max_queue:
+            self._heap = [place for place in self._heap if place[2].waiting and place[0] == place[2].urgency]
+            heapq.heapify(self._heap)
+
+    def take(self, now: float) -> list[Entry[JobT, ResultT]]:
+        """Takes the next batch out of the queue; empty when nothing waits."""
+        window: list[Entry[JobT, ResultT]] = []
+        while self._heap and len(window) < self._policy.window:
+            entry = heapq.heappop(self._heap)[2]
+            if entry.waiting and not entry.in_window and self._is_wanted(entry, now):
+                entry.in_window = True
+                window.append(entry)
+        batch = self._choose(window, now)
+        for entry in batch:
+            self._remove(entry)
+        for entry in window:
+            entry.in_window = False
+            if entry.waiting:
+                heapq.heappush(self._heap, (entry.urgency, entry.number, entry))
+        return batch
+
+    def finish(self, entry: Entry[JobT, ResultT]) -> None:
+        """The entry was encoded, or has failed: nobody can join it any more."""
+        if entry.key is not None and self._by_key.get(entry.key) is entry:
+            del self._by_key[entry.key]
+
+    def clear(self) -> list[Entry[JobT, ResultT]]:
+        """Takes out everything."""
+        entries = [entry for _, _, entry in self._heap if entry.waiting]
+        for entry in entries:
+            if entry.waiting:
+                self._drop(entry)
+        self._heap.clear()
+        return entries
+
+    def _urgency(self, now: float, deadline: float, *, bulk: bool) -> float:
+        handicap_s = self._policy.bulk_handicap_s if bulk else 0.0
+        return min(deadline, now + self._policy.max_age_s) + handicap_s
+
+    def _is_wanted(self, entry: Entry[JobT, ResultT], now: float) -> bool:
+        """Drops callers who have gone or whose deadline cannot be met even by a batch of their own."""
+        ready = now + self._cost.predict(entry.length)
+        for waiter in entry.waiters:
+            if waiter.deadline <= ready and not waiter.future.done():
+                self._fail_late(waiter, "expired")
+        entry.waiters = [waiter for waiter in entry.waiters if not waiter.future.done()]
+        if not entry.waiters:
+            self._drop(entry)
+            return False
+        entry.deadline = max(waiter.deadline for waiter in entry.waiters)
+        return True
+
+    def _choose(self, window: list[Entry[JobT, ResultT]], now: float) -> list[Entry[JobT, ResultT]]:
+        """The batch, of texts in order of urgency; drops those that a full batch would make late."""
+        while window:
+            batch = self._fit(window)
+            ready = now + self._cost.bound(len(batch) * batch[-1].length)
+            late = [entry for entry in batch if entry.deadline < ready]
+            if not late:
+                return batch
+            if len(batch) == self._depth:
+                # Nothing else waits: there is time to do the most urgent by itself.
+                return [min(late, key=lambda entry: entry.urgency)]
+            # To serve these, a batch would have to be so small that more callers were late after it.
+            for entry in late:
+                for waiter in entry.waiters:
+                    self._fail_late(waiter, "late")
+                self._drop(entry)
+            window = [entry for entry in window if entry.waiting]
+        return []
+
+    def _fit(self, window: Sequence[Entry[JobT, ResultT]]) -> list[Entry[JobT, ResultT]]:
+        """The longest run by length that holds the first, keeps the budget, and is not better split in two.
+
+        To split a batch costs a batch more, and saves at most its padding: so that may come to the cost of a batch.
+        """
+        policy = self._policy
+        # In order of length; of texts equally long the more urgent ones lie nearer to the most urgent of all.
+        length = window[0].length
+        shorter = sorted((e for e in reversed(window) if e.length < length), key=lambda entry: entry.length)
+        ordered = shorter + sorted((e for e in window if e.length >= length), key=lambda entry: entry.length)
+        first = len(shorter)
+        tokens = [0, *itertools.accumulate(entry.length for entry in ordered)]
+
+        def fits(start: int, last: int) -> bool:
+            count, longest = last + 1 - start, ordered[last].length
+            padded = count * longest
+            return (
+                padded <= policy.max_batch_tokens
+                and count <= policy.max_batch_size
+                and padded - (tokens[last + 1] - tokens[start]) <= policy.batch_cost_tokens
+            )
+
+        start = first
+        while start > 0 and fits(start - 1, first):
+            start -= 1
+        best = (start, first + 1)
+        for last in range(first + 1, len(ordered)):
+            while start < first and not fits(start, last):  # a longer text makes room for fewer shorter ones
+                start += 1
+            if not fits(start, last):
+                break
+            if last + 1 - start > best[1] - best[0]:
+                best = (start, last + 1)
+        return ordered[best[0] : best[1]]
+
+    def _fail_late(self, waiter: Waiter[JobT, ResultT], reason: str) -> None:
+        if not waiter.future.done():
+            self._tell(reason)
+            waiter.future.set_exception(DeadlineExpiredError("the text could not be encoded before the deadline"))
+
+    def _remove(self, entry: Entry[JobT, ResultT]) -> None:
+        entry.waiting = False
+        self._depth -= 1
+        self._count(entry, -1)
+
+    def _drop(self, entry: Entry[JobT, ResultT]) -> None:
+        self._remove(entry)
+        self.finish(entry)
+
+    def _count(self, entry: Entry[JobT, ResultT], sign: int) -> None:
+        step = math.floor(entry.urgency / _STEP_S)
+        self._tokens_by_step[step] += sign * entry.length
+        if not self._tokens_by_step[step]:
+            del self._tokens_by_step[step]
+
+    def _seconds_ahead(self, urgency: float) -> float:
+        if not self._tokens_by_step:
+            return 0.0
+        last = math.floor(urgency / _STEP_S)
+        return self._seconds(sum(tokens for step, tokens in self._tokens_by_step.items() if step <= last))
+
+    def _seconds(self, tokens: int) -> float:
+        return tokens * self._cost.backlog_token_s / self._workers
+
+    def _tell(self, reason: str) -> None:
+        if self._on_shed is not None:
+            self._on_shed(reason)
