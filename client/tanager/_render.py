@@ -102,7 +102,8 @@ def _status(status: Status) -> list[str]:
 
 
 def _runtime(runtime: Runtime) -> str:
-    return f"{runtime.workers} batches of up to {runtime.max_batch_tokens} tokens at a time, threads each: {runtime.threads}"
+    batches = f"{runtime.workers} batches of up to {runtime.max_batch_tokens} tokens at a time"
+    return f"{batches}, threads each: {runtime.threads}"
 
 
 def _columns(rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

@@ -194,6 +194,7 @@ def test_similar(server, capsys):
 def status(server):
     response = model_pb2.GetStatusResponse(server_version="1.2.3", execution_provider="CPUExecutionProvider")
     response.start_time.GetCurrentTime()
+    response.runtime.MergeFrom(model_pb2.Runtime(threads=1, workers=2, max_batch_tokens=512, batch_cost_tokens=9))
     response.bundle.bundle_id = "abc"
     response.bundle.create_time.FromJsonString("2026-01-02T03:04:05Z")
     response.bundle.model_name = "MiniLM"
@@ -209,7 +210,7 @@ def test_status(status, capsys):
     assert cli.main(["status"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0].startswith("server 1.2.3, up 0:0")
-    assert "provider CPUExecutionProvider" in lines
+    assert "provider CPUExecutionProvider, 2 batches of up to 512 tokens at a time, threads each: 1" in lines
     assert "bundle abc, exported 2026-01-02 03:04 UTC" in lines
     assert "precision int8" in lines
     assert "items 1,400 (no domain 50, book 150, film 1,200)" in lines
@@ -227,6 +228,7 @@ def test_status_as_json(status, capsys):
     assert cli.main(["status", "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["server_version"] == "1.2.3"
+    assert answer["runtime"] == {"threads": 1, "workers": 2, "max_batch_tokens": 512, "batch_cost_tokens": 9}
     assert answer["bundle"]["create_time"] == "2026-01-02T03:04:05+00:00"
     assert answer["bundle"]["domain_item_counts"] == {"film": 1200, "book": 150, "": 50}
 
