@@ -106,7 +106,7 @@ def index_recall(index: HnswIndex, vectors: NDArray[np.float32], *, seed: int = 
     hits = []
     for start in range(0, len(queries), _CHUNK):
         chunk = queries[start : start + _CHUNK]
-        hits.append(_hits(_to_others(vectors, chunk), index.search(vectors[chunk], top + 1), top=top))
+        hits.append(_hits(_to_others(vectors, chunk), index.search(vectors[chunk], top + 1).positions, top=top))
     return float(np.concatenate(hits).mean())
 
 

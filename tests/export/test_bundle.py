@@ -62,7 +62,7 @@ class TestContents:
     def test_the_server_opens_it(self, tiny_bundle, dataset):
         generation = serve(tiny_bundle)
         assert generation.catalogue.ids == tuple(item.id for item in dataset.items)
-        assert generation.index.search(generation.vectors[7:8], 1).tolist() == [[7]]
+        assert generation.index.search(generation.vectors[7:8], 1).positions.tolist() == [[7]]
 
     def test_the_vectors_are_the_models_of_the_items_texts(self, tiny_bundle, tiny_model, dataset):
         expected = (
@@ -220,7 +220,7 @@ class TestUnusualCatalogues:
     def test_one_item(self, tiny_model, tmp_path):
         build(tiny_model, small(Item("only", text="space")), tmp_path / "b")
         generation = serve(tmp_path / "b")
-        assert generation.index.search(generation.vectors, 10).tolist() == [[0]]
+        assert generation.index.search(generation.vectors, 10).positions.tolist() == [[0]]
 
     def test_two_items(self, tiny_model, tmp_path):
         build(tiny_model, small(Item("a", text="space"), Item("b", text="love")), tmp_path / "b")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tanager_export.quality import ONNX_BOUND, PRECISION_BOUNDS, Parity, ParityBound, ParityError, index_recall
 from tanager_server.bundle import IndexInfo
-from tanager_server.index import HnswIndex
+from tanager_server.index import HnswIndex, Nearest
 
 BOUND = ParityBound(cosine_mean=0.9, cosine_min=0.8, top10_overlap=0.7)
 
@@ -108,9 +108,10 @@ class FixedAnswers:
     def __init__(self, vectors: np.ndarray, skip: int) -> None:
         self._vectors, self._skip = vectors, skip
 
-    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
-        order = np.argsort(-(queries @ self._vectors.T), axis=1)
-        return order[:, self._skip : self._skip + k]
+    def search(self, queries: np.ndarray, k: int) -> Nearest:
+        similarities = queries @ self._vectors.T
+        order = np.argsort(-similarities, axis=1)[:, self._skip : self._skip + k]
+        return Nearest(order, np.take_along_axis(similarities, order, axis=1))
 
 
 def recall(index: object, vectors: np.ndarray) -> float:

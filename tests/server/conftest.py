@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tanager_server.bundle import Bundle, Catalogue, IndexInfo, Item, Manifest, Neighbours, Scoring, open_bundle
 from tanager_server.engine import Engine
-from tanager_server.index import Generation, HnswIndex
-from tanager_server.runtime import EncodedTexts
+from tanager_server.index import Generation, HnswIndex, Neighbourhood
+from tanager_server.runtime import EncodedTexts, EncodedWish
 from tanager_server.runtime.batcher import Batcher, Encoded
 from tanager_server.settings import BatchingSettings
 
@@ -175,16 +175,23 @@ class Wishes:
     provider = "none"
     queue_depth = 0
 
-    def __init__(self, vectors: dict[str, Floats]) -> None:
+    def __init__(self, generation: Generation, vectors: dict[str, Floats]) -> None:
+        self._search = generation.index.search
         self.vectors = vectors
-        self.asked: list[tuple[list[str], float]] = []
+        self.asked: list[tuple[str, int, float]] = []
 
     def clock(self) -> float:
         return 100.0
 
-    async def encode(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
-        self.asked.append((list(texts), deadline))
+    async def encode_texts(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         return EncodedTexts([self.vectors[text] for text in texts], 0.1, 0.2, 0.3, 4)
+
+    async def encode_wish(self, text: str, *, reach: int, deadline: float) -> EncodedWish:
+        self.asked.append((text, reach, deadline))
+        vector = self.vectors[text]
+        found = self._search(vector[None], reach)
+        nearest = Neighbourhood(found.positions[0], found.similarities[0])
+        return EncodedWish(vector, nearest, 0.1, 0.2, 0.3, 0.4, 4)
 
 
 @pytest.fixture(scope="session")
@@ -192,7 +199,7 @@ def make_engine() -> Callable[..., tuple[Engine, Wishes]]:
     """An engine over a generation, and the stand-in that encodes its wishes."""
 
     def make(generation: Generation, **vectors: Floats) -> tuple[Engine, Wishes]:
-        wishes: Any = Wishes(vectors)
+        wishes: Any = Wishes(generation, vectors)
         return Engine(generation, wishes), wishes
 
     return make

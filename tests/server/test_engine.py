@@ -82,7 +82,7 @@ async def test_the_wish_is_encoded_behind_the_prompt_of_the_bundle(make_generati
     generation = make_generation(5, query_prompt="query: ")
     engine, wishes = make_engine(generation, **{"query: 三体": generation.vectors[0]})
     answer = await engine.recommend(RecommendQuery(1, text="三体"), deadline=12.5)
-    assert wishes.asked == [(["query: 三体"], 12.5)]
+    assert [(text, deadline) for text, _, deadline in wishes.asked] == [("query: 三体", 12.5)]
     timing = answer.timing
     assert (timing.tokenize_s, timing.queue_s, timing.encode_s, timing.batch_size) == (0.1, 0.2, 0.3, 4)
     assert min(timing.search_s, timing.rank_s) >= 0
@@ -97,10 +97,10 @@ async def test_without_a_wish_nothing_is_encoded(generation, make_engine):
 
 @pytest.mark.parametrize("error", [OverloadedError("full", retry_after_s=1), DeadlineExpiredError("late")])
 async def test_a_wish_that_cannot_be_encoded_is_an_error_and_not_a_list_without_it(engine, monkeypatch, error):
-    async def fail(texts, *, deadline):
+    async def fail(text, *, reach, deadline):
         raise error
 
-    monkeypatch.setattr(engine._texts, "encode", fail)
+    monkeypatch.setattr(engine._texts, "encode_wish", fail)
     with pytest.raises(type(error)):
         await engine.recommend(RecommendQuery(3, text="near-7", events=(Event("item-1"),)), deadline=0)
 
@@ -246,7 +246,7 @@ def test_similar_items_are_the_nearest_where_nobody_has_taken_up_anything(make_g
     generation = make_generation(300, weights=np.zeros((300, 300)))
     engine, _ = make_engine(generation)
     answer = engine.similar(SimilarQuery("item-5", 20))
-    nearest = generation.index.search_exact(generation.vectors[[5]], 21)[0]
+    nearest = generation.index.search_exact(generation.vectors[[5]], 21).positions[0]
     assert ids(answer) == names(nearest[nearest != 5])
     assert {item.sources for item in answer.items} == {Source.TEXT}
 

@@ -60,7 +60,7 @@ class Engine:
             OverloadedError: the queue has no room for all of them.
             DeadlineExpiredError: the deadline passed first.
         """
-        return await self._texts.encode(texts, deadline=deadline)
+        return await self._texts.encode_texts(texts, deadline=deadline)
 
     async def recommend(self, query: RecommendQuery, *, deadline: float) -> Recommendation:
         """Recommends for a wish, for a history, for both, or for neither (the most popular).
@@ -74,8 +74,8 @@ class Engine:
         wish = None
         if query.text:
             prompt = generation.manifest.encoder.query_prompt
-            encoded = await self._texts.encode([prompt + query.text], deadline=deadline)
-            wish = encoded.vectors[0]
+            encoded = await self._texts.encode_wish(prompt + query.text, reach=1, deadline=deadline)
+            wish = encoded.vector
             timing = Timing(encoded.tokenize_s, encoded.queue_s, encoded.encode_s, batch_size=encoded.batch_size)
         history = resolve_history(query.events, catalogue=generation.catalogue, scoring=generation.scoring)
         excluded = generation.catalogue.positions(query.exclude)

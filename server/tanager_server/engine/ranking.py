@@ -104,7 +104,7 @@ def score(
 
 
 def _nearest(generation: Generation, queries: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
-    return generation.index.search(queries, reach).ravel()
+    return generation.index.search(queries, reach).positions.ravel()
 
 
 def _interests(generation: Generation, subject: Subject, profile: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -1,7 +1,7 @@
 """Retrieval: the HNSW index, and the generation of everything one request reads."""
 
 from tanager_server.index.generation import Generation
-from tanager_server.index.hnsw import HnswIndex
+from tanager_server.index.hnsw import HnswIndex, Nearest, Neighbourhood
 from tanager_server.index.topk import top
 
-__all__ = ["Generation", "HnswIndex", "top"]
+__all__ = ["Generation", "HnswIndex", "Nearest", "Neighbourhood", "top"]

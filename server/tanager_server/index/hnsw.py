@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import hnswlib
@@ -23,6 +24,32 @@ SPACE = "ip"
 
 # When more than one item in this many is wanted, comparing with all of them is quicker than walking the graph.
 _EXACT_SHARE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The items nearest to each of some queries, nearest first.
+
+    Attributes:
+        positions: (queries, k) int64.
+        similarities: (queries, k) float32, inner products with the query.
+    """
+
+    positions: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """The items nearest to one query, nearest first.
+
+    Attributes:
+        positions: (k,) int64.
+        similarities: (k,) float32, inner products with the query.
+    """
+
+    positions: NDArray[np.int64]
+    similarities: NDArray[np.float32]
 
 
 class HnswIndex:
@@ -73,26 +100,26 @@ class HnswIndex:
         native.set_ef(info.ef_search)  # not part of the file: hnswlib resets it to 10 on load
         return cls(native, vectors)
 
-    def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """The nearest items of each query, nearest first, in one native call.
+    def search(self, queries: NDArray[np.float32], k: int) -> Nearest:
+        """The nearest items of each query, in one native call.
 
         Args:
             queries: (queries, dim) float32, unit length.
-            k: how many, at most the number of items.
-
-        Returns:
-            (queries, k) int64 positions.
+            k: how many; all items if there are fewer.
         """
         k = min(k, len(self))
         if k * _EXACT_SHARE > len(self):
             return self.search_exact(queries, k)
         try:
-            labels, _ = self._native.knn_query(queries, k=k, num_threads=1)
+            labels, distances = self._native.knn_query(queries, k=k, num_threads=1)
         except RuntimeError:
             # hnswlib raises when the graph reaches fewer than k nodes: many equal vectors can cut it apart.
             return self.search_exact(queries, k)
-        return np.asarray(labels, dtype=np.int64)
+        # hnswlib's distance is 1 - <q, e>.
+        return Nearest(labels.astype(np.int64), np.subtract(1.0, distances, dtype=np.float32))
 
-    def search_exact(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    def search_exact(self, queries: NDArray[np.float32], k: int) -> Nearest:
         """Like `search`, by comparing with every item; equals in the order of the catalogue."""
-        return np.stack([top(similarities, min(k, len(self))) for similarities in queries @ self._vectors.T])
+        similarities = queries @ self._vectors.T
+        positions = np.stack([top(row, min(k, len(self))) for row in similarities])
+        return Nearest(positions, np.take_along_axis(similarities, positions, axis=1))
