@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.bench.contenders.base import StartError
 from tests.bench.http_load import LoadError
@@ -24,6 +25,11 @@ from tests.bench.load import BenchError
 from tests.bench.report import print_report, write_html, write_json
 from tests.bench.request_files import make_requests
 from tests.bench.turns import ANSWERING, TUNINGS, TURNS, Extent, Setting, Turn, check, run_raw, single, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.bench.figures import Measured
 
 RESULTS = Path("build/bench")
 REPETITIONS = 5
@@ -71,14 +77,16 @@ def main() -> int:
     return 0
 
 
-def _repeat(setting: Setting, turns: list[Turn], number: int, repetitions: int) -> dict[str, float]:
+def _repeat(setting: Setting, turns: list[Turn], number: int, repetitions: int) -> Measured:
     """One repetition; every other one goes backwards, so that a drift of the machine favours nobody."""
     print(f"repetition {number + 1} of {repetitions}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    measured = run_raw(setting)
-    for turn in turns if number % 2 == 0 else reversed(turns):
-        print(f"  {turn.name}", file=sys.stderr, flush=True)
-        measured |= turn.run(setting)
+    work: list[Callable[[Setting], Measured]] = [run_raw, *(turn.run for turn in turns)]
+    names = ["raw", *(turn.name for turn in turns)]
+    measured: Measured = {}
+    for index in range(len(work)) if number % 2 == 0 else reversed(range(len(work))):
+        print(f"  {names[index]}", file=sys.stderr, flush=True)
+        measured |= work[index](setting)
     print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return measured
 

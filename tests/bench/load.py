@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from tests.bench.contenders.base import BIN
 from tests.bench.http_load import ask
-from tests.bench.process import cpu_s
+from tests.bench.process import cpu_s, machine_cpu_s
 from tests.bench.request_files import TOP
 
 from tanager.v1 import recommendation_pb2, recommendation_pb2_grpc
@@ -42,6 +44,7 @@ class Load:
         p99_ms: of good answers.
         server_cpu_ms: of the server's processes, a request sent.
         generator_cpu_ms: of the generator, a request sent.
+        other_cores: cores that neither of them kept busy: other work on the machine, which disturbs the run.
         report: all that the generator says.
     """
 
@@ -50,6 +53,7 @@ class Load:
     p99_ms: float
     server_cpu_ms: float
     generator_cpu_ms: float
+    other_cores: float
     report: dict[str, Any]
 
 
@@ -97,9 +101,11 @@ def _tanager_load(running: Running, requests: Path, options: Sequence[str], limi
 
 
 def _measure(running: Running, command: Sequence[str], limit_s: float) -> Load:
-    used_s = cpu_s(running.group.pid)
+    began, busy_s, used_s, children_s = time.monotonic(), machine_cpu_s(), cpu_s(running.group.pid), _children_cpu_s()
     ended = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
     used_s = cpu_s(running.group.pid) - used_s
+    other_s = machine_cpu_s() - busy_s - used_s - (_children_cpu_s() - children_s)
+    other_cores = max(0.0, other_s) / (time.monotonic() - began)
     if ended.returncode != 0:
         raise BenchError(f"{running.contender.name}: {ended.stderr.strip()}; the server said: {running.group.tail()}")
     report = json.loads(ended.stdout)
@@ -112,8 +118,15 @@ def _measure(running: Running, command: Sequence[str], limit_s: float) -> Load:
         p99_ms=answered["p99"],
         server_cpu_ms=used_s / sent * 1e3,
         generator_cpu_ms=report["generator_cpu_s"] / sent * 1e3,
+        other_cores=other_cores,
         report=report,
     )
+
+
+def _children_cpu_s() -> float:
+    """Of this process's children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def answers(running: Running, texts: Sequence[str], *, concurrency: int) -> list[list[str]]:

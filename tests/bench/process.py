@@ -64,6 +64,13 @@ def cpu_s(root: int) -> float:
     return sum(stat.cpu_s for stat in tree(root, read_stats()))
 
 
+def machine_cpu_s() -> float:
+    """Time that all cores together were busy since the machine started; not what a hypervisor gave to others."""
+    fields = (PROC / "stat").read_text().splitlines()[0].split()
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[1:8])
+    return (user + nice + system + irq + softirq) / _TICKS_PER_S
+
+
 def resident_mb(root: int) -> float:
     """Resident memory, summed over the tree; what processes share counts for each."""
     pages = 0

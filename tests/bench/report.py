@@ -25,6 +25,7 @@ _COLUMNS = (
     ("resident_mb", "MB", 0),
     ("overlap", "overlap", 2),
     ("generator_cpu_ms", "generator CPU ms", 3),
+    ("other_cores", "other work, cores", 2),
 )
 _LABELS = {"raw": "RAW, in process"} | {contender.name: contender.label for contender in ANSWERING}
 
@@ -36,10 +37,10 @@ def print_report(repetitions: Sequence[Measured], about: Mapping[str, Any], *, f
     print(f"{about['bundle']}; {about['cores']} cores, {about['cpu']}; concurrency {about['concurrency']}")
     print(f"medians of {about['repetitions']} (least to most)\n")
     width = max(28, *(len(_LABELS.get(name, name)) for name in names))
-    print(f"{'':<{width}}" + "".join(f"{title:>18}" for _, title, _ in _COLUMNS))
+    print(f"{'':<{width}}" + "".join(f"{title:>20}" for _, title, _ in _COLUMNS))
     for name in names:
         cells = [_cell(measured.get(f"{name}.{quantity}"), digits) for quantity, _, digits in _COLUMNS]
-        print(f"{_LABELS.get(name, name):<{width}}" + "".join(f"{cell:>18}" for cell in cells))
+        print(f"{_LABELS.get(name, name):<{width}}" + "".join(f"{cell:>20}" for cell in cells))
     others = [name for name in measured if name.rpartition(".")[0] not in names]
     if others:
         print()

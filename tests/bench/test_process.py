@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tests.bench.process import ProcessGroup, Stat, cpu_s, free_port, read_stats, resident_mb, tree
+from tests.bench.process import ProcessGroup, Stat, cpu_s, free_port, machine_cpu_s, read_stats, resident_mb, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,12 +42,14 @@ def test_a_tree_is_descendants_and_session() -> None:
 
 def test_a_group_counts_ended_children_and_leaves_nothing(tmp_path: Path) -> None:
     log = tmp_path / "log"
+    busy_s = machine_cpu_s()
     with ProcessGroup([sys.executable, "-c", PARENT], log=log, environment={}) as group:
         while not (said := log.read_text()).endswith("\n"):
             assert not group.ended, said
         child = int(said)
         assert child in [stat.pid for stat in tree(group.pid, read_stats())]
         assert cpu_s(group.pid) >= 0.25  # most of it the ended child's
+        assert machine_cpu_s() - busy_s >= 0.25
         assert resident_mb(group.pid) > 5
     remaining = {stat.pid for stat in read_stats()}
     assert group.pid not in remaining

@@ -193,6 +193,7 @@ def _saturate(
         "p50_ms": load.p50_ms,
         "p99_ms": load.p99_ms,
         "generator_cpu_ms": load.generator_cpu_ms,
+        "other_cores": load.other_cores,
         "resident_mb": resident_mb(running.group.pid),
     }
 
@@ -253,11 +254,16 @@ def overload(setting: Setting, running: Running) -> Measured:
     return measured | {f"share_{status}": share for status, share in shares.items()}
 
 
+def _answering(contender: Contender) -> Turn:
+    return Turn(contender.name, contender, (check, texts, single))
+
+
 ANSWERING = (TANAGER, UNBATCHED, TEI, MOSEC, MOSEC_SORTED, LITSERVE, BENTOML, FASTAPI)
-# Those that make a ratio stand together. RAW, which everyone is compared with, comes before all of them.
+# Those that make a ratio stand together; RAW comes before them all.
 TURNS = (
-    *(Turn(contender.name, contender, (check, texts, single)) for contender in ANSWERING),
+    _answering(TANAGER),
     Turn("quiet", QUIET, (texts,)),
+    *(_answering(contender) for contender in ANSWERING if contender is not TANAGER),
     Turn("tanager-mixed", TANAGER, (mixed,)),
     Turn("tei-mixed", TEI, (mixed,)),
     Turn("tanager-history", TANAGER, (histories,)),

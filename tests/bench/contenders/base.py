@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import contextmanager
@@ -10,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import grpc
 from tests.bench.http_load import LoadError, ask
 from tests.bench.process import ProcessGroup, free_port
+
+from tanager.v1 import recommendation_pb2, recommendation_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 BIN = Path(sys.executable).parent
 _START_TIMEOUT_S = 90.0
 _POLL_S = 0.05
+_ASK_TIMEOUT_S = 5.0
+_QUESTION = "is anybody there"
 _PACKAGE = "tests.bench.contenders"
 _PATH = "/recommend"
 
@@ -59,13 +63,13 @@ class Contender:
         """Whether a request is a list of texts: BentoML batches nothing else."""
         return self.kind == "bentoml"
 
-    def command(self, bundle: Path, port: int) -> list[str]:
-        """The command line."""
+    def command(self, bundle: Path, port: int, metrics_port: int) -> list[str]:
+        """The command line; the second port is Tanager's alone."""
         python = [sys.executable, "-m"]
         match self.kind:
             case "tanager":
                 # No balancer watches the health here: without the delay it ends at once.
-                fixed = ["--port", str(port), "--metrics.port", "0", "--shutdown.drain-delay-s", "0"]
+                fixed = ["--port", str(port), "--metrics.port", str(metrics_port), "--shutdown.drain-delay-s", "0"]
                 return [str(BIN / "tanager-server"), "--bundle", str(bundle), *fixed, *self.options]
             case "echo":
                 return [*python, f"{_PACKAGE}.echo_server", str(port)]
@@ -88,11 +92,11 @@ class Contender:
         Raises:
             StartError: it ended, or did not answer in time.
         """
-        port = free_port()
+        port, metrics_port = free_port(), free_port()
         environment = {} if self.tuning is None else self.tuning.environment(bundle)
         log = scratch / f"{self.name}.log"
-        with ProcessGroup(self.command(bundle, port), log=log, environment=environment) as group:
-            running = Running(self, group, f"127.0.0.1:{port}")
+        with ProcessGroup(self.command(bundle, port, metrics_port), log=log, environment=environment) as group:
+            running = Running(self, group, f"127.0.0.1:{port}", metrics_port)
             running.wait_until_it_answers()
             yield running
 
@@ -105,15 +109,13 @@ class Running:
         contender: which.
         group: its processes.
         address: host:port.
-        metrics_port: of Tanager's Prometheus endpoint, None if it has none.
-        failure: why it did not answer when last asked.
+        metrics_port: of Tanager's Prometheus endpoint.
     """
 
     contender: Contender
     group: ProcessGroup
     address: str
-    metrics_port: int | None = None
-    failure: Exception | None = None
+    metrics_port: int
 
     @property
     def target(self) -> str:
@@ -121,30 +123,29 @@ class Running:
         return self.address if self.contender.is_grpc else f"{self.address}{_PATH}"
 
     def wait_until_it_answers(self) -> None:
-        """Reads the log of a gRPC server until it listens; asks an HTTP server until it answers."""
+        """Asks until there is an answer.
+
+        Raises:
+            StartError: the server ended, or did not answer in time.
+        """
         deadline = time.monotonic() + _START_TIMEOUT_S
-        answers = self._listens if self.contender.is_grpc else self._answers
-        while not answers():
+        while (failure := self._ask()) is not None:
             if self.group.ended or time.monotonic() > deadline:
                 what = "ended" if self.group.ended else f"did not answer within {_START_TIMEOUT_S:.0f} s"
-                raise StartError(
-                    f"{self.contender.name}: the server {what} ({self.failure}); it said:\n{self.group.tail()}"
-                )
+                said = f"it said:\n{self.group.tail()}"
+                raise StartError(f"{self.contender.name}: the server {what} ({failure}); {said}")
             time.sleep(_POLL_S)
 
-    def _listens(self) -> bool:
-        for line in self.group.log.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                record = json.loads(line)
-                if record["message"] == "listening":
-                    self.metrics_port = record.get("metrics_port")
-                    return True
-        return False
-
-    def _answers(self) -> bool:
+    def _ask(self) -> Exception | None:
+        """Asks once; gives why there is no answer."""
         try:
-            ask(self.target, ["is anybody there"], concurrency=1, batched=self.contender.takes_lists)
-        except (OSError, LoadError) as error:  # not yet
-            self.failure = error
-            return False
-        return True
+            if self.contender.is_grpc:
+                # Without a pool of its own, a channel would wait as long as the ones before it came to wait.
+                with grpc.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                    stub = recommendation_pb2_grpc.RecommendationServiceStub(channel)
+                    stub.Recommend(recommendation_pb2.RecommendRequest(text=_QUESTION), timeout=_ASK_TIMEOUT_S)
+            else:
+                ask(self.target, [_QUESTION], concurrency=1, batched=self.contender.takes_lists)
+        except (OSError, LoadError, grpc.RpcError) as error:  # not yet
+            return error
+        return None
