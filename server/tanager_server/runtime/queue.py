@@ -225,19 +225,9 @@ class Queue(Generic[JobT, ResultT]):
 
     def take(self, now: float) -> list[Entry[JobT, ResultT]]:
         """Takes the next batch out of the queue; empty when nothing waits."""
-        window: list[Entry[JobT, ResultT]] = []
-        while self._heap and len(window) < self._policy.window:
-            entry = heapq.heappop(self._heap)[2]
-            if entry.waiting and not entry.in_window and self._is_wanted(entry, now):
-                entry.in_window = True
-                window.append(entry)
-        batch = self._choose(window, now)
-        for entry in batch:
-            self._remove(entry)
-        for entry in window:
-            entry.in_window = False
-            if entry.waiting:
-                heapq.heappush(self._heap, (entry.urgency, entry.number, entry))
+        batch: list[Entry[JobT, ResultT]] = []
+        while self._heap and not batch:  # all of a window can turn out to be too late
+            batch = self._take_from_window(now)
         return batch
 
     def finish(self, entry: Entry[JobT, ResultT]) -> None:
@@ -257,6 +247,26 @@ class Queue(Generic[JobT, ResultT]):
     def _urgency(self, now: float, deadline: float, *, bulk: bool) -> float:
         handicap_s = self._policy.bulk_handicap_s if bulk else 0.0
         return min(deadline, now + self._policy.max_age_s) + handicap_s
+
+    def _take_from_window(self, now: float) -> list[Entry[JobT, ResultT]]:
+        window: list[Entry[JobT, ResultT]] = []
+        try:
+            while self._heap and len(window) < self._policy.window:
+                entry = self._heap[0][2]
+                wanted = entry.waiting and not entry.in_window and self._is_wanted(entry, now)
+                heapq.heappop(self._heap)
+                if wanted:
+                    entry.in_window = True
+                    window.append(entry)
+            batch = self._choose(window, now)
+            for entry in batch:
+                self._remove(entry)
+        finally:  # whatever happens, what is not taken waits on, where it is found
+            for entry in window:
+                entry.in_window = False
+                if entry.waiting:
+                    heapq.heappush(self._heap, (entry.urgency, entry.number, entry))
+        return batch
 
     def _is_wanted(self, entry: Entry[JobT, ResultT], now: float) -> bool:
         """Drops callers who have gone or whose deadline cannot be met even by a batch of their own."""
@@ -280,8 +290,10 @@ class Queue(Generic[JobT, ResultT]):
             if not late:
                 return batch
             if len(batch) == self._depth:
-                # Nothing else waits: there is time to do the most urgent by itself.
-                return [min(late, key=lambda entry: entry.urgency)]
+                # Nothing else waits: there is time to do the most urgent of them by itself, unless another has come
+                # of age, which would otherwise starve under a stream of such texts.
+                first = window[0]
+                return [first] if first.urgency <= now else [min(late, key=lambda entry: entry.urgency)]
             # To serve these, a batch would have to be so small that more callers were late after it.
             for entry in late:
                 for waiter in entry.waiters:

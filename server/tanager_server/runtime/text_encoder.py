@@ -13,6 +13,7 @@ from tanager_server.runtime.cache import TextCache
 from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     import numpy as np
@@ -245,14 +246,14 @@ class TextEncoder:
         encode_s: float,
         batch_size: int,
     ) -> EncodedWish:
-        nearest, search_s = found.nearest, found.search_s if batch_size else 0.0
-        assert nearest is not None
-        if len(nearest.positions) < reach:
+        assert found.nearest is not None
+        nearest, known, search_s = found.nearest, len(found.nearest.positions), found.search_s if batch_size else 0.0
+        if known < reach:
             began = self.clock()
             wider = self._retrieve(found.vector[None], reach)
             nearest = Neighbourhood(wider.positions[0], wider.similarities[0])
             search_s = self.clock() - began
-            if len(nearest.positions) > len(found.nearest.positions):
+            if len(nearest.positions) > known:
                 self._cache.put(text, _Vector(found.vector, nearest, found.encode_s, search_s))
         return EncodedWish(found.vector, nearest, tokenize_s, queue_s, encode_s, search_s, batch_size)
 
@@ -263,12 +264,12 @@ class TextEncoder:
         # loop, for whatever the tokenize thread has given it.
         return [self._encoder.tokenize([text])[0] for text in texts]
 
-    async def _encode(self, batch: Sequence[_Text]) -> list[_Vector]:
+    def _encode(self, batch: Sequence[_Text]) -> asyncio.Future[list[_Vector]]:
         thread = self._free_threads.pop() if self._free_threads else self._new_thread()
-        try:
-            return await thread.run(self._encode_and_search, batch)
-        finally:  # a thread that hangs never comes here, and another takes its place
-            self._free_threads.append(thread)
+        encoded = thread.run(self._encode_and_search, batch)
+        # A thread that hangs never becomes free again, and another takes its place.
+        encoded.add_done_callback(lambda _: self._free_threads.append(thread))
+        return encoded
 
     def _new_thread(self) -> WorkerThread:
         if len(self._threads) >= self._max_threads:
