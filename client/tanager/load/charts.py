@@ -101,7 +101,7 @@ def histogram(measurement: Measurement, width: float, height: float) -> str:
     for begin, end, count in zip(edges, edges[1:], counts, strict=False):
         if count:
             plot.bar(begin, end, 0, count, style)
-        row = (style, name, f"{count:,} calls, {count / len(values):.1%}", None)
+        row = (style, name, f"{count:,} ({count / len(values):.1%})", None)
         plot.mark(math.sqrt(begin * end), f"{ms(begin)} to {ms(end)}", [row])
     return plot.svg()
 
@@ -110,7 +110,7 @@ def throughput(measurement: Measurement, offered_rps: float | None, width: float
     """OK answers per second, second by second, under what was offered."""
     groups = grouped(measurement.seconds)
     rates = [sum(s.ok for s in group) / len(group) for group in groups]
-    levels = ticks(max([*rates, offered_rps or 0, 1]))
+    levels = ticks(max([*rates, offered_rps or 0, 1]), whole=True)
     plot = _over_time(measurement, width, height, levels, "OK answers per second", "answers/s")
     plot.line([(_middle(group), rate) for group, rate in zip(groups, rates, strict=True)], "first", area=True)
     if offered_rps is not None:
@@ -213,7 +213,7 @@ def _over_time(
     return Plot(
         width,
         height,
-        x_ticks=labelled([t for t in ticks(duration_s, count=6) if t <= duration_s * (1 + 1e-9)]),
+        x_ticks=labelled([t for t in ticks(duration_s, count=6, whole=True) if t <= duration_s * (1 + 1e-9)]),
         y_ticks=labelled(levels),
         x_range=(0, duration_s),
         y_range=(0, levels[-1]),

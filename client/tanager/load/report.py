@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # The same drawing for three widths of a card, so that its text is of a readable size in each: see page.css.
 _SIZES = {"narrow": (340.0, 250.0), "medium": (540.0, 280.0), "broad": (860.0, 300.0)}
+_WHOLE_SIZES = _SIZES | {"full": (1100.0, 320.0)}
 _STAGE_NAMES = {
     "queue": "waiting for a batch",
     "tokenize": "tokenising",
@@ -77,7 +78,7 @@ def _data(name: str) -> str:
 
 
 def _lead(options: Options, measurement: Measurement, steps: Sequence[Step]) -> str:
-    text = f"Workload: {table.settings(options)}. {measurement.duration_s:,.1f} s measured"
+    text = f"Workload: {table.settings(options)}. {table.seconds(measurement.duration_s)} measured"
     if options.objective is None or not steps:
         return f"{text}."
     return f"{text} at each rate. {table.found(options, steps)}; what follows is of that rate."
@@ -103,7 +104,7 @@ def _tiles(options: Options, measurement: Measurement, steps: Sequence[Step]) ->
             tiles.append(_tile(f"{name} latency", f"{number}<small> {unit}</small>", more))
     errors = measurement.sent - measurement.ok
     share = f"{measurement.error_share:.2%}" if errors else "0"
-    tiles.append(_tile("errors", share, f"{errors:,} of {measurement.sent:,} calls", bad=errors > 0))
+    tiles.append(_tile("errors", share, f"{errors:,} of {table.calls(measurement.sent)}", bad=errors > 0))
     lag = f"sends {percentile(measurement.lags_s, 99) * 1e3:.1f} ms late (p99)" if measurement.lags_s else "of one core"
     limited = bool(measurement.limits)
     tiles.append(_tile("generator", f"{measurement.cores:.0%}<small> CPU</small>", lag, bad=limited))
@@ -153,15 +154,16 @@ def _charts(options: Options, measurement: Measurement) -> list[str]:
                 lambda width, height: charts.throughput(measurement, offered, width, height),
             )
         )
-        if measurement.ok:
-            cards.append(
-                _card(
-                    "Latency over time",
-                    f"OK answers, by when they came.{per_point}",
-                    [("second", "p99"), ("first", "p50")],
-                    lambda width, height: charts.latency_over_time(measurement, width, height),
-                )
+        cards.append(
+            _card(
+                "Latency over time",
+                f"OK answers, by when they came.{per_point}",
+                [("second", "p99"), ("first", "p50")],
+                lambda width, height: charts.latency_over_time(measurement, width, height),
             )
+            if measurement.ok
+            else _empty("Latency over time", "Nothing was answered OK.")
+        )
         if any(second.errors for second in measurement.seconds):
             cards.append(
                 _card(
@@ -189,7 +191,9 @@ def _card(
     below: str = "",
 ) -> str:
     keys = "".join(f'<span><b class="key block {style}"></b>{escape(name)}</span>' for style, name in legend)
-    plots = "".join(f'<div class="plot {name}">{draw(*size)}</div>' for name, size in _SIZES.items())
+    plots = "".join(
+        f'<div class="plot {name}">{draw(*size)}</div>' for name, size in (_WHOLE_SIZES if whole else _SIZES).items()
+    )
     return (
         f'<section class="card chart{" whole" if whole else ""}"><h2>{escape(title)}</h2>'
         f'<p class="caption">{escape(caption)}</p><div class="legend">{keys}</div>{plots}{below}</section>\n'
@@ -252,7 +256,7 @@ def _search(options: Options, steps: Sequence[Step]) -> str:
         [("good", "meets the objective"), ("bad", "fails"), ("second", objective.text)],
         lambda width, height: charts.tried_rates(steps, objective, width, height),
         whole=True,
-        below=f'<div class="scroll">{_html_table([head, *rows])}</div>',
+        below=f'<div class="scroll rates">{_html_table([head, *rows])}</div>',
     )
 
 
@@ -268,7 +272,7 @@ def _latency_table(measurement: Measurement) -> str:
 
 
 def _settings(options: Options, pool: Pool, measurement: Measurement) -> str:
-    length = f"{options.duration_s:g} s" if options.duration_s is not None else f"{options.count:,} calls"
+    length = f"{options.duration_s:g} s" if options.duration_s is not None else table.calls(options.count or 0)
     if options.objective is not None:
         mode = f"search for the highest rate that meets {options.objective.text}, beginning with {options.rate:,g}/s"
     elif options.open_loop:

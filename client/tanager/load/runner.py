@@ -87,6 +87,7 @@ class Run:
         self._warm_up_s = warm_up_s
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pacer: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
         self._fault: BaseException | None = None
         self._sending = False
@@ -140,8 +141,7 @@ class Run:
             self.interrupted = True
             self._end_s = max(now, self._begin_s)
             self._note_cpu_end()
-        self._sending = False
-        self._finish_if_done()
+        self._stop()
 
     def abandon(self) -> None:
         """Ends where it is, if it has not ended: for when the event loop is gone."""
@@ -167,45 +167,43 @@ class Run:
             for number in range(self._concurrency):
                 self._spawn(self._caller(self._rpcs[number % len(self._rpcs)]))
         else:
-            self._loop = asyncio.get_running_loop()
-            self._connection = itertools.cycle(self._rpcs)
-            self._due_s = time.perf_counter()
-            self._send_due()
+            self._pacer = self._spawn(self._send_when_due(self._gaps))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fault = error
-            self._sending = False
-        if self._gaps is None or not self._sending:
-            self._finish_if_done()
-
-    def _finish_if_done(self) -> None:
+            self._stop()
         if not self._tasks:
-            self._sending = False
             self._finished.set()
+
+    def _stop(self) -> None:
+        self._sending = False
+        if self._pacer is not None:
+            self._pacer.cancel()
 
     async def _caller(self, rpcs: tuple[Rpc, ...]) -> None:
         while self._admit(due_s := time.perf_counter()):
             await self._call(rpcs, due_s)
 
-    def _send_due(self) -> None:
-        """Sends what is due and comes back for the rest; gaps are taken from the plan, never from the clock."""
-        assert self._gaps is not None
-        now = time.perf_counter()
-        while self._due_s <= now:
-            if not self._admit(self._due_s):
-                self._sending = False
-                self._finish_if_done()
-                return
-            self._spawn(self._call(next(self._connection), self._due_s))
-            self._due_s += next(self._gaps)
-        self._loop.call_later(self._due_s - time.perf_counter(), self._send_due)
+    async def _send_when_due(self, gaps: Iterator[float]) -> None:
+        """Sends what is due, then sleeps until the next is: the plan never waits for the clock."""
+        rpcs = itertools.cycle(self._rpcs)
+        due_s = time.perf_counter()
+        while True:
+            now = time.perf_counter()
+            while due_s <= now:
+                if not self._admit(due_s):
+                    return
+                self._spawn(self._call(next(rpcs), due_s))
+                due_s += next(gaps)
+            await asyncio.sleep(due_s - time.perf_counter())
 
     def _admit(self, due_s: float) -> bool:
         if not self._sending or due_s >= self._end_s:

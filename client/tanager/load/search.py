@@ -88,7 +88,7 @@ def judge(rate: float, measurement: Measurement, objective: Objective, max_error
     elif measurement.error_share > max_errors:
         failure = f"{measurement.error_share:.2%} errors"
     elif value_s > objective.bound_s:
-        failure = f"{objective.figure} {value_s * 1e3:.1f} ms"
+        failure = f"{objective.figure} {value_s * 1e3:,.1f} ms"
     elif measurement.throughput_rps < _MIN_ANSWERED * measurement.offered_rps:
         failure = f"only {measurement.throughput_rps / measurement.offered_rps:.0%} answered in time: a queue grows"
     return Step(rate, measurement, failure)

@@ -24,7 +24,7 @@ def table(options: Options, pool: Pool, measurement: Measurement, steps: Sequenc
         *_columns(
             [
                 ("answers", _answers(measurement)),
-                ("throughput", f"{measurement.throughput_rps:,.1f} OK/s over {measurement.duration_s:.1f} s"),
+                ("throughput", f"{measurement.throughput_rps:,.1f} OK/s over {seconds(measurement.duration_s)}"),
                 *([("offered", f"{measurement.offered_rps:,.1f} calls/s")] if options.open_loop else []),
                 ("server", server_time(measurement)),
                 ("generator", generator(measurement)),
@@ -54,7 +54,17 @@ def settings(options: Options) -> str:
 
 def requests(pool: Pool, measurement: Measurement) -> str:
     """What was sent, in words."""
-    return f"{measurement.distinct_requests:,} different ones sent, of {len(pool.requests):,} {pool.source}"
+    return f"{measurement.distinct_requests:,} different, of {len(pool.requests):,} {pool.source}"
+
+
+def seconds(duration_s: float) -> str:
+    """A duration, in words."""
+    return f"{duration_s:,.1f} s" if duration_s >= 1 else f"{duration_s:.3f} s"
+
+
+def calls(number: int) -> str:
+    """A number of calls, in words."""
+    return f"{number:,} call{'' if number == 1 else 's'}"
 
 
 def found(options: Options, steps: Sequence[Step]) -> str:
@@ -98,13 +108,13 @@ def notes(options: Options, measurement: Measurement) -> list[str]:
     said = []
     if measurement.limits:
         said.append(
-            f"THE GENERATOR WAS A BOTTLENECK: {' and '.join(measurement.limits)}. The latencies include its own "
+            f"THE GENERATOR ITSELF WAS A LIMIT: {' and '.join(measurement.limits)}. The latencies include its own "
             "delays, and the server may be able to do more. Give it cores of its own, or send less."
         )
     if measurement.interrupted:
-        said.append(f"Interrupted: {measurement.duration_s:.1f} s were measured.")
+        said.append(f"Interrupted: {seconds(measurement.duration_s)} were measured.")
     if measurement.unanswered:
-        said.append(f"{measurement.unanswered:,} calls were dropped without an answer; their latency is not counted.")
+        said.append(f"{calls(measurement.unanswered)} dropped without an answer; no latency counts for these.")
     if measurement.empty:
         said.append(f"{measurement.empty:,} of the OK answers held no result.")
     if options.open_loop and measurement.sent and measurement.throughput_rps < 0.95 * measurement.offered_rps:
