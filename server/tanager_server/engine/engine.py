@@ -49,6 +49,11 @@ class Engine:
         """Texts that wait to be encoded."""
         return self._texts.queue_depth
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the encoder has stopped answering."""
+        return self._texts.stuck
+
     def deadline(self, remaining_s: float) -> float:
         """The moment so many seconds from now, as the methods here take it."""
         return self._texts.clock() + remaining_s
