@@ -104,7 +104,7 @@ class Session:
     async def _main(self) -> None:
         connections = Connections(self.options.target, self.options.tls, self.options.connections)
         try:
-            await connections.connect(self.options.timeout_s)
+            await connections.connect()
             if self.options.objective is None:
                 await self._once(connections, self.options.rate)
             else:

@@ -20,6 +20,7 @@ Rpc: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # How many connections are made at the same time: a server's backlog is short.
 _CONNECTING = 64
+_CONNECT_TIMEOUT_S = 10.0
 
 
 class Connections:
@@ -61,7 +62,7 @@ class Connections:
             tuple(channel.unary_unary(method, None, None) for method in METHODS) for channel in self._channels
         ]
 
-    async def connect(self, timeout_s: float) -> None:
+    async def connect(self) -> None:
         """Makes all of them, before anything is measured.
 
         Raises:
@@ -70,7 +71,7 @@ class Connections:
         slots = asyncio.Semaphore(_CONNECTING)
 
         async def one(channel: grpc.aio.Channel) -> None:
-            async with slots, asyncio.timeout(timeout_s):
+            async with slots, asyncio.timeout(_CONNECT_TIMEOUT_S):
                 state = channel.get_state(try_to_connect=True)
                 while state is not grpc.ChannelConnectivity.READY:
                     if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and channel is self._channels[0]:
@@ -83,7 +84,7 @@ class Connections:
             await one(self._channels[0])
             await asyncio.gather(*map(one, self._channels[1:]))
         except TimeoutError:
-            raise UnavailableError(self._hint(f"not connected within {timeout_s:g} s")) from None
+            raise UnavailableError(self._hint(f"not connected within {_CONNECT_TIMEOUT_S:g} s")) from None
 
     async def close(self) -> None:
         """Closes all of them, and drops what is still in flight."""

@@ -33,6 +33,7 @@ _EITHER_OR = (
     ("concurrency", "objective"),
     ("count", "find-rate"),
     ("count", "objective"),
+    ("no-find-rate", "objective"),
 )
 
 _DESCRIPTION = """\
@@ -228,7 +229,7 @@ def _scenario_arguments(parser: _Parser, path: Path, argv: Sequence[str]) -> lis
 
 def _options(parser: _Parser, arguments: argparse.Namespace) -> Options:
     for one, other in _EITHER_OR:
-        if getattr(arguments, one) and getattr(arguments, other.replace("-", "_")):
+        if getattr(arguments, one, None) and getattr(arguments, other.replace("-", "_")):
             parser.error(f"--{one} and --{other} exclude each other")
     find_rate, concurrency, rate = arguments.find_rate, arguments.concurrency, arguments.rate
     if arguments.objective is not None and not find_rate:

@@ -99,7 +99,7 @@ async def connections(server):
 
     async def connect(number: int = 1) -> Connections:
         opened.append(Connections(server.target, None, number))
-        await opened[-1].connect(10)
+        await opened[-1].connect()
         return opened[-1]
 
     yield connect

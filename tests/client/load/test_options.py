@@ -136,7 +136,7 @@ def test_a_scenario_is_read_and_the_command_line_overrides_it(scenario):
         ("rate = 12", ["--concurrency", "5"]),
         ("find-rate = true\nobjective = 'p99<=1ms'\nrate = 5", ["--concurrency", "5"]),
         ("duration = 5\nconcurrency = 5", ["--count", "9"]),
-        ("find-rate = true\nobjective = 'p99<=1ms'\nconnections = 2", ["--no-find-rate", "--concurrency", "5"]),
+        ("find-rate = true\nobjective = 'p99<=1ms'\nconcurrency = 5", ["--no-find-rate"]),
     ],
 )
 def test_the_command_line_replaces_what_it_excludes(scenario, text, argv):
