@@ -162,12 +162,9 @@ class Plot:
                 f'<text class="tick" x="{_n(left - 7)}" y="{_n(y + 4)}" text-anchor="end">{escape(tick.label)}</text>'
             )
         self._parts.append(f'<path class="axis" d="M{_n(left)},{_n(floor)}H{_n(right)}"/>')
-        for tick, x in self._with_room(x_ticks):
-            # A label at the edge of the drawing leans inwards.
-            half = _CHARACTER_WIDTH * len(tick.label) / 2
-            at = min(max(x, half + 1), self._width - half - 1)
+        for tick, at in self._with_room(x_ticks):
             self._parts.append(
-                f'<path class="axis" d="M{_n(x)},{_n(floor)}v{_n(_TICK_LENGTH)}"/>'
+                f'<path class="axis" d="M{_n(self.x(tick.value))},{_n(floor)}v{_n(_TICK_LENGTH)}"/>'
                 f'<text class="tick" x="{_n(at)}" y="{_n(floor + 18)}" text-anchor="middle">{escape(tick.label)}</text>'
             )
         self._parts.append(
@@ -176,14 +173,16 @@ class Plot:
         )
 
     def _with_room(self, ticks: Sequence[Tick]) -> list[tuple[Tick, float]]:
-        """The ticks whose labels do not run into each other, from the right: the last one matters most."""
+        """The ticks whose labels do not run into each other, and where those go: the last one matters most."""
         shown: list[tuple[Tick, float]] = []
         limit = math.inf
         for tick in reversed(ticks):
-            x, half = self.x(tick.value), _CHARACTER_WIDTH * len(tick.label) / 2
-            if x + half <= limit:
-                shown.append((tick, x))
-                limit = x - half - 6
+            half = _CHARACTER_WIDTH * len(tick.label) / 2
+            # A label at the edge of the drawing leans inwards.
+            at = min(max(self.x(tick.value), half + 1), self._width - half - 1)
+            if at + half <= limit:
+                shown.append((tick, at))
+                limit = at - half - 6
         return shown[::-1]
 
 
