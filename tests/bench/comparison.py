@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.contenders.base import StartError
+from tests.bench.figures import spreads
 from tests.bench.http_load import LoadError
 from tests.bench.load import BenchError
 from tests.bench.report import print_report, write_html, write_json
@@ -37,6 +38,8 @@ FULL = Extent(concurrency=64, duration_s=4.0, warm_up_s=1.0, single=200, overloa
 QUICK = Extent(concurrency=64, duration_s=1.5, warm_up_s=0.5, single=50, overload_s=2.0)
 # More texts than any run of the above sends.
 _TEXTS = 16_000
+# Other work on this machine that is worth a note.
+_NOTICED_CORES = 0.15
 
 
 def main() -> int:
@@ -47,8 +50,8 @@ def main() -> int:
     turns = _tuning_turns() if arguments.tune else TURNS
     chosen = [turn for turn in turns if arguments.only is None or turn.name.partition(":")[0] in arguments.only]
     load_average = os.getloadavg()[0]
-    if load_average > 0.5:
-        print(f"other work runs on this machine (load {load_average:.1f}): expect wide ranges", file=sys.stderr)
+    if load_average > _NOTICED_CORES:
+        print(f"the machine was not idle before (load {load_average:.1f}): expect wide ranges", file=sys.stderr)
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         files = make_requests(arguments.bundle, scratch, count=_TEXTS)
@@ -58,6 +61,13 @@ def main() -> int:
         except (BenchError, LoadError, StartError) as error:
             print(f"comparison: {error}", file=sys.stderr)
             return 1
+    disturbed = [
+        f"{name.rpartition('.')[0]} ({spread.most:.1f})"
+        for name, spread in spreads(measured).items()
+        if name.endswith(".other_cores") and spread.most > _NOTICED_CORES
+    ]
+    if disturbed:
+        setting.notes[f"other work took cores from: {', '.join(disturbed)}; run it again on a quiet machine"] = None
     about = {
         "bundle": str(arguments.bundle),
         "cores": os.cpu_count(),

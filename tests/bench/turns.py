@@ -31,11 +31,11 @@ ZIPF_EXPONENT = 1.1
 OVERLOAD = 2.0
 OVERLOAD_DEADLINE_S = 1.0
 
-# Texts are encoded in the order they come, at most eight at a time, whatever their length: a window of eight is all
-# that the batcher looks at, a batch holds eight, and the bounds on tokens and on padding are beyond reach, so that what
-# is in the window is the batch. The window holds the most urgent texts, and where all callers have the same timeout the
-# most urgent is the one that came first. That is the policy of text-embeddings-inference's queue: first come, first
-# served, no sorting.
+# Texts are encoded in the order they come, at most eight at a time, whatever their length. The batcher's window holds
+# the most urgent texts: the earliest by deadline or age limit, and where all callers have the same timeout that is the
+# order in which they came. A window of eight is all that is looked at for a batch, a batch holds eight, and the bounds
+# on tokens and on padding are beyond reach: so what is in the window is the batch. That is the policy of
+# text-embeddings-inference's queue: first come, first served, no sorting.
 TEI_LIKE = (
     *("--batching.window", "8"),
     *("--batching.max-batch-size", "8"),

@@ -136,7 +136,7 @@ class Running:
                 raise StartError(f"{self.contender.name}: the server {what} ({failure}); {said}")
             time.sleep(_POLL_S)
 
-    def _ask(self) -> Exception | None:
+    def _ask(self) -> str | None:
         """Asks once; gives why there is no answer."""
         try:
             if self.contender.is_grpc:
@@ -146,6 +146,8 @@ class Running:
                     stub.Recommend(recommendation_pb2.RecommendRequest(text=_QUESTION), timeout=_ASK_TIMEOUT_S)
             else:
                 ask(self.target, [_QUESTION], concurrency=1, batched=self.contender.takes_lists)
-        except (OSError, LoadError, grpc.RpcError) as error:  # not yet
-            return error
+        except grpc.RpcError as error:  # not yet
+            return str(error.details())
+        except (OSError, LoadError) as error:
+            return str(error)
         return None
