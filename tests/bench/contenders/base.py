@@ -94,6 +94,7 @@ class Contender:
         """
         port, metrics_port = free_port(), free_port()
         environment = {} if self.tuning is None else self.tuning.environment(bundle)
+        environment["BENTOML_HOME"] = str(scratch)  # else BentoML makes a folder in the user's
         log = scratch / f"{self.name}.log"
         with ProcessGroup(self.command(bundle, port, metrics_port), log=log, environment=environment) as group:
             running = Running(self, group, f"127.0.0.1:{port}", metrics_port)
