@@ -41,6 +41,10 @@ _OWN_METHODS = "/tanager."
 _DETAILS = "grpc-status-details-bin"
 _INTERNAL = "internal error; quote the request id {} to whoever runs this server"
 
+# Of calls refused for overload, so many a second are logged; the next line tells how many were not.
+_SHED_CODES = frozenset(("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"))
+_SHED_LINES_PER_S = 20
+
 # Beyond this a deadline is none: gRPC reports a missing one as a time far in the future.
 _NO_DEADLINE_S = 86_400.0
 
@@ -70,6 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self.calls_in_flight = 0
         self._refusing = False
+        self._shed_second = self._shed_logged = self._shed_unlogged = 0
         self._ended = asyncio.Event()
 
     async def refuse_new_calls(self, *, grace_s: float) -> None:
@@ -181,11 +186,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _record(self, method: str, code: str, seconds: float, request_id: str) -> None:
         if self._metrics is not None:
             self._metrics.observe_call(method=method, code=code, seconds=seconds)
-        if self._log_calls or code not in ("OK", "CANCELLED"):
-            _log.info(
-                "call",
-                extra={"method": method, "code": code, "ms": round(seconds * 1e3, 3), "request_id": request_id},
-            )
+        if not self._log_calls and code in ("OK", "CANCELLED"):
+            return
+        fields = {"method": method, "code": code, "ms": round(seconds * 1e3, 3), "request_id": request_id}
+        if code in _SHED_CODES:
+            second = int(time.monotonic())
+            if second != self._shed_second:
+                self._shed_second, self._shed_logged = second, 0
+            self._shed_logged += 1
+            if self._shed_logged > _SHED_LINES_PER_S:  # to tell of each would cost as much as the refusal itself
+                self._shed_unlogged += 1
+                return
+            if self._shed_unlogged:
+                fields["unlogged_before"], self._shed_unlogged = self._shed_unlogged, 0
+        _log.info("call", extra=fields)
 
 
 def _request_id(context: Context) -> str | None:

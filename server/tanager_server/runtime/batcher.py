@@ -114,15 +114,15 @@ class Batcher(Generic[JobT, ResultT]):
         """Texts that wait; those whose callers have all gone are not counted."""
         return len(self._queue)
 
-    def check_room(self, count: int) -> None:
-        """Checks whether so many texts more may wait.
+    def check_room(self, count: int, *, deadline: float, bulk: bool = False) -> None:
+        """Checks whether so many texts more may wait, before anything is spent on them.
 
         Raises:
             OverloadedError: they may not.
         """
         if self._closed:
             raise OverloadedError(_CLOSED, retry_after_s=1.0)
-        self._queue.check_room(count)
+        self._queue.check_room(count, now=self._clock(), deadline=deadline, bulk=bulk)
 
     async def join(self, key: Hashable, *, deadline: float, bulk: bool = False) -> Encoded[ResultT] | None:
         """Waits for the job with this key, if one waits or is being encoded already; else None, at once.
@@ -165,7 +165,7 @@ class Batcher(Generic[JobT, ResultT]):
             DeadlineExpiredError: the deadline passed first.
             EncodeError: the encoder failed.
         """
-        self.check_room(len(jobs))
+        self.check_room(len(jobs), deadline=deadline, bulk=bulk)
         loop, now = asyncio.get_running_loop(), self._clock()
         waiters: list[Waiter[JobT, ResultT]] = []
         try:

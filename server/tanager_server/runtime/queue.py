@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Texts ahead of another are counted by urgency in steps this wide.
 _STEP_S = 0.05
 _MIN_RETRY_S = 0.05
+# How much longer a queue is taken to be than it looks: a text that waits in vain costs more than one that is refused.
+_CAUTION = 1.2
 
 
 class Job(Protocol):
@@ -131,17 +133,23 @@ class Queue(Generic[JobT, ResultT]):
         """Texts that wait; those whose callers have all gone are not counted."""
         return self._depth
 
-    def check_room(self, count: int) -> None:
-        """Checks whether so many texts more may wait.
+    def check_room(self, count: int, *, now: float, deadline: float, bulk: bool) -> None:
+        """Checks whether so many texts more may wait, before anything is spent on them.
 
         Raises:
-            OverloadedError: they may not.
+            OverloadedError: the queue is full, or takes longer than the deadline allows.
         """
         if self._depth + count > self._policy.max_queue:
             self._tell("queue_full")
             retry_after_s = max(_MIN_RETRY_S, self._seconds(sum(self._tokens_by_step.values())))
             raise OverloadedError(
                 f"the queue of {self._policy.max_queue} texts is full", retry_after_s=min(retry_after_s, 1.0)
+            )
+        ahead_s = self._seconds_ahead(self._urgency(now, deadline, bulk=bulk))
+        if ahead_s and now + ahead_s >= deadline:
+            self._tell("backlog")
+            raise OverloadedError(
+                f"the texts that wait already take {ahead_s:.2f} s, longer than this call may", retry_after_s=ahead_s
             )
 
     def find(self, key: Hashable) -> Entry[JobT, ResultT] | None:
@@ -364,7 +372,10 @@ class Queue(Generic[JobT, ResultT]):
         return self._seconds(sum(tokens for step, tokens in self._tokens_by_step.items() if step <= last))
 
     def _seconds(self, tokens: int) -> float:
-        return tokens * self._cost.backlog_token_s / self._workers
+        """Time until so many waiting tokens are encoded, the batches that run now included."""
+        return _CAUTION * tokens * self._cost.backlog_token_s / self._workers + self._cost.predict(
+            self._policy.max_batch_tokens
+        )
 
     def _tell(self, reason: str) -> None:
         if self._on_shed is not None:

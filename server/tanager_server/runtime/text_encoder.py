@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _TOKENIZE_INLINE_CHARS = 1024
 # Wishes of a batch are searched together for as many items as the usual page needs; one that needs more, by itself.
 _COMMON_REACH = 64
+# Encoding takes every core it is given; the event loop, which answers those who need no encoding and refuses those who
+# come to a full queue, must not wait for one.
+_NICENESS = 10
 # Threads that were given up with a batch that did not come back, and may still hold a core each.
 _MAX_LOST_THREADS = 4
 
@@ -183,7 +186,8 @@ class TextEncoder:
         missing = [text for text in dict.fromkeys(texts) if text not in vectors]
         if not missing:
             return EncodedTexts([vectors[text] for text in texts], 0.0, 0.0, 0.0, 0)
-        self._batcher.check_room(len(missing))  # before tokenising, which may take longer than a refusal should
+        # Before tokenising, which takes longer than a refusal should.
+        self._batcher.check_room(len(missing), deadline=deadline, bulk=True)
         began = self.clock()
         tokens = await self._tokenize(missing)
         tokenize_s = self.clock() - began
@@ -218,7 +222,7 @@ class TextEncoder:
         tokenize_s = 0.0
         encoded = await self._batcher.join(text, deadline=deadline)
         if encoded is None:
-            self._batcher.check_room(1)
+            self._batcher.check_room(1, deadline=deadline)
             began = self.clock()
             (tokens,) = await self._tokenize([text])
             tokenize_s = self.clock() - began
@@ -274,7 +278,7 @@ class TextEncoder:
     def _new_thread(self) -> WorkerThread:
         if len(self._threads) >= self._max_threads:
             raise EncoderStuckError("the encoder hangs; the server must be restarted")
-        self._threads.append(WorkerThread(f"encode-{len(self._threads)}"))
+        self._threads.append(WorkerThread(f"encode-{len(self._threads)}", niceness=_NICENESS))
         return self._threads[-1]
 
     def _encode_and_search(self, batch: Sequence[_Text]) -> list[_Vector]:
