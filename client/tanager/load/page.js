@@ -40,8 +40,9 @@ for (const svg of document.querySelectorAll("svg[data-marks]")) {
     }));
     tip.hidden = false;
     const { width, height } = tip.getBoundingClientRect();
-    const left = event.clientX + 16 + width > innerWidth ? event.clientX - 16 - width : event.clientX + 16;
-    tip.style.left = `${Math.max(4, Math.min(left, innerWidth - width - 4))}px`;
-    tip.style.top = `${Math.max(4, Math.min(event.clientY - height - 12, innerHeight - height - 4))}px`;
+    const { clientWidth, clientHeight } = document.documentElement;
+    const left = event.clientX + 16 + width > clientWidth ? event.clientX - 16 - width : event.clientX + 16;
+    tip.style.left = `${Math.max(4, Math.min(left, clientWidth - width - 4))}px`;
+    tip.style.top = `${Math.max(4, Math.min(event.clientY - height - 12, clientHeight - height - 4))}px`;
   });
 }

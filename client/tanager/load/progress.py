@@ -30,16 +30,18 @@ class Progress:
 
     async def watch(self, run: Run, prefix: str, duration_s: float | None, count: int | None) -> None:
         """Tells of a run until it is cancelled."""
-        seen = 0
-        period_s = _TERMINAL_PERIOD_S if self._terminal else _PERIOD_S
+        seen, waited_s, ending = 0, 0.0, False
         try:
             while True:
-                await asyncio.sleep(period_s)
+                await asyncio.sleep(_TERMINAL_PERIOD_S)
+                waited_s += _TERMINAL_PERIOD_S
+                if not self._terminal and waited_s < _PERIOD_S and run.interrupted == ending:
+                    continue
                 recorder, until = run.recorder, len(run.recorder)
                 latencies = sorted(recorder.latency_s[seen:until])
                 errors = sum(map(bool, recorder.status[seen:until]))
-                seen = until
-                line = f"{prefix}{_position(run, duration_s, count)}  {len(latencies) / period_s:,.0f} answers/s"
+                line = f"{prefix}{_position(run, duration_s, count)}  {len(latencies) / waited_s:,.0f} answers/s"
+                seen, waited_s, ending = until, 0.0, run.interrupted
                 if latencies:
                     p50_ms, p99_ms = percentile(latencies, 50) * 1e3, percentile(latencies, 99) * 1e3
                     line += f"  p50 {p50_ms:.1f} ms  p99 {p99_ms:.1f} ms"
@@ -63,6 +65,6 @@ def _position(run: Run, duration_s: float | None, count: int | None) -> str:
     if run.elapsed_s < 0:
         return f"warm-up, {-run.elapsed_s:.0f} s left"
     if duration_s is not None:
-        return f"{min(run.elapsed_s, duration_s):.0f} of {duration_s:g} s"
+        return f"{int(min(run.elapsed_s, duration_s))} of {duration_s:g} s"
     assert count is not None
-    return f"{run.elapsed_s:.0f} s of {count:,} calls"
+    return f"{int(run.elapsed_s)} s of {count:,} calls"

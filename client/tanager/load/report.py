@@ -252,7 +252,8 @@ def _search(options: Options, steps: Sequence[Step]) -> str:
         )
     return _card(
         "Rates tried",
-        f"{table.found(options, steps)}. At most {options.max_errors:.2%} of calls may fail.",
+        f"{table.found(options, steps)}. At most {options.max_errors:.2%} of calls may fail. "
+        "What is much slower is drawn at the upper edge.",
         [("good", "meets the objective"), ("bad", "fails"), ("second", objective.text)],
         lambda width, height: charts.tried_rates(steps, objective, width, height),
         whole=True,

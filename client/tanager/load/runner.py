@@ -132,7 +132,7 @@ class Run:
             raise self._fault
         if self._end_s == float("inf"):
             self._end_s = max(self.recorder.ended_s, default=self._begin_s)
-            self._note_cpu_end()
+        self._note_cpu_end()
 
     def interrupt(self) -> None:
         """Sends no more; calls count that were due until now."""
@@ -193,17 +193,14 @@ class Run:
             await self._call(rpcs, due_s)
 
     async def _send_when_due(self, gaps: Iterator[float]) -> None:
-        """Sends what is due, then sleeps until the next is: the plan never waits for the clock."""
+        """Sends each call when it is due; what fell due meanwhile goes out at once: the plan never waits."""
         rpcs = itertools.cycle(self._rpcs)
         due_s = time.perf_counter()
-        while True:
-            now = time.perf_counter()
-            while due_s <= now:
-                if not self._admit(due_s):
-                    return
-                self._spawn(self._call(next(rpcs), due_s))
-                due_s += next(gaps)
-            await asyncio.sleep(due_s - time.perf_counter())
+        while self._admit(due_s):
+            if (early_s := due_s - time.perf_counter()) > 0:
+                await asyncio.sleep(early_s)
+            self._spawn(self._call(next(rpcs), due_s))
+            due_s += next(gaps)
 
     def _admit(self, due_s: float) -> bool:
         if not self._sending or due_s >= self._end_s:

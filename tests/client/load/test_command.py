@@ -200,6 +200,14 @@ async def test_a_second_interrupt_drops_what_is_in_flight(server):
     assert b"Traceback" not in err
 
 
+def test_tls(serve, certs, capsys):
+    pair = (certs / "server.key").read_bytes(), (certs / "server.pem").read_bytes()
+    encrypted = serve(grpc.ssl_server_credentials([pair]))
+    encrypted.on("Recommend", response())
+    assert cli.main(["load", encrypted.target, *SHORT, "--ca-file", str(certs / "ca.pem")]) == 0
+    assert "30 of 30 OK" in capsys.readouterr().out
+
+
 def test_nothing_listens(capsys, tmp_path):
     requests = tmp_path / "requests.jsonl"
     requests.write_text("{}\n")
