@@ -34,13 +34,14 @@ OVERLOAD_DEADLINE_S = 1.0
 # Texts are encoded in the order they come, at most eight at a time, whatever their length. The batcher's window holds
 # the most urgent texts: the earliest by deadline or age limit, and where all callers have the same timeout that is the
 # order in which they came. A window of eight is all that is looked at for a batch, a batch holds eight, and the bounds
-# on tokens and on padding are beyond reach: so what is in the window is the batch. That is the policy of
-# text-embeddings-inference's queue: first come, first served, no sorting.
+# on tokens and on padding are more than eight texts can come to (of 512 tokens, which is more than the bench sends): so
+# what is in the window is the batch. That is the policy of text-embeddings-inference's queue: first come, first served,
+# no sorting.
 TEI_LIKE = (
     *("--batching.window", "8"),
     *("--batching.max-batch-size", "8"),
-    *("--batching.max-batch-tokens", "1000000"),
-    *("--batching.batch-cost-tokens", "1000000"),
+    *("--batching.max-batch-tokens", "4096"),
+    *("--batching.batch-cost-tokens", "4096"),
 )
 
 TANAGER = Contender("tanager", "Tanager", "tanager")
