@@ -32,7 +32,7 @@ _TOKENIZE_INLINE_CHARS = 1024
 _COMMON_REACH = 64
 # Encoding takes every core it is given; the event loop, which answers those who need no encoding and refuses those who
 # come to a full queue, must not wait for one.
-_NICENESS = 10
+_NICENESS = 5
 # Threads that were given up with a batch that did not come back, and may still hold a core each.
 _MAX_LOST_THREADS = 4
 
