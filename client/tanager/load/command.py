@@ -178,8 +178,10 @@ def _random(chosen: Options, purpose: str) -> Random:
 def _report(session: Session) -> int:
     chosen, measurement = session.options, session.measurement
     if measurement is None or not measurement.sent:
-        print("nothing was measured: interrupted before a call counted", file=sys.stderr)
-        return _EXIT_INTERRUPTED
+        if session.interrupted:
+            print("nothing was measured: interrupted before a call counted", file=sys.stderr)
+            return _EXIT_INTERRUPTED
+        return _fail("no call was due in the time that counts; raise --rate or --duration", _EXIT_FAILED)
     made = figures.as_json(chosen, session.pool, measurement, session.steps)
     text = table(chosen, session.pool, measurement, session.steps)
     if chosen.json is not None:

@@ -157,7 +157,7 @@ def _parser() -> _Parser:
         type=Path,
         metavar="FILE",
         help="requests instead of the catalogue's: each line a JSON object, a RecommendRequest in protobuf's JSON "
-        "form, or a SimilarItemsRequest for the workload similar",
+        "form, or for similar (and in mixed, where it has an item id) a SimilarItemsRequest",
     )
     add("--page-size", type=_whole(1, 1_000), default=10, metavar="N", help="results to ask for (default: %(default)s)")
     add("--zipf", type=_number(0), metavar="S", help="repeat requests: the k-th in proportion to k to the power of -S")
@@ -165,7 +165,12 @@ def _parser() -> _Parser:
     add("--seed", type=_whole(0), metavar="N", help="of all that is random (default: another one each time)")
 
     add = parser.add_argument_group("how to send it").add_argument
-    add("--concurrency", type=_whole(1), metavar="N", help=f"closed loop: calls in flight ({_DEFAULT_CONCURRENCY})")
+    add(
+        "--concurrency",
+        type=_whole(1),
+        metavar="N",
+        help=f"closed loop: calls in flight (default: {_DEFAULT_CONCURRENCY})",
+    )
     add("--rate", type=_number(0, above=True), metavar="R", help="open loop: calls per second")
     add("--arrivals", choices=ARRIVALS, default="poisson", help="spacing in an open loop (default: %(default)s)")
     add("--duration", type=_number(0, above=True), metavar="S", help="seconds to measure (default: 10)")
@@ -178,7 +183,13 @@ def _parser() -> _Parser:
         metavar="S",
         help="deadline of a call, in seconds (default: %(default)g)",
     )
-    add("--connections", type=_whole(1, _MAX_CONNECTIONS), default=1, metavar="N", help="(default: %(default)s)")
+    add(
+        "--connections",
+        type=_whole(1, _MAX_CONNECTIONS),
+        default=1,
+        metavar="N",
+        help="connections to spread the calls over (default: %(default)s)",
+    )
     add("--tls", action=argparse.BooleanOptionalAction, default=False, help="encrypt, trusting public authorities")
     add("--ca-file", metavar="FILE", help="encrypt, trusting the certificates in this PEM file")
 
@@ -187,7 +198,7 @@ def _parser() -> _Parser:
         "--find-rate",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="try rate after rate, each for --duration, beginning with --rate (50)",
+        help="try rate after rate, each for --duration, beginning with --rate (default: 50)",
     )
     add("--objective", type=_objective, metavar="BOUND", help="what must hold (default: p99<=50ms)")
     add("--max-errors", type=_number(0, 1), default=0.001, metavar="SHARE", help="calls that may fail (default: 0.001)")

@@ -151,6 +151,14 @@ async def test_a_server_that_refuses_beyond_a_rate_sets_the_rate(server, load_js
     assert figures["steps"][-1]["error_share"] == 1
 
 
+async def test_a_window_without_a_call_is_told(server, command):
+    status, out, err = await command(
+        "load", server.target, "--rate", "0.001", "--arrivals", "constant", "--warm-up", "0.1", "--duration", "0.1"
+    )
+    assert (status, out) == (1, "")
+    assert "no call was due in the time that counts; raise --rate or --duration" in err
+
+
 async def test_an_interrupt_reports_what_was_measured(server, tmp_path):
     some = asyncio.Event()
 
