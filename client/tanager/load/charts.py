@@ -89,7 +89,7 @@ def histogram(measurement: Measurement, width: float, height: float) -> str:
     plot = Plot(
         width,
         height,
-        x_ticks=labelled(_spread(least, most), lambda value: f"{value:g}" if value < 1e4 else f"{value:,.0f}"),
+        x_ticks=labelled(_spread(least, most), lambda value: f"{value:g}" if value < 1e3 else f"{value:,.0f}"),
         y_ticks=labelled(levels),
         x_range=(least, most),
         y_range=(0, levels[-1]),
