@@ -82,7 +82,7 @@ def load(settings: Settings) -> Loaded:
     check_address(settings.host, settings.port)
     bundle = open_bundle(settings.bundle)
 
-    @functools.cache
+    @functools.lru_cache(maxsize=1)
     def open_encoder(threads: int) -> Encoder:
         return Encoder.from_bundle(bundle, device=settings.encoder.device, threads=threads)
 

@@ -56,7 +56,7 @@ class BatchingSettings(_Section):
     batch_cost_tokens: int | None = Field(
         None, ge=0, description="what a batch costs beyond its padded tokens, in tokens; not given: measured at start"
     )
-    max_batch_size: int = Field(128, ge=1, description="texts in a batch")
+    max_batch_size: int = Field(1024, ge=1, description="texts in a batch")
     window: int = Field(256, ge=1, description="most urgent texts among which a batch is chosen by length")
     max_queue: int = Field(4096, ge=1, description="texts that may wait; a call that does not fit whole is refused")
     max_age_s: float = Field(

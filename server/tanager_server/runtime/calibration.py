@@ -2,8 +2,8 @@
 
 A saturated server has no core to spare, so what counts is the CPU time of a text. Threads that split the small matrices
 of one batch wait for one another: for a small model, one core a batch and as many batches at a time as there are cores
-serve the most texts. Of a large model the matrices are worth splitting, and its single texts need it. How much larger
-batches still gain depends on the caches. So it is measured, over a second or so: CPU time, since the clock on the wall
+serve the most texts. Only of a model whose single texts take long are the matrices worth splitting. How many tokens a
+batch may have until it outgrows the caches is measured too. What is compared is CPU time, since the clock on the wall
 also sees what else this machine does.
 """
 
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from tanager_server.settings import BatchingSettings, EncoderSettings
 
 _LENGTH = 16
-_SIZES = {"cpu": (128, 256, 512, 1024, 2048), "cuda": (512, 2048, 8192, 32768)}
+_SIZES = {"cpu": (256, 512, 1024, 2048), "cuda": (2048, 8192, 32768)}
 _COMPARED_COUNT = 16
 _ROUNDS = 4
-# CPU time that larger batches save, to be worth the wait for them; and that threads may cost, for quicker single texts.
-_WORTHWHILE = 0.03
-_AFFORDABLE = 0.10
+# A batch may cost so much more a token than the cheapest: larger ones also spread what a server's cold caches cost.
+_TOLERABLE = 0.07
+# A single text that takes no longer needs no more threads. More are taken as long as they make it quicker by a fifth,
+# and a batch no dearer in CPU time by a tenth.
+_QUICK_S = 0.005
+_QUICKER = 0.8
+_AFFORDABLE = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +92,15 @@ def calibrate(
     if batching.max_batch_tokens:
         sizes = (batching.max_batch_tokens,)
     samples = [(_LENGTH, _measure(best.encoder, 1).wall_s)]
-    chosen, least_cpu_s = 0, math.inf
+    costs = {}
     for size in sizes:
         count = min(max(1, size // _LENGTH), batching.max_batch_size)
         took = _measure(best.encoder, count)
         samples.append((count * _LENGTH, took.wall_s))
-        if took.cpu_s / count > (1 - _WORTHWHILE) * least_cpu_s:
-            break
-        chosen, least_cpu_s = size, took.cpu_s / count
+        costs[size] = (took.wall_s if encoder.device == "cuda" else took.cpu_s) / count
+    chosen = max(size for size, cost in costs.items() if cost <= (1 + _TOLERABLE) * min(costs.values()))
+    # Larger batches outgrow the caches: they do not lie on the line.
+    samples = [(tokens, seconds) for tokens, seconds in samples if tokens <= chosen]
     cost = CostModel(samples)
     cost_tokens = round(cost.fixed_s / cost.token_s) if cost.token_s else 0
     return best.encoder, Calibration(
@@ -122,18 +127,21 @@ class _Took:
 
 
 def _choose_threads(open_encoder: Callable[[int], Encoder], settings: EncoderSettings, cores: int) -> _Choice:
-    """The quickest for a single text among those that take about the least CPU time for a text of many."""
+    """One thread a batch, or more where single texts take long and threads shorten that at little cost."""
+    threads = settings.threads or 1
+    encoder = open_encoder(threads)
     if settings.device == "cuda":
-        return _Choice(open_encoder(settings.threads or 1), settings.threads or 1, settings.workers or 1)
-    candidates = [settings.threads] if settings.threads else [1 << power for power in range(cores.bit_length())]
-    choices = [
-        _Choice(open_encoder(threads), threads, settings.workers or max(1, cores // threads)) for threads in candidates
-    ]
-    if len(choices) == 1:
-        return choices[0]
-    cpu_s = [_measure(choice.encoder, _COMPARED_COUNT).cpu_s for choice in choices]
-    affordable = [choice for choice, cpu in zip(choices, cpu_s, strict=True) if cpu <= (1 + _AFFORDABLE) * min(cpu_s)]
-    return min(affordable, key=lambda choice: _measure(choice.encoder, 1).wall_s)
+        return _Choice(encoder, threads, settings.workers or 1)
+    if not settings.threads:
+        single_s = _measure(encoder, 1).wall_s
+        while single_s > _QUICK_S and 2 * threads <= cores:
+            other = open_encoder(2 * threads)
+            other_s = _measure(other, 1).wall_s
+            dearer = _measure(other, _COMPARED_COUNT).cpu_s > _AFFORDABLE * _measure(encoder, _COMPARED_COUNT).cpu_s
+            if dearer or other_s > _QUICKER * single_s:
+                break
+            threads, encoder, single_s = 2 * threads, other, other_s
+    return _Choice(encoder, threads, settings.workers or max(1, cores // threads))
 
 
 def _measure(encoder: Encoder, count: int) -> _Took:
