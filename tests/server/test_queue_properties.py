@@ -93,30 +93,36 @@ class Model:
             self.join(found, deadline, bulk)
             return
         assert not any(text.key == key for text in self.alive() if key is not None)
-        refusal = outcome(self.queue.check_room, 1)
-        assert (refusal is not None) == (len(self.alive()) >= self.policy.max_queue)
-        if refusal is not None:
-            assert isinstance(refusal, OverloadedError)
-            assert 0 < refusal.retry_after_s <= 1
-            return
-        answer, urgency, own_s = Answer(), self.urgency(deadline, bulk), self.cost.predict(length)
-        # A text's place in the queue is known to a twentieth of a second.
+        full = len(self.alive()) >= self.policy.max_queue
+        urgency, own_s = self.urgency(deadline, bulk), self.cost.predict(length)
+        # A text's place in the queue is known to a twentieth of a second; how long the queue takes may be taken to be
+        # somewhat more than it looks, and the batches that run now come on top of it.
         surely_ahead, maybe_ahead = (
             sum(text.length for text in self.alive() if text.urgency <= urgency + margin)
             * self.cost.backlog_token_s
             / self.workers
             for margin in (0.0, 0.05)
         )
-        text = Text(len(self.texts), length)
+        surely_done, maybe_done = self.now + surely_ahead + own_s, self.now + own_s
+        if self.alive():
+            maybe_done += 1.5 * maybe_ahead + self.cost.predict(self.policy.max_batch_tokens)
+        refusal = outcome(self.queue.check_room, 1, now=self.now, deadline=deadline, bulk=bulk)
+        if refusal is not None:
+            assert isinstance(refusal, OverloadedError)
+            assert refusal.retry_after_s > 0
+            assert full or maybe_done + _TINY >= deadline
+            return
+        assert not full
+        answer, text = Answer(), Text(len(self.texts), length)
         waiter = outcome(self.queue.add, text, answer, now=self.now, deadline=deadline, bulk=bulk, key=key)
         if isinstance(waiter, DeadlineExpiredError):
             assert self.now + own_s >= deadline
             return
         if isinstance(waiter, OverloadedError):
-            assert self.now + own_s < deadline <= self.now + maybe_ahead + own_s + _TINY
             assert waiter.retry_after_s > 0
+            assert self.now + own_s < deadline <= maybe_done + _TINY
             return
-        assert self.now + own_s + surely_ahead < deadline + _TINY
+        assert surely_done < deadline + _TINY
         # No text that comes later goes before one that has come of age: with this, nothing starves.
         assert urgency > self.now
         caller = Caller(waiter, answer, deadline)
