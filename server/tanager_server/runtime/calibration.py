@@ -99,9 +99,9 @@ def calibrate(
         samples.append((count * _LENGTH, took.wall_s))
         costs[size] = (took.wall_s if encoder.device == "cuda" else took.cpu_s) / count
     chosen = max(size for size, cost in costs.items() if cost <= (1 + _TOLERABLE) * min(costs.values()))
-    # Larger batches outgrow the caches: they do not lie on the line.
     samples = [(tokens, seconds) for tokens, seconds in samples if tokens <= chosen]
-    cost = CostModel(samples)
+    # By the two smallest: beyond, a token costs the more the larger its batch.
+    cost = CostModel(samples[:2])
     cost_tokens = round(cost.fixed_s / cost.token_s) if cost.token_s else 0
     return best.encoder, Calibration(
         threads=best.threads,
