@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from tests.bench.pipeline import Pipeline
-from tests.bench.process import resident_mb
+from tests.bench.process import machine_cpu_s, resident_mb
 from tests.bench.request_files import read_texts
 
 CHUNK = 2_000
@@ -38,12 +38,13 @@ def main() -> None:
     pipeline.answer_all(texts[-_WARM_UP:])
 
     chunks = itertools.cycle([texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)])
-    done, began, cpu_began = 0, time.perf_counter(), time.process_time()
+    done, began, cpu_began, busy_began = 0, time.perf_counter(), time.process_time(), machine_cpu_s()
     while (wall_s := time.perf_counter() - began) < arguments.duration:
         chunk = next(chunks)
         pipeline.answer_all(chunk)
         done += len(chunk)
     cpu_s = time.process_time() - cpu_began
+    other_cores = max(0.0, machine_cpu_s() - busy_began - cpu_s) / wall_s
 
     single_s = []
     for text in texts[: arguments.single]:
@@ -55,6 +56,7 @@ def main() -> None:
         "cpu_ms": cpu_s / done * 1e3,
         "single_p50_ms": statistics.median(single_s) * 1e3 if single_s else None,
         "resident_mb": resident_mb(os.getpid()),
+        "other_cores": other_cores,
         "answers": [[item["id"] for item in items] for items in pipeline.answer_all(texts[: arguments.answers])]
         if arguments.answers
         else [],

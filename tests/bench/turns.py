@@ -248,6 +248,7 @@ def overload(setting: Setting, running: Running) -> Measured:
         "encoded_texts": counter(running, "tanager_batch_texts_sum") - encoded,
         "wasted_texts": counter(running, "tanager_wasted_texts_total") - wasted,
         "offered_rps": OVERLOAD * peak_rps,
+        "other_cores": load.other_cores,
     }
     rejected = load.report["latency_ms"].get("RESOURCE_EXHAUSTED")
     if rejected:
