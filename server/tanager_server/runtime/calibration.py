@@ -92,14 +92,15 @@ def calibrate(
     if batching.max_batch_tokens:
         sizes = (batching.max_batch_tokens,)
     samples = [(_LENGTH, _measure(best.encoder, 1).wall_s)]
-    costs = {}
+    chosen, least = 0, math.inf
     for size in sizes:
         count = min(max(1, size // _LENGTH), batching.max_batch_size)
         took = _measure(best.encoder, count)
+        cost_s = (took.wall_s if encoder.device == "cuda" else took.cpu_s) / count
+        if cost_s > (1 + _TOLERABLE) * least:
+            break
         samples.append((count * _LENGTH, took.wall_s))
-        costs[size] = (took.wall_s if encoder.device == "cuda" else took.cpu_s) / count
-    chosen = max(size for size, cost in costs.items() if cost <= (1 + _TOLERABLE) * min(costs.values()))
-    samples = [(tokens, seconds) for tokens, seconds in samples if tokens <= chosen]
+        chosen, least = size, min(least, cost_s)
     # By the two smallest: beyond, a token costs the more the larger its batch.
     cost = CostModel(samples[:2])
     cost_tokens = round(cost.fixed_s / cost.token_s) if cost.token_s else 0
