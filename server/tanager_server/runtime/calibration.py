@@ -90,7 +90,7 @@ def calibrate(
     best = _choose_threads(open_encoder, encoder, cores)
     sizes = _SIZES[encoder.device]
     if batching.max_batch_tokens:
-        sizes = (batching.max_batch_tokens,)
+        sizes = (min(batching.max_batch_tokens, sizes[-1]),)
     samples = [(_LENGTH, _measure(best.encoder, 1).wall_s)]
     chosen, least = 0, math.inf
     for size in sizes:
