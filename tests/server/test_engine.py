@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tanager_server.engine import Event, RecommendQuery, Shortfall, SimilarQuery, Source, Strategy
+from tanager_server.engine import Events, RecommendQuery, Shortfall, SimilarQuery, Source, Strategy
 from tanager_server.engine import engine as engine_module
 from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError, OverloadedError
 
@@ -30,8 +30,7 @@ def engine(generation, make_engine):
 @pytest.fixture
 def recommend(engine):
     async def run(*liked, page_size=10, **query):
-        events = tuple(Event(f"item-{number}") for number in liked)
-        return await engine.recommend(RecommendQuery(page_size, **({"events": events} | query)), deadline=0)
+        return await engine.recommend(RecommendQuery(page_size, **({"events": likes(*liked)} | query)), deadline=0)
 
     return run
 
@@ -42,6 +41,10 @@ def ids(recommendation):
 
 def names(numbers):
     return [f"item-{number}" for number in numbers]
+
+
+def likes(*numbers):
+    return Events(names(numbers), [1.0] * len(numbers))
 
 
 # Strategies
@@ -60,7 +63,7 @@ def names(numbers):
     ],
 )
 async def test_the_strategy_tells_what_was_known(recommend, text, items, strategy):
-    answer = await recommend(text=text, events=tuple(Event(item) for item in items))
+    answer = await recommend(text=text, events=Events(items, [1.0] * len(items)))
     assert answer.strategy is strategy
     assert answer.unknown_items == items.count("nothing")
     assert len(answer.items) == 10
@@ -70,6 +73,16 @@ async def test_somebody_unknown_gets_the_most_popular_in_order(recommend, genera
     answer = await recommend(page_size=ITEMS)
     assert ids(answer) == names(generation.catalogue.by_popularity)
     assert {item.sources for item in answer.items} == {Source.POPULAR}
+
+
+async def test_the_popular_list_is_the_same_whatever_was_asked_for_before(recommend, generation):
+    order = names(generation.catalogue.by_popularity)
+    for page_size, excluded in ((3, []), (10, order[:5]), (2, order[1:2]), (ITEMS, order[::2]), (5, [])):
+        answer = await recommend(page_size=page_size, exclude=excluded)
+        assert ids(answer) == [item for item in order if item not in excluded][:page_size]
+    weight, popularity = generation.scoring.popularity, generation.catalogue.popularity
+    first = answer.items[0]
+    assert first.score == pytest.approx(weight * popularity[generation.catalogue.position(first.item_id)])
 
 
 async def test_a_wish_is_answered_by_what_is_nearest(recommend):
@@ -85,12 +98,49 @@ async def test_the_wish_is_encoded_behind_the_prompt_of_the_bundle(make_generati
     assert [(text, deadline) for text, _, deadline in wishes.asked] == [("query: 三体", 12.5)]
     timing = answer.timing
     assert (timing.tokenize_s, timing.queue_s, timing.encode_s, timing.batch_size) == (0.1, 0.2, 0.3, 4)
-    assert min(timing.search_s, timing.rank_s) >= 0
+    assert timing.search_s >= 0.4
+    assert timing.rank_s >= 0
+
+
+@pytest.mark.parametrize(
+    ("query", "reach"),
+    [
+        (RecommendQuery(10), 60),
+        (RecommendQuery(10, exclude=["item-1", "item-1", "nothing"]), 61),
+        (RecommendQuery(10, events=Events(["item-2", "item-1", "item-2"], [1.0] * 3), exclude=["item-2"]), 62),
+        (RecommendQuery(10, events=Events(["item-2"], [1.0]), include_seen=True), 60),
+        (RecommendQuery(1000), 300),
+    ],
+)
+async def test_enough_is_searched_for_to_fill_the_page_whatever_is_left_out(make_generation, make_engine, query, reach):
+    generation = make_generation(300)
+    engine, wishes = make_engine(generation, wish=generation.vectors[0])
+    await engine.recommend(query._replace(text="wish"), deadline=0)
+    assert [asked for _, asked, _ in wishes.asked] == [reach]
+
+
+async def test_a_neighbourhood_larger_than_asked_for_changes_nothing(make_generation, make_engine, monkeypatch):
+    """As it comes from a cache, where somebody else asked for more."""
+    generation = make_generation(300)
+    answers = {}
+    for wider in (1, 3):
+        engine, wishes = make_engine(generation, wish=generation.vectors[0])
+        encode = wishes.encode_wish
+        monkeypatch.setattr(
+            wishes,
+            "encode_wish",
+            lambda text, reach, **rest: encode(text, reach=reach * wider, **rest),  # noqa: B023
+        )
+        answers[wider] = [
+            (await engine.recommend(RecommendQuery(10, "wish", events), deadline=0)).items
+            for events in (Events(), likes(5, 6))
+        ]
+    assert answers[1] == answers[3]
 
 
 async def test_without_a_wish_nothing_is_encoded(generation, make_engine):
     engine, wishes = make_engine(generation)
-    answer = await engine.recommend(RecommendQuery(3, events=(Event("item-1"),)), deadline=0)
+    answer = await engine.recommend(RecommendQuery(3, events=likes(1)), deadline=0)
     assert wishes.asked == []
     assert (answer.timing.encode_s, answer.timing.batch_size) == (0, 0)
 
@@ -102,7 +152,7 @@ async def test_a_wish_that_cannot_be_encoded_is_an_error_and_not_a_list_without_
 
     monkeypatch.setattr(engine._texts, "encode_wish", fail)
     with pytest.raises(type(error)):
-        await engine.recommend(RecommendQuery(3, text="near-7", events=(Event("item-1"),)), deadline=0)
+        await engine.recommend(RecommendQuery(3, text="near-7", events=likes(1)), deadline=0)
 
 
 # Scores and their order
@@ -123,7 +173,7 @@ async def test_the_score_is_the_documented_sum(make_generation, make_engine):
     generation = make_generation(4, dim=4, vectors=vectors, weights=weights, popularity=[7, 0, 0, 1])
     engine, _ = make_engine(generation, wish=vectors[0])
     answer = await engine.recommend(
-        RecommendQuery(4, text="wish", events=(Event("item-1", -2.0), Event("item-0", 3.0))), deadline=0
+        RecommendQuery(4, text="wish", events=Events(["item-1", "item-0"], [-2.0, 3.0])), deadline=0
     )
     scores = {item.item_id: item.score for item in answer.items}
     decay = 2 * 0.5 ** (1 / 3)  # the dislike is one event back, at a half-life of three
@@ -139,7 +189,7 @@ async def test_a_dislike_puts_like_items_behind(make_generation, make_engine):
     generation = make_generation(4, dim=4, vectors=vectors, weights=np.zeros((4, 4)), popularity=[1] * 4)
     engine, _ = make_engine(generation)
     for weight, place in ((1.0, 0), (-1.0, 2)):
-        answer = await engine.recommend(RecommendQuery(3, events=(Event("item-0", weight),)), deadline=0)
+        answer = await engine.recommend(RecommendQuery(3, events=Events(["item-0"], [weight])), deadline=0)
         assert ids(answer)[place] == "item-1"
 
 
@@ -147,7 +197,8 @@ async def test_equal_scores_keep_the_order_of_the_catalogue(make_generation, mak
     vectors = np.repeat(unit_vectors(1), 300, axis=0)
     generation = make_generation(300, vectors=vectors, weights=np.zeros((300, 300)), popularity=[1] * 300)
     engine, _ = make_engine(generation, wish=vectors[0])
-    for query in (RecommendQuery(20), RecommendQuery(20, text="wish"), RecommendQuery(20, events=(Event("nothing"),))):
+    nothing = Events(["nothing"], [1.0])
+    for query in (RecommendQuery(20), RecommendQuery(20, text="wish"), RecommendQuery(20, events=nothing)):
         assert ids(await engine.recommend(query, deadline=0)) == names(range(20))
     assert ids(engine.similar(SimilarQuery("item-3", 5))) == names([0, 1, 2, 4, 5])
 
@@ -159,8 +210,7 @@ async def test_later_events_weigh_more(make_generation, make_engine):
     generation = make_generation(4, dim=4, vectors=vectors, weights=np.zeros((4, 4)), popularity=[1] * 4)
     engine, _ = make_engine(generation)
     for history, expected in (((0, 1), ["item-3", "item-2"]), ((1, 0), ["item-2", "item-3"])):
-        events = tuple(Event(f"item-{number}") for number in history)
-        assert ids(await engine.recommend(RecommendQuery(2, events=events), deadline=0)) == expected
+        assert ids(await engine.recommend(RecommendQuery(2, events=likes(*history)), deadline=0)) == expected
 
 
 async def test_the_same_question_has_the_same_answer(recommend):
@@ -177,7 +227,7 @@ async def test_seen_items_are_left_out_unless_asked_for(recommend):
 
 
 async def test_disliked_and_long_past_items_are_seen_too(recommend):
-    events = (Event("item-9", -1.0), *(Event(f"item-{number}") for number in range(10, 40)))  # 20 of them are scored
+    events = Events(names(range(9, 40)), [-1.0] + [1.0] * 30)  # 20 of them are scored
     answer = await recommend(events=events, page_size=ITEMS)
     assert not set(ids(answer)) & {"item-9", *names(range(10, 40))}
     assert len(answer.items) == ITEMS - 31
@@ -198,16 +248,14 @@ def test_the_list_is_as_long_as_it_can_be_and_holds_nothing_left_out(
     query = RecommendQuery(
         page_size,
         text="wish" if wish else "",
-        events=tuple(Event(f"item-{number}") for number in liked),
+        events=likes(*liked),
         exclude=tuple(f"item-{number}" for number in excluded),
         include_seen=include_seen,
     )
     with pytest.raises(StopIteration) as done:  # nothing in it waits, so no event loop is needed
         engine.recommend(query, deadline=0).send(None)
     answer = done.value.value
-    left = (
-        set(names(range(ITEMS))) - set(query.exclude) - (set() if include_seen else {e.item_id for e in query.events})
-    )
+    left = set(names(range(ITEMS))) - set(query.exclude) - (set() if include_seen else set(query.events.item_ids))
     assert len(ids(answer)) == len(set(ids(answer))) == min(page_size, len(left))
     assert set(ids(answer)) <= left
     assert all(item.sources and math.isfinite(item.score) for item in answer.items)

@@ -1,4 +1,4 @@
-"""Candidates and scores, against an independent and naive reading of the formula.
+"""Ranking, against an independent and naive reading of the formula.
 
 score(i) = sum over h of w_h * (a * B[h, i] + b * <e_h, e_i>) + c * <q, e_i> + d * pop_i
 """
@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tanager_server.engine import Source, ranking
-from tanager_server.engine.subject import Subject
-from tanager_server.index import top
+from tanager_server.engine import Source
+from tanager_server.engine.ranking import Ranker, Wish
+from tanager_server.engine.subject import History
+from tanager_server.index import Neighbourhood, top
 
 ITEMS = 60
 seeds = st.integers(0, 2**32 - 1)
@@ -36,30 +37,38 @@ def generation(make_generation, weights, users):
     return make_generation(ITEMS, weights=weights, popularity=users)
 
 
-def draw_subject(random, generation, *, wish=True):
-    """Somebody with up to twelve events, liked and disliked, and perhaps a wish."""
-    count = int(random.integers(0, 13))
-    signed = random.normal(size=count).astype(np.float32)
+@pytest.fixture(scope="module")
+def ranker(generation):
+    """One for all tests: what a call leaves behind must not show in the next."""
+    return Ranker(generation)
+
+
+def draw_history(random, items=ITEMS):
+    """Up to twelve events, liked and disliked."""
+    count = int(random.integers(1, 13))
+    signed = random.normal(size=count)
+    return History(random.integers(0, items, count).tolist(), (signed / np.abs(signed).sum()).tolist(), 0)
+
+
+def draw_wish(random, generation, reach):
     direction = random.normal(size=generation.vectors.shape[1]).astype(np.float32)
-    return Subject(
-        history=random.integers(0, len(generation.catalogue), count),
-        weights=signed / max(float(np.abs(signed).sum()), 1.0),
-        wish=direction / np.linalg.norm(direction) if wish and random.random() < 0.7 else None,
-    )
+    direction /= np.linalg.norm(direction)
+    found = generation.index.search(direction[None], reach)
+    return Wish(direction, Neighbourhood(found.positions[0], found.similarities[0]))
 
 
-def naive_score(generation, weights, users, subject, item, *, with_popularity):
+def naive_score(generation, weights, users, item, *, history=None, wish=None, popular=True):
     def product(a, b):
         return sum(float(x) * float(y) for x, y in zip(a, b, strict=True))
 
     scoring, vectors = generation.scoring, generation.vectors
     score = 0.0
-    for h, w in zip(subject.history, subject.weights, strict=True):
+    for h, w in zip(history.scored, history.weights, strict=True) if history else ():
         text = product(vectors[h], vectors[item])
-        score += float(w) * (scoring.collaborative * float(weights[h][item]) + scoring.history_text * text)
-    if subject.wish is not None:
-        score += scoring.wish * product(subject.wish, vectors[item])
-    if with_popularity:
+        score += w * (scoring.collaborative * float(weights[h][item]) + scoring.history_text * text)
+    if wish is not None:
+        score += scoring.wish * product(wish.vector, vectors[item])
+    if popular:
         score += scoring.popularity * math.log(1 + users[item]) / math.log(1 + max(users))
     return score
 
@@ -68,52 +77,104 @@ def naive_score(generation, weights, users, subject, item, *, with_popularity):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=seeds, with_popularity=st.booleans())
-def test_every_candidates_score_is_the_formulas(generation, weights, users, seed, with_popularity):
-    subject = draw_subject(np.random.default_rng(seed), generation)
-    candidates = ranking.find_candidates(
-        generation, subject, page_size=ITEMS, excluded=np.array([], np.int64), popular=True
-    )
-    scores = ranking.score(generation, subject, candidates, with_popularity=with_popularity)
+@given(seed=seeds, popular=st.booleans(), with_wish=st.booleans())
+def test_every_score_is_the_formulas(ranker, generation, weights, users, seed, popular, with_wish):
+    random = np.random.default_rng(seed)
+    history = draw_history(random)
+    wish = draw_wish(random, generation, ITEMS) if with_wish and popular else None
+    ranked = ranker.by_history(history, page_size=ITEMS, excluded=(), popular=popular, wish=wish)
     expected = [
-        naive_score(generation, weights, users, subject, item, with_popularity=with_popularity)
-        for item in candidates.positions
+        naive_score(generation, weights, users, item, history=history, wish=wish, popular=popular)
+        for item in ranked.positions
     ]
-    assert len(candidates.positions) == ITEMS
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    assert len(set(ranked.positions)) == len(ranked.positions)
+    assert len(ranked.positions) == ITEMS or not popular
+    np.testing.assert_allclose(ranked.scores, expected, rtol=1e-4, atol=1e-5)
+    assert ranked.scores == sorted(ranked.scores, reverse=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds, page_size=st.integers(1, ITEMS))
+def test_the_score_of_a_wish_is_the_formulas(ranker, generation, weights, users, seed, page_size):
+    wish = draw_wish(np.random.default_rng(seed), generation, ITEMS)
+    ranked = ranker.by_wish(wish, page_size=page_size, excluded=())
+    scores = [naive_score(generation, weights, users, item, wish=wish) for item in range(ITEMS)]
+    assert ranked.positions == sorted(range(ITEMS), key=lambda item: -scores[item])[:page_size]
+    np.testing.assert_allclose(ranked.scores, [scores[item] for item in ranked.positions], rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, page_size=st.integers(1, 20), with_wish=st.booleans())
+def test_in_a_small_catalogue_the_page_is_the_best_of_all_items(
+    ranker, generation, weights, users, seed, page_size, with_wish
+):
+    random = np.random.default_rng(seed)
+    history, excluded = draw_history(random), set(random.integers(0, ITEMS, 5).tolist())
+    wish = draw_wish(random, generation, ITEMS) if with_wish else None
+    ranked = ranker.by_history(history, page_size=page_size, excluded=excluded, popular=True, wish=wish)
+    scores = [naive_score(generation, weights, users, item, history=history, wish=wish) for item in range(ITEMS)]
+    best = sorted((score for item, score in enumerate(scores) if item not in excluded), reverse=True)
+    np.testing.assert_allclose(ranked.scores, best[:page_size], rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds)
-def test_a_dislike_lowers_what_a_like_of_the_same_item_raises(generation, seed):
+def test_a_dislike_lowers_what_a_like_of_the_same_item_raises(ranker, generation, seed):
     item = int(np.random.default_rng(seed).integers(ITEMS))
-    nothing = np.array([], np.int64)
 
     def scores(weight):
-        subject = Subject(np.array([item]), np.array([weight], np.float32))
-        candidates = ranking.find_candidates(generation, subject, page_size=ITEMS, excluded=nothing, popular=True)
-        return ranking.score(generation, subject, candidates, with_popularity=False)
+        history = History([item], [weight], 0)
+        ranked = ranker.by_history(history, page_size=ITEMS, excluded=(), popular=True)
+        popularity = generation.scoring.popularity * generation.catalogue.popularity
+        return {item: score - popularity[item] for item, score in zip(ranked.positions, ranked.scores, strict=True)}
 
-    np.testing.assert_allclose(scores(-1), -scores(1), atol=1e-6)
+    liked, disliked = scores(1.0), scores(-1.0)
+    assert liked == {other: pytest.approx(-score, abs=1e-6) for other, score in disliked.items()}
     own_text = generation.scoring.history_text  # of an item with itself, the product is 1; and B's diagonal is drawn
-    collaborative = generation.neighbours.weighted_sum(np.array([item]), np.ones(1, np.float32))[item]
-    assert scores(1)[item] == pytest.approx(own_text + generation.scoring.collaborative * collaborative, abs=1e-5)
+    together = generation.neighbours.weighted_sum(np.array([item]), np.ones(1, np.float32))[item]
+    assert liked[item] == pytest.approx(own_text + generation.scoring.collaborative * together, abs=1e-5)
+
+
+@pytest.mark.parametrize("collaborative", [0.0, -0.7])
+def test_weights_of_any_sign_do(make_generation, weights, users, collaborative):
+    generation = make_generation(ITEMS, weights=weights, popularity=users, collaborative=collaborative)
+    history = History([3, 5], [0.5, 0.5], 0)
+    ranked = Ranker(generation).by_history(history, page_size=10, excluded={3, 5}, popular=True)
+    scores = [naive_score(generation, weights, users, item, history=history) for item in range(ITEMS)]
+    best = sorted((score for item, score in enumerate(scores) if item not in (3, 5)), reverse=True)
+    np.testing.assert_allclose(ranked.scores, best[:10], rtol=1e-4, atol=1e-5)
 
 
 # Candidates
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=seeds, page_size=st.integers(1, 100), excluded=st.sets(st.integers(0, ITEMS - 1)), popular=st.booleans())
-def test_there_are_enough_candidates_and_no_excluded_one(generation, seed, page_size, excluded, popular):
-    subject = draw_subject(np.random.default_rng(seed), generation)
-    popular |= subject.wish is None  # as the engine asks
-    positions = np.array(sorted(excluded), dtype=np.int64)
-    candidates = ranking.find_candidates(generation, subject, page_size=page_size, excluded=positions, popular=popular)
-    found = candidates.positions.tolist()
-    assert found == sorted(set(found) - excluded)
-    assert len(found) >= min(page_size, ITEMS - len(excluded))
-    assert candidates.sources.all()
+@given(seed=seeds, page_size=st.integers(1, 100), excluded=st.sets(st.integers(0, ITEMS - 1)), with_wish=st.booleans())
+def test_the_page_is_full_and_holds_no_excluded_item(ranker, generation, seed, page_size, excluded, with_wish):
+    random = np.random.default_rng(seed)
+    history = draw_history(random)
+    wish = draw_wish(random, generation, min(ITEMS, page_size + len(excluded) + 50)) if with_wish else None
+    pages = [ranker.by_history(history, page_size=page_size, excluded=excluded, popular=True, wish=wish)]
+    if wish is not None:
+        pages.append(ranker.by_wish(wish, page_size=page_size, excluded=excluded))
+    for page in pages:
+        assert len(set(page.positions)) == min(page_size, ITEMS - len(excluded))
+        assert not excluded & set(page.positions)
+        assert all(page.sources)
+
+
+def test_a_call_leaves_nothing_behind(ranker, generation):
+    random = np.random.default_rng(5)
+    histories = [draw_history(random) for _ in range(30)]
+
+    def page(of, history):
+        ranked = of.by_history(history, page_size=10, excluded=set(history.seen), popular=True)
+        return ranked.positions, ranked.scores, ranked.sources
+
+    assert [page(ranker, history) for history in histories] == [
+        page(Ranker(generation), history) for history in histories
+    ]
+    assert not ranker._sums.any()
 
 
 @pytest.fixture(scope="module")
@@ -125,58 +186,68 @@ def large(make_generation):
 @pytest.mark.parametrize("seed", range(8))
 def test_sources_are_true(large, seed):
     random = np.random.default_rng(seed)
-    excluded = np.unique(random.integers(0, 500, 20))
-    subject = draw_subject(random, large)
-    candidates = ranking.find_candidates(large, subject, page_size=10, excluded=excluded, popular=True)
+    history, excluded = draw_history(random, 500), set(random.integers(0, 500, 20).tolist())
+    wish = draw_wish(random, large, 80) if seed % 2 else None
+    ranked = Ranker(large).by_history(history, page_size=20, excluded=excluded, popular=True, wish=wish)
 
     def marked(source):
-        return candidates.positions[(candidates.sources & source.value) > 0].tolist()
+        pairs = zip(ranked.positions, ranked.sources, strict=True)
+        return {item for item, sources in pairs if sources & source.value}
 
-    def ranks(scores):
-        """Place of each item in the order of the scores, excluded items left out."""
-        order = [item for item in np.argsort(-scores, kind="stable").tolist() if item not in excluded]
-        return {item: place for place, item in enumerate(order)}
+    def best(scores, count):
+        return set(np.argsort(-scores, kind="stable")[:count].tolist())
 
-    def are_the_best(items, scores):
-        place = ranks(scores)
-        return 10 <= len(items) < 200 and sorted(place[item] for item in items) == list(range(len(items)))
-
-    assert are_the_best(marked(Source.POPULAR), large.catalogue.popularity)
-    if subject.wish is None:
-        assert marked(Source.WISH) == []
-    else:
-        assert are_the_best(marked(Source.WISH), large.vectors @ subject.wish)
-    sums = np.zeros(500)
-    for h, w in zip(subject.history, subject.weights, strict=True):
-        sums += w * large.neighbours.weighted_sum(np.array([h]), np.ones(1, np.float32))
-    assert all(sums[item] > 0 for item in marked(Source.COLLABORATIVE))
-    queries = [*large.vectors[subject.history[subject.weights > 0]], subject.weights @ large.vectors[subject.history]]
-    near = set().union(*(set(list(ranks(large.vectors @ query))[:150]) for query in queries))
-    assert set(marked(Source.TEXT)) <= near
-    assert bool(marked(Source.TEXT)) == bool((subject.weights > 0).any())
+    page = set(ranked.positions)
+    assert marked(Source.POPULAR) == page & set(large.catalogue.by_popularity[: 20 + len(excluded) + 50].tolist())
+    assert marked(Source.WISH) == (page & best(large.vectors @ wish.vector, 80) if wish else set())
+    sums = large.neighbours.weighted_sum(np.array(history.scored), np.array(history.weights, np.float32))
+    assert marked(Source.COLLABORATIVE) == {item for item in page if sums[item] > 0}
+    liked = [h for h, w in zip(history.scored, history.weights, strict=True) if w > 0]
+    queries = [*large.vectors[liked], np.array(history.weights, np.float32) @ large.vectors[history.scored]]
+    assert marked(Source.TEXT) <= set().union(*(best(large.vectors @ query, 150) for query in queries))
+    if not liked:
+        assert not marked(Source.TEXT)
 
 
-def test_of_many_collaborative_neighbours_the_strongest_are_taken(make_generation):
+def test_neighbours_of_the_latest_likes_are_found_by_text(large):
+    ranked = Ranker(large).by_history(History([7], [1.0], 0), page_size=10, excluded={7}, popular=False)
+    nearest = set(large.index.search_exact(large.vectors[[7]], 64).positions[0].tolist())
+    for item, sources in zip(ranked.positions, ranked.sources, strict=True):
+        assert bool(sources & Source.TEXT.value) == (item in nearest)
+
+
+def test_of_many_collaborative_neighbours_the_strongest_come_first(make_generation):
     weights = np.zeros((700, 700))
     weights[0] = np.random.default_rng(0).permutation(700) + 1.0
-    generation = make_generation(700, weights=weights)
-    subject = Subject(np.array([0]), np.ones(1, np.float32))
-    nothing = np.array([], np.int64)
-    candidates = ranking.find_candidates(generation, subject, page_size=10, excluded=nothing, popular=False)
-    marked = candidates.positions[(candidates.sources & Source.COLLABORATIVE.value) > 0]
-    assert 10 <= len(marked) < 700
-    assert set(marked.tolist()) == set(np.argsort(-weights[0])[: len(marked)].tolist())
+    ranker = Ranker(make_generation(700, weights=weights))
+    ranked = ranker.by_history(History([0], [1.0], 0), page_size=10, excluded={0}, popular=True)
+    assert ranked.positions == [item for item in np.argsort(-weights[0]).tolist() if item != 0][:10]
+
+
+def test_where_behaviour_says_little_the_text_of_the_whole_history_is_searched(make_generation, unit_vectors):
+    """The best item lies between the liked ones, and is no neighbour of any of them."""
+    random = np.random.default_rng(0)
+    vectors = unit_vectors(4000, 32)
+    liked = [0, 1000, 2000, 3000]
+    between = vectors[liked].sum(axis=0)
+    vectors[77] = between / np.linalg.norm(between)
+    for item in liked:  # each has neighbours of its own that are nearer
+        crowd = vectors[item] + 0.1 * random.normal(size=(64, 32))
+        vectors[item + 1 : item + 65] = crowd / np.linalg.norm(crowd, axis=1, keepdims=True)
+    weights = np.zeros((4000, 4000), dtype=np.float32)
+    ranker = Ranker(make_generation(4000, dim=32, vectors=vectors, weights=weights, popularity=[1] * 4000))
+    ranked = ranker.by_history(History(liked, [0.25] * 4, 0), page_size=5, excluded=set(liked), popular=True)
+    assert ranked.positions[0] == int(np.argmax(vectors @ between)) == 77
+    assert ranked.sources[0] & Source.TEXT.value
 
 
 def test_likes_that_cancel_out_have_no_common_direction_and_are_searched_one_by_one(make_generation, unit_vectors):
     vectors = unit_vectors(400)
     vectors[1] = -vectors[0]
-    generation = make_generation(400, vectors=vectors)
-    subject = Subject(np.array([0, 1]), np.array([0.5, 0.5], np.float32))
-    nothing = np.array([], np.int64)
-    candidates = ranking.find_candidates(generation, subject, page_size=5, excluded=nothing, popular=False)
-    assert {0, 1} <= set(candidates.positions.tolist())
-    assert np.isfinite(ranking.score(generation, subject, candidates, with_popularity=False)).all()
+    ranker = Ranker(make_generation(400, vectors=vectors))
+    ranked = ranker.by_history(History([0, 1], [0.5, 0.5], 0), page_size=400, excluded=(), popular=False)
+    assert {0, 1} <= set(ranked.positions)
+    assert np.isfinite(ranked.scores).all()
 
 
 # The cut

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tanager.v1.embedding_pb2 import EmbedRequest
 from tanager.v1.recommendation_pb2 import Event as EventMessage
 from tanager.v1.recommendation_pb2 import RecommendRequest, SimilarItemsRequest
-from tanager_server.engine import Event, RecommendQuery, SimilarQuery
+from tanager_server.engine import Events, RecommendQuery, SimilarQuery
 from tanager_server.errors import InvalidRequestError
 from tanager_server.rpc.validation import embed_texts, recommend_query, similar_query
 
@@ -50,18 +49,17 @@ def test_every_field_is_passed_on():
         exclude_item_ids=["c", "", "c"],
         include_seen=True,
     )
-    time = datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(milliseconds=500)
     assert recommend_query(request) == RecommendQuery(
         page_size=7,
         text="三体 👽",
-        events=(Event("a", -0.5, time), Event("b", 1.0, None)),
+        events=Events(["a", "b"], [-0.5, 1.0], None),
         exclude=("c", "", "c"),
         include_seen=True,
     )
 
 
 def test_a_weight_of_zero_is_zero_and_not_the_default():
-    assert recommend_query(RecommendRequest(recent_events=[event(weight=0)])).events == (Event("a", 0.0),)
+    assert recommend_query(RecommendRequest(recent_events=[event(weight=0)])).events == Events(["a"], [0.0])
 
 
 @pytest.mark.parametrize("size", [1, 1000])
@@ -78,21 +76,28 @@ def test_texts_at_the_bounds(text):
 
 @pytest.mark.parametrize("weight", [-100, 100, 1e-38, -0.0])
 def test_weights_at_the_bounds(weight):
-    assert recommend_query(RecommendRequest(recent_events=[event(weight=weight)])).events[0].weight == pytest.approx(
-        weight, rel=1e-6
-    )
+    events = recommend_query(RecommendRequest(recent_events=[event(weight=weight)])).events
+    assert events.weights == [pytest.approx(weight, rel=1e-6)]
 
 
 @pytest.mark.parametrize("seconds", [YEAR_1, YEAR_9999, 0, -1])
 def test_times_at_the_bounds(seconds):
-    (passed,) = recommend_query(RecommendRequest(recent_events=[event(seconds=seconds, nanos=999_999_999)])).events
-    assert passed.time == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=999_999)
-    assert math.isfinite(passed.time.timestamp())  # which is what events are ordered by
+    events = recommend_query(RecommendRequest(recent_events=[event(seconds=seconds, nanos=999_999_999)])).events
+    assert events.times_ns == [seconds * 10**9 + 999_999_999]
+
+
+@pytest.mark.parametrize("timed", [(0, 1), (0, 2), (1, 2)])
+def test_times_count_only_if_every_event_has_one(timed):
+    messages = [event(seconds=5 - index) if index in timed else event() for index in range(3)]
+    assert recommend_query(RecommendRequest(recent_events=messages)).events.times_ns is None
+    messages = [messages[index] for index in timed]
+    expected = [(5 - index) * 10**9 for index in timed]
+    assert recommend_query(RecommendRequest(recent_events=messages)).events.times_ns == expected
 
 
 def test_as_much_as_allowed():
     query = recommend_query(RecommendRequest(recent_events=[event()] * 10_000, exclude_item_ids=["a"] * 10_000))
-    assert (len(query.events), len(query.exclude)) == (10_000, 10_000)
+    assert (len(query.events.item_ids), len(query.events.weights), len(query.exclude)) == (10_000, 10_000, 10_000)
     assert len(embed_texts(EmbedRequest(texts=["a"] * 1024))) == 1024
 
 
@@ -199,6 +204,11 @@ def test_every_field_at_fault_is_named_at_once():
         "recent_events[2].event_time",
         "exclude_item_ids",
     }
+
+
+def test_a_time_out_of_range_is_named_though_the_others_have_none():
+    found = violations(recommend_query, RecommendRequest(recent_events=[event(), event(seconds=2**62), event()]))
+    assert set(found) == {"recent_events[1].event_time"}
 
 
 def test_ten_thousand_faults_are_cut_to_what_fits_the_headers_of_a_response():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -67,15 +68,21 @@ class Catalogue:
         """Row of the item, or None if the catalogue does not have it."""
         return self._positions.get(item_id)
 
-    def positions(self, item_ids: Iterable[str]) -> NDArray[np.int64]:
-        """Rows of those of the items that the catalogue has, in their order."""
-        get = self._positions.get
-        return np.fromiter((p for p in map(get, item_ids) if p is not None), dtype=np.int64)
+    def positions(self, item_ids: Iterable[str]) -> list[int | None]:
+        """Row of each of the items, None for those that the catalogue does not have."""
+        return list(map(self._positions.get, item_ids))
 
     @cached_property
     def by_popularity(self) -> NDArray[np.int64]:
         """(items,) int64: rows from the most to the least popular; equals keep the catalogue's order."""
         return np.argsort(-self.popularity, kind="stable")
+
+    @cached_property
+    def popularity_ranks(self) -> array[int]:
+        """Place of each item in `by_popularity`, from 0; an array that is quick to read one number from."""
+        ranks = np.empty(len(self), dtype=np.int64)
+        ranks[self.by_popularity] = np.arange(len(self))
+        return array("q", ranks.tobytes())
 
     @cached_property
     def domain_counts(self) -> dict[str, int]:

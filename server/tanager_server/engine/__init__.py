@@ -2,7 +2,8 @@
 
 from tanager_server.engine.engine import Engine
 from tanager_server.engine.request import (
-    Event,
+    NO_EVENTS,
+    Events,
     Recommendation,
     RecommendQuery,
     ScoredItem,
@@ -14,8 +15,9 @@ from tanager_server.engine.request import (
 )
 
 __all__ = [
+    "NO_EVENTS",
     "Engine",
-    "Event",
+    "Events",
     "RecommendQuery",
     "Recommendation",
     "ScoredItem",

@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tanager_server.engine import ranking
+from tanager_server.engine.popular import PopularItems
+from tanager_server.engine.ranking import SPARE, Ranked, Ranker, Wish
 from tanager_server.engine.request import Recommendation, ScoredItem, Shortfall, Source, Strategy, Timing
-from tanager_server.engine.subject import Subject, resolve_history
+from tanager_server.engine.subject import History, resolve_history
 from tanager_server.errors import ItemNotFoundError
-from tanager_server.index import top
+from tanager_server.index import Neighbourhood
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from tanager_server.engine.request import RecommendQuery, SimilarQuery
     from tanager_server.index import Generation
@@ -38,6 +35,8 @@ class Engine:
     def __init__(self, generation: Generation, texts: TextEncoder) -> None:
         self.generation = generation
         self._texts = texts
+        self._ranker = Ranker(generation)
+        self._popular = PopularItems(generation.catalogue, weight=generation.scoring.popularity)
 
     @property
     def provider(self) -> str:
@@ -74,32 +73,42 @@ class Engine:
             OverloadedError: there is a wish, and the queue is full.
             DeadlineExpiredError: the deadline passed before the wish was encoded.
         """
-        generation = self.generation
-        timing = Timing()
-        wish = None
-        if query.text:
-            prompt = generation.manifest.encoder.query_prompt
-            encoded = await self._texts.encode_wish(prompt + query.text, reach=1, deadline=deadline)
-            wish = encoded.vector
-            timing = Timing(encoded.tokenize_s, encoded.queue_s, encoded.encode_s, batch_size=encoded.batch_size)
-        history = resolve_history(query.events, catalogue=generation.catalogue, scoring=generation.scoring)
-        excluded = generation.catalogue.positions(query.exclude)
+        generation, catalogue = self.generation, self.generation.catalogue
+        history = resolve_history(query.events, catalogue=catalogue, scoring=generation.scoring)
+        excluded = self._known(query.exclude)
         if not query.include_seen:
-            excluded = np.concatenate([excluded, history.seen])
-        without_history = Strategy.COLD_START if wish is None else Strategy.WISH
-        strategy = Strategy.PERSONAL if len(history.seen) else without_history
-        items, shortfall = _rank(
-            generation,
-            Subject(history.subject.history, history.subject.weights, wish),
-            page_size=query.page_size,
-            excluded=np.unique(excluded),
-            # A wish in words is answered by what it says; popularity only orders what is equally near.
-            popular=strategy is not Strategy.WISH,
-            timing=timing,
-        )
-        return Recommendation(
-            items, strategy, shortfall, generation.manifest.bundle_id, unknown_items=history.unknown, timing=timing
-        )
+            excluded.update(history.seen)
+        page_size = query.page_size
+        timing = Timing()
+        wish: Wish | None = None
+        items: Sequence[ScoredItem]
+        if query.text:
+            reach = min(len(catalogue), page_size + len(excluded) + SPARE)
+            prompt = generation.manifest.encoder.query_prompt
+            encoded = await self._texts.encode_wish(prompt + query.text, reach=reach, deadline=deadline)
+            near = encoded.nearest
+            wish = Wish(encoded.vector, Neighbourhood(near.positions[:reach], near.similarities[:reach]))
+            timing = Timing(
+                encoded.tokenize_s,
+                encoded.queue_s,
+                encoded.encode_s,
+                search_s=encoded.search_s,
+                batch_size=encoded.batch_size,
+            )
+        began = time.monotonic()
+        if history.seen:
+            strategy = Strategy.PERSONAL
+            ranked = self._ranker.by_history(history, page_size=page_size, excluded=excluded, popular=True, wish=wish)
+            items = self._items(ranked, began, timing)
+        elif wish is not None:
+            strategy = Strategy.WISH
+            items = self._items(self._ranker.by_wish(wish, page_size=page_size, excluded=excluded), began, timing)
+        else:
+            strategy = Strategy.COLD_START
+            items = self._popular.page(page_size=page_size, excluded=excluded)
+            timing.rank_s = time.monotonic() - began
+        shortfall = self._shortfall(items, page_size)
+        return Recommendation(items, strategy, shortfall, generation.manifest.bundle_id, history.unknown, timing)
 
     def similar(self, query: SimilarQuery) -> Recommendation:
         """Items like one item, which is never among them.
@@ -107,52 +116,38 @@ class Engine:
         Raises:
             ItemNotFoundError: the catalogue does not have the item.
         """
-        generation = self.generation
-        position = generation.catalogue.position(query.item_id)
+        position = self.generation.catalogue.position(query.item_id)
         if position is None:
             shown = query.item_id[:_SHOWN_ID_CHARS]  # a status message travels in a header, which has little room
             raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
-        excluded = np.append(generation.catalogue.positions(query.exclude), position)
+        excluded = self._known(query.exclude)
+        excluded.add(position)
         timing = Timing()
-        items, shortfall = _rank(
-            generation,
-            Subject(np.array([position]), np.ones(1, dtype=np.float32)),
-            page_size=query.page_size,
-            excluded=np.unique(excluded),
-            popular=False,
-            timing=timing,
+        began = time.monotonic()
+        ranked = self._ranker.by_history(
+            History([position], [1.0], 0), page_size=query.page_size, excluded=excluded, popular=False
         )
-        return Recommendation(items, Strategy.SIMILAR, shortfall, generation.manifest.bundle_id, timing=timing)
+        items = self._items(ranked, began, timing)
+        shortfall = self._shortfall(items, query.page_size)
+        return Recommendation(items, Strategy.SIMILAR, shortfall, self.generation.manifest.bundle_id, 0, timing)
 
+    def _known(self, item_ids: Sequence[str]) -> set[int]:
+        if not item_ids:
+            return set()
+        return {position for position in self.generation.catalogue.positions(item_ids) if position is not None}
 
-def _rank(
-    generation: Generation,
-    subject: Subject,
-    *,
-    page_size: int,
-    excluded: NDArray[np.int64],
-    popular: bool,
-    timing: Timing,
-) -> tuple[tuple[ScoredItem, ...], Shortfall]:
-    catalogue = generation.catalogue
-    began = time.monotonic()
-    candidates = ranking.find_candidates(generation, subject, page_size=page_size, excluded=excluded, popular=popular)
-    found = time.monotonic()
-    scores = ranking.score(generation, subject, candidates, with_popularity=popular or subject.wish is not None)
-    items = tuple(
-        ScoredItem(
-            item_id=catalogue.ids[position],
-            title=catalogue.titles[position],
-            domain=catalogue.domains[position],
-            score=float(scores[index]),
-            sources=_SOURCES[candidates.sources[index]],
-        )
-        for index in top(scores, page_size).tolist()
-        for position in (int(candidates.positions[index]),)
-    )
-    timing.search_s, timing.rank_s = found - began, time.monotonic() - found
-    if len(items) == page_size:
-        shortfall = Shortfall.NONE
-    else:
-        shortfall = Shortfall.CATALOGUE if page_size > len(catalogue) else Shortfall.FILTER
-    return items, shortfall
+    def _items(self, ranked: Ranked, began: float, timing: Timing) -> list[ScoredItem]:
+        catalogue = self.generation.catalogue
+        ids, titles, domains = catalogue.ids, catalogue.titles, catalogue.domains
+        items = [
+            ScoredItem(ids[position], titles[position], domains[position], score, _SOURCES[sources])
+            for position, score, sources in zip(ranked.positions, ranked.scores, ranked.sources, strict=True)
+        ]
+        timing.search_s += ranked.found_at - began
+        timing.rank_s = time.monotonic() - ranked.found_at
+        return items
+
+    def _shortfall(self, items: Sequence[ScoredItem], page_size: int) -> Shortfall:
+        if len(items) == page_size:
+            return Shortfall.NONE
+        return Shortfall.CATALOGUE if page_size > len(self.generation.catalogue) else Shortfall.FILTER

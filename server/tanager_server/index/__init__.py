@@ -2,6 +2,7 @@
 
 from tanager_server.index.generation import Generation
 from tanager_server.index.hnsw import HnswIndex, Nearest, Neighbourhood
+from tanager_server.index.text_neighbours import TextNeighbours
 from tanager_server.index.topk import top
 
-__all__ = ["Generation", "HnswIndex", "Nearest", "Neighbourhood", "top"]
+__all__ = ["Generation", "HnswIndex", "Nearest", "Neighbourhood", "TextNeighbours", "top"]

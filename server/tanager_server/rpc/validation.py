@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tanager_server.engine import Event, RecommendQuery, SimilarQuery
+from tanager_server.engine import NO_EVENTS, Events, RecommendQuery, SimilarQuery
 from tanager_server.errors import FieldViolation, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from google.protobuf.timestamp_pb2 import Timestamp
 
     from tanager.v1 import embedding_pb2, recommendation_pb2
 
@@ -26,6 +22,10 @@ DEFAULT_PAGE_SIZE = 10
 
 # Naming every one of ten thousand bad events helps nobody and would not fit the response's headers.
 _MAX_VIOLATIONS = 20
+
+_NANOS = 1_000_000_000
+# The seconds of a google.protobuf.Timestamp.
+_YEAR_1_S, _YEAR_10000_S = -62_135_596_800, 253_402_300_800
 
 
 class _Violations:
@@ -113,35 +113,52 @@ def _page_size(
     return request.page_size
 
 
-def _excluded(item_ids: Sequence[str], violations: _Violations) -> tuple[str, ...]:
+def _excluded(item_ids: Sequence[str], violations: _Violations) -> Sequence[str]:
     if len(item_ids) > MAX_EXCLUDED:
         violations.add("exclude_item_ids", f"must hold at most {MAX_EXCLUDED} ids, holds {len(item_ids)}")
         return ()
     return tuple(item_ids)
 
 
-def _events(messages: Sequence[recommendation_pb2.Event], violations: _Violations) -> tuple[Event, ...]:
+def _events(messages: Sequence[recommendation_pb2.Event], violations: _Violations) -> Events:
+    if not messages:
+        return NO_EVENTS
     if len(messages) > MAX_EVENTS:
         violations.add(
             "recent_events", f"must hold at most {MAX_EVENTS} events, holds {len(messages)}; send the most recent ones"
         )
-        return ()
-    return tuple(_event(f"recent_events[{index}]", message, violations) for index, message in enumerate(messages))
+        return NO_EVENTS
+    item_ids, weights, times_ns = [], [], []
+    sound = True
+    for message in messages:
+        item_id = message.item_id
+        item_ids.append(item_id)
+        if not item_id:
+            sound = False
+        if message.HasField("weight"):
+            weight = message.weight
+            weights.append(weight)
+            if not -MAX_ABS_WEIGHT <= weight <= MAX_ABS_WEIGHT:  # nor does NaN lie between them
+                sound = False
+        else:
+            weights.append(1.0)
+        if message.HasField("event_time"):
+            time = message.event_time
+            seconds, nanos = time.seconds, time.nanos
+            times_ns.append(seconds * _NANOS + nanos)
+            if not (_YEAR_1_S <= seconds < _YEAR_10000_S and 0 <= nanos < _NANOS):
+                sound = False
+    if not sound:
+        for index, message in enumerate(messages):
+            _add_violations(f"recent_events[{index}]", message, violations)
+    return Events(item_ids, weights, times_ns if len(times_ns) == len(item_ids) else None)
 
 
-def _event(field: str, message: recommendation_pb2.Event, violations: _Violations) -> Event:
+def _add_violations(field: str, message: recommendation_pb2.Event, violations: _Violations) -> None:
     if not message.item_id:
         violations.add(f"{field}.item_id", "is required")
-    weight = message.weight if message.HasField("weight") else 1.0
-    if not (math.isfinite(weight) and abs(weight) <= MAX_ABS_WEIGHT):
+    if not -MAX_ABS_WEIGHT <= message.weight <= MAX_ABS_WEIGHT:
         violations.add(f"{field}.weight", f"must be finite and from -{MAX_ABS_WEIGHT:g} to {MAX_ABS_WEIGHT:g}")
-    time = _time(f"{field}.event_time", message.event_time, violations) if message.HasField("event_time") else None
-    return Event(message.item_id, weight, time)
-
-
-def _time(field: str, timestamp: Timestamp, violations: _Violations) -> datetime | None:
-    try:
-        return timestamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        violations.add(field, "must be a valid google.protobuf.Timestamp, years 1 to 9999")
-        return None
+    time = message.event_time
+    if not (_YEAR_1_S <= time.seconds < _YEAR_10000_S and 0 <= time.nanos < _NANOS):
+        violations.add(f"{field}.event_time", "must be a valid google.protobuf.Timestamp, years 1 to 9999")
