@@ -16,7 +16,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
 
-from tanager_server.errors import DeadlineExpiredError, EncodeError, EncoderStuckError, OverloadedError
+from tanager_server.errors import DeadlineExpiredError, DrainingError, EncodeError, EncoderStuckError
 from tanager_server.runtime.cost import CostModel
 from tanager_server.runtime.queue import Encoded, Entry, JobT, Queue, ResultT, Waiter
 
@@ -83,9 +83,7 @@ class Batcher(Generic[JobT, ResultT]):
         self._clock = clock
         self._observe = observe
         self.cost = cost or CostModel()
-        self._queue: Queue[JobT, ResultT] = Queue(
-            policy=policy, cost=self.cost, workers=workers, shed=observe.observe_shed if observe else None
-        )
+        self._queue: Queue[JobT, ResultT] = Queue(policy=policy, cost=self.cost, workers=workers, shed=self._tell_shed)
         self._retries: collections.deque[Batch[JobT, ResultT]] = collections.deque()
         self._running: set[_Run[JobT, ResultT]] = set()
         self._workers = workers
@@ -105,7 +103,7 @@ class Batcher(Generic[JobT, ResultT]):
         for run in runs:
             run.timer.cancel()
             run.future.cancel()
-        shutting_down = OverloadedError(_CLOSED, retry_after_s=1.0)
+        shutting_down = DrainingError(_CLOSED)
         for batch in (*(run.batch for run in runs), *retries, self._queue.clear()):
             self._fail(batch, shutting_down)
 
@@ -119,9 +117,10 @@ class Batcher(Generic[JobT, ResultT]):
 
         Raises:
             OverloadedError: they may not.
+            DrainingError: the batcher is closed.
         """
         if self._closed:
-            raise OverloadedError(_CLOSED, retry_after_s=1.0)
+            raise DrainingError(_CLOSED)
         self._queue.check_room(count, now=self._clock(), deadline=deadline, bulk=bulk)
 
     async def join(self, key: Hashable, *, deadline: float, bulk: bool = False) -> Encoded[ResultT] | None:
@@ -162,6 +161,7 @@ class Batcher(Generic[JobT, ResultT]):
 
         Raises:
             OverloadedError: the queue has no room for all of them, or would take too long; raised at once.
+            DrainingError: the batcher is closed.
             DeadlineExpiredError: the deadline passed first.
             EncodeError: the encoder failed.
         """
@@ -177,10 +177,7 @@ class Batcher(Generic[JobT, ResultT]):
         except BaseException:
             self._leave(waiters)
             raise
-        if not self._dispatch_is_due:
-            # In the loop's next turn, so that texts which arrive together share a batch.
-            self._dispatch_is_due = True
-            loop.call_soon(self._dispatch)
+        self._dispatch_soon()
         return await self._wait(waiters)
 
     async def _wait(self, waiters: Sequence[Waiter[JobT, ResultT]]) -> list[Encoded[ResultT]]:
@@ -197,6 +194,12 @@ class Batcher(Generic[JobT, ResultT]):
                 self._queue.leave(waiter)
             else:
                 waiter.future.exception()  # of a call that has failed for another of its texts: looked at, and let be
+
+    def _dispatch_soon(self) -> None:
+        """In the loop's next turn, so that texts which arrive together share a batch."""
+        if not self._dispatch_is_due:
+            self._dispatch_is_due = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         """Starts batches as long as there are free workers and texts."""
@@ -239,8 +242,12 @@ class Batcher(Generic[JobT, ResultT]):
 
     def _finish(self, run: _Run[JobT, ResultT]) -> None:
         if run not in self._running:  # given up, or the end has come
-            if not run.future.cancelled() and (error := run.future.exception()) is not None:
+            if run.future.cancelled():
+                return
+            if (error := run.future.exception()) is not None:
                 _log.error("a batch that had been given up failed", exc_info=error)
+            else:  # who is told that it is stuck sends no more calls: nothing else would show that it has recovered
+                self.stuck = False
             return
         self._running.discard(run)
         run.timer.cancel()
@@ -253,12 +260,13 @@ class Batcher(Generic[JobT, ResultT]):
             self._answer(batch, run.future.result(), began=run.began, ended=ended)
             return
         if isinstance(error, EncoderStuckError):
+            self.stuck = True
             self._tell_failed(stuck=True)
             self._fail(batch, error)
         else:
             self._tell_failed(stuck=False)
             self._bisect(batch, error)
-        self._dispatch()
+        self._dispatch_soon()  # after those who were told: a call that has failed takes back what it has waiting
 
     def _give_up(self, run: _Run[JobT, ResultT]) -> None:
         """The encoder did not come back: its callers are answered, and its worker is free for the next batch."""
@@ -268,7 +276,7 @@ class Batcher(Generic[JobT, ResultT]):
         _log.error("a batch of %d texts was given up: %s", len(run.batch), error)
         self._tell_failed(stuck=True)
         self._fail(run.batch, error)
-        self._dispatch()
+        self._dispatch_soon()
 
     def _bisect(self, batch: Batch[JobT, ResultT], error: BaseException) -> None:
         """Has the halves of a failed batch tried next, down to the text that fails by itself."""
@@ -292,18 +300,25 @@ class Batcher(Generic[JobT, ResultT]):
                     waiter.future.set_result(Encoded(result, queue_s, seconds, size))
         tokens, longest = sum(entry.length for entry in batch), max(entry.length for entry in batch)
         self.cost.observe(tokens=tokens, padded_tokens=size * longest, seconds=seconds)
+        self._tell(
+            lambda observer: observer.observe_batch(
+                size=size, tokens=tokens, padded_tokens=size * longest, seconds=seconds, wasted=wasted
+            )
+        )
+
+    def _tell_failed(self, *, stuck: bool) -> None:
+        self._tell(lambda observer: observer.observe_failed_batch(stuck=stuck))
+
+    def _tell_shed(self, reason: str) -> None:
+        self._tell(lambda observer: observer.observe_shed(reason))
+
+    def _tell(self, what: Callable[[BatchObserver], object]) -> None:
         if self._observe is None:
             return
         try:
-            self._observe.observe_batch(
-                size=size, tokens=tokens, padded_tokens=size * longest, seconds=seconds, wasted=wasted
-            )
-        except Exception:  # metrics that fail must not stop the worker: every later call would wait for ever
+            what(self._observe)
+        except Exception:  # metrics that fail must not change an answer, nor keep callers waiting for ever
             _log.exception("the observer of batches failed")
-
-    def _tell_failed(self, *, stuck: bool) -> None:
-        if self._observe is not None:
-            self._observe.observe_failed_batch(stuck=stuck)
 
     def _fail(self, entries: Batch[JobT, ResultT], error: Exception) -> None:
         for entry in entries:
@@ -313,7 +328,7 @@ class Batcher(Generic[JobT, ResultT]):
                     waiter.future.set_exception(error)
 
 
-_CLOSED = "the server is shutting down"
+_CLOSED = "the server is shutting down; try again"
 
 
 def _live(entry: Entry[JobT, ResultT], now: float) -> bool:
@@ -325,6 +340,10 @@ def _error(run: _Run[JobT, ResultT]) -> BaseException | None:
         return EncodeError("the encoder was stopped")
     if (error := run.future.exception()) is not None:
         return error
-    if (found := len(run.future.result())) != len(run.batch):
+    try:
+        found = len(run.future.result())
+    except TypeError as not_sized:
+        return not_sized
+    if found != len(run.batch):
         return EncodeError(f"the encoder returned {found} vectors for {len(run.batch)} texts")
     return None
