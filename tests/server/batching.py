@@ -122,7 +122,7 @@ class ScriptedEncoder:
         self.guilty: set[object] = set()
         self.hanging: set[object] = set()
         self.error: Exception = RuntimeError("the encoder is broken")
-        self.batches: list[list[object]] = []
+        self.batches: list[list[Any]] = []
         self.began: list[float] = []
         self.most = 0
         self._running = 0
