@@ -1,0 +1,133 @@
+"""How much of the best page the engine finds, where scoring every item by the same formula finds all of it.
+
+    python -m tests.bench.candidate_recall build/ml/bundle build/ml/dataset
+
+Draws stretches of the dataset's real histories, of 1 to 200 events, has the engine recommend for each (seen items left
+out), and scores the whole catalogue beside it. Prints, for each length, the share of the page that belongs there
+(recall@10; items of equal score may stand for each other), the share of histories whose page is perfect, how often the
+text of the whole history had to be searched for, and the engine's time for a call once each item's neighbourhood is
+known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from tanager_export.dataset import Dataset, load_dataset
+from tanager_server.bundle import open_bundle
+from tanager_server.engine import Engine, Events, Recommendation, RecommendQuery
+from tanager_server.engine.subject import resolve_history
+from tanager_server.index import Generation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LENGTHS = (1, 3, 10, 50, 200)
+PAGE = 10
+# Scores closer than this are equal but for rounding.
+_TIE = 1e-5
+
+
+def recommend(engine: Engine, events: Events) -> Recommendation:
+    """What the engine answers to a history; without a wish it waits for nothing."""
+    try:
+        engine.recommend(RecommendQuery(PAGE, events=events), deadline=0.0).send(None)
+    except StopIteration as done:
+        return cast("Recommendation", done.value)
+    raise AssertionError("a history alone was waited for")
+
+
+def score_all(generation: Generation, events: Events) -> NDArray[np.float32]:
+    """(items,) float32: the formula for every item, minus infinity for what was seen."""
+    scoring, catalogue = generation.scoring, generation.catalogue
+    history = resolve_history(events, catalogue=catalogue, scoring=scoring)
+    rows, weights = np.array(history.scored), np.array(history.weights, dtype=np.float32)
+    scores: NDArray[np.float32] = (
+        scoring.collaborative * generation.neighbours.weighted_sum(rows, weights)
+        + scoring.history_text * (generation.vectors @ (weights @ generation.vectors[rows]))
+        + scoring.popularity * catalogue.popularity
+    )
+    scores[history.seen] = -np.inf
+    return scores
+
+
+def draw(histories: list[list[str]], length: int, count: int, *, seed: int = 0) -> list[Events]:
+    """Stretches of up to `count` of the histories that are long enough."""
+    random = np.random.default_rng(seed)
+    enough = [history for history in histories if len(history) >= length]
+    drawn = []
+    for number in random.permutation(len(enough))[:count].tolist():
+        start = int(random.integers(0, len(enough[number]) - length + 1))
+        drawn.append(Events(enough[number][start : start + length], [1.0] * length))
+    return drawn
+
+
+def read_histories(dataset: Dataset) -> list[list[str]]:
+    """Items that each user took up, oldest first."""
+    interactions = dataset.interactions
+    histories: dict[int, list[str]] = {}
+    for row in np.argsort(interactions.timestamp, kind="stable").tolist():
+        histories.setdefault(int(interactions.user[row]), []).append(dataset.items[int(interactions.item[row])].id)
+    return list(histories.values())
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("dataset", type=Path, help="the dataset that the bundle was made from")
+    parser.add_argument("--histories", type=int, default=300, help="of each length")
+    arguments = parser.parse_args()
+    generation = Generation.load(open_bundle(arguments.bundle))
+    histories = read_histories(load_dataset(arguments.dataset))
+    nobody: Any = None  # encodes wishes, of which there are none
+    engine = Engine(generation, nobody)
+    searches = count_searches(engine)
+    print(f"{'events':>6} {'histories':>9} {'recall@10':>9} {'perfect':>7} {'searched':>8} {'us p50':>7}")
+    for length in LENGTHS:
+        shares, times = [], []
+        drawn = draw(histories, length, arguments.histories)
+        if not drawn:
+            continue
+        for events in drawn:
+            recommend(engine, events)
+        searches.clear()
+        for events in drawn:
+            began = time.perf_counter()
+            recommend(engine, events)
+            times.append(time.perf_counter() - began)
+        searched = len(searches) / len(drawn)
+        for events in drawn:
+            answer = recommend(engine, events)
+            scores = score_all(generation, events)
+            least = np.partition(scores, -PAGE)[-PAGE] - _TIE
+            found = [generation.catalogue.position(item.item_id) for item in answer.items]
+            shares.append(sum(float(scores[position]) >= least for position in found) / PAGE)
+        print(
+            f"{length:>6} {len(drawn):>9} {statistics.fmean(shares):>9.4f} "
+            f"{statistics.fmean(share == 1.0 for share in shares):>7.3f} "
+            f"{searched:>8.3f} {statistics.median(times) * 1e6:>7.0f}"
+        )
+
+
+def count_searches(engine: Engine) -> list[int]:
+    """A list that grows by one whenever the engine searches the index."""
+    index, searches = engine.generation.index, []
+    search = index.search
+
+    def counted(queries: NDArray[np.float32], k: int) -> object:
+        searches.append(len(queries))
+        return search(queries, k)
+
+    index.search = counted  # type: ignore[method-assign,assignment]
+    return searches
+
+
+if __name__ == "__main__":
+    main()
