@@ -72,7 +72,7 @@ def simulate(scenario: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: problems.append(context))
         result = runner.run(scenario)
-    assert problems == []
+    assert not problems, problems
     return result
 
 
@@ -126,6 +126,7 @@ class ScriptedEncoder:
         self.began: list[float] = []
         self.most = 0
         self._running = 0
+        self._never: list[asyncio.Future[None]] = []  # or what waits for one of them would be garbage, and collected
 
     async def __call__(self, batch: Sequence[Text]) -> list[object]:
         names = [text.name for text in batch]
@@ -135,7 +136,8 @@ class ScriptedEncoder:
         self.most = max(self.most, self._running)
         try:
             if self.hanging & set(names):
-                await asyncio.get_running_loop().create_future()
+                self._never.append(asyncio.get_running_loop().create_future())
+                await self._never[-1]
             await asyncio.sleep(self.seconds(batch))
         finally:
             self._running -= 1

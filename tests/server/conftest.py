@@ -1,12 +1,10 @@
-"""What the server's tests share: bundles to tamper with, generations made to measure, an encoder under control."""
+"""What the server's tests share: bundles to tamper with, generations made to measure."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import shutil
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.server.batching import settle
 
 from tanager_server.bundle import Bundle, Catalogue, IndexInfo, Item, Manifest, Neighbours, Scoring, open_bundle
 from tanager_server.engine import Engine
 from tanager_server.index import Generation, HnswIndex, Neighbourhood
 from tanager_server.runtime import EncodedTexts, EncodedWish
-from tanager_server.runtime.batcher import Batcher, Encoded
-from tanager_server.settings import BatchingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,105 +202,9 @@ def make_engine() -> Callable[..., tuple[Engine, Wishes]]:
     return make
 
 
-# Batches
-
-
-class Clock:
-    """Time that passes when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Gate:
-    """An encode function that holds every batch until the test lets it go.
-
-    The vector of a text is its first token and its length, so that an answer tells which text it is of.
-    """
-
-    def __init__(self) -> None:
-        self.batches: list[list[list[int]]] = []
-        self.on_batch: Callable[[list[list[int]]], object] = lambda batch: None
-        self._held: asyncio.Future[Any] | None = None
-
-    async def __call__(self, batch: Sequence[list[int]]) -> Any:
-        self.batches.append(list(batch))
-        self.on_batch(self.batches[-1])
-        self._held = asyncio.get_running_loop().create_future()
-        return await self._held
-
-    @property
-    def busy(self) -> bool:
-        return self._held is not None and not self._held.done()
-
-    def names(self) -> list[list[int]]:
-        """First tokens of the texts of each batch so far."""
-        return [[tokens[0] for tokens in batch] for batch in self.batches]
-
-    async def open(self, result: Any = None) -> None:
-        """Ends the encoding of the batch that is held: with its vectors, another result, or an exception."""
-        assert self._held is not None
-        if isinstance(result, BaseException):
-            self._held.set_exception(result)
-        elif result is not None:
-            self._held.set_result(result)
-        else:
-            self._held.set_result(np.array([[tokens[0], len(tokens)] for tokens in self.batches[-1]], np.float32))
-        await settle()
-
-
-async def settle() -> None:
-    """Lets every task run until it waits for something. Nothing here waits for time or for I/O, so this is exact."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate()
+# Time
 
 
 @pytest.fixture(scope="session", name="settle")
 def settle_fixture() -> Callable[[], Any]:
     return settle
-
-
-@pytest.fixture(scope="session", name="new_gate")
-def new_gate_fixture() -> type[Gate]:
-    """For tests that need many: hypothesis does not renew fixtures between examples."""
-    return Gate
-
-
-@pytest.fixture(scope="session", name="new_clock")
-def new_clock_fixture() -> type[Clock]:
-    return Clock
-
-
-@pytest.fixture
-async def start(gate, clock, settle):
-    """Starts a batcher, and lets a call wait in it: `submit(texts…, deadline=)` gives the task of the call."""
-    async with AsyncExitStack() as stack:
-        tasks: list[asyncio.Task[Encoded]] = []
-
-        async def begin(observe=None, **policy):
-            batcher = Batcher(gate, policy=BatchingSettings(**policy), clock=clock, observe=observe)
-            await stack.enter_async_context(batcher)
-
-            async def submit(*texts, deadline=1000.0):
-                task = asyncio.create_task(batcher.submit(texts, deadline=deadline))
-                tasks.append(task)
-                await settle()
-                return task
-
-            return batcher, submit
-
-        yield begin
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,160 +1,174 @@
-"""The batcher under any schedule: texts arrive, callers go, time passes, batches end well or badly, in any order.
+"""The batcher under any schedule, in simulated time: texts arrive and are joined, callers go, batches fail or hang.
 
-A model beside it knows what must be true: who waits, who has been answered, and how.
+A model beside it knows how each call must end: answered once, refused, expired, failed for its own guilty text, or
+cancelled by its own caller.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.server.batching import ScriptedEncoder, Seen, Text, now, settle, simulate, until
 
-from tanager_server.errors import DeadlineExpiredError, EncodeError, OverloadedError
-from tanager_server.runtime.batcher import Batcher, Encoded
-from tanager_server.settings import BatchingSettings
+from tanager_server.errors import DeadlineExpiredError, EncodeError, EncoderStuckError, OverloadedError
+from tanager_server.runtime.batcher import Batcher
+from tanager_server.runtime.queue import BatchPolicy
 
+_FIXED_S, _TOKEN_S = 0.05, 0.01
+_STUCK_AFTER_S = 3.0
+
+# A kind of text: most are encoded, at some a batch fails, at some it hangs.
+kinds = st.sampled_from(["well"] * 8 + ["guilty", "hanging"])
 arrivals = st.tuples(
-    st.just("submit"), st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(0, 20)
-)  # lengths of the call's texts, and the time it has
-cancellations = st.tuples(st.just("cancel"), st.integers(0, 30))
-ticks = st.tuples(st.just("tick"), st.integers(1, 8))
-completions = st.tuples(st.just("open"), st.sampled_from(["well", "well", "well", "error", "too few"]))
-actions = st.one_of(arrivals, arrivals, cancellations, ticks, completions)
+    st.just("submit"),
+    st.lists(st.tuples(kinds, st.integers(1, 12)), min_size=1, max_size=5),
+    st.integers(0, 30).map(lambda number: number / 10),
+    st.booleans(),
+)
+joins = st.tuples(st.just("join"), st.integers(0, 40), st.integers(1, 30).map(lambda number: number / 10))
+cancellations = st.tuples(st.just("cancel"), st.integers(0, 20))
+pauses = st.tuples(st.just("pause"), st.sampled_from([0.01, 0.1, 0.5, 4.0]))
+schedules = st.lists(
+    st.one_of(arrivals, arrivals, arrivals, joins, cancellations, pauses, pauses), min_size=5, max_size=40
+)
 policies = st.builds(
-    BatchingSettings,
-    max_batch_tokens=st.integers(1, 30),
-    max_batch_size=st.integers(1, 5),
+    BatchPolicy,
+    max_batch_tokens=st.integers(1, 40),
+    max_batch_size=st.integers(1, 6),
     batch_cost_tokens=st.integers(0, 40),
     window=st.integers(1, 8),
-    max_queue=st.integers(1, 12),
+    max_queue=st.integers(1, 16),
+    max_age_s=st.sampled_from([0.3, 1.0]),
+    bulk_handicap_s=st.sampled_from([0.0, 1.0]),
+    stuck_after_s=st.just(_STUCK_AFTER_S),
 )
 
 
-@dataclass
-class Caller:
-    """What the model knows of one call; a text is named by a number of its own."""
+@dataclass(eq=False)
+class Call:
+    """What the model knows of one call."""
 
-    names: list[int]
-    lengths: list[int]
+    texts: list[Text]
     deadline: float
-    task: asyncio.Task[Encoded]
-    refused: bool = False
+    task: asyncio.Task[Any]
     cancelled: bool = False
-    failed: bool = False
-    encoded: set[int] = field(default_factory=set)
+    ended: float = -1.0
+
+    def end(self, _: object) -> None:
+        self.ended = now()
 
 
 class Model:
-    def __init__(self, policy, gate, clock, settle):
-        self.policy, self.gate, self.clock, self.settle = policy, gate, clock, settle
-        self.batcher = Batcher(gate, policy=policy, clock=clock)
-        self.callers: list[Caller] = []
-        self.names = 0
-        gate.on_batch = self.check_batch
-
-    def waiting(self):
-        """(deadline, name) of each text that should wait, most urgent first."""
-        return sorted(
-            (caller.deadline, name)
-            for caller in self.callers
-            if not (caller.refused or caller.cancelled or caller.failed or caller.task.done())
-            for name in set(caller.names) - caller.encoded
+    def __init__(self, policy: BatchPolicy, workers: int) -> None:
+        self.encoder = ScriptedEncoder(
+            lambda batch: _FIXED_S + _TOKEN_S * len(batch) * max(text.length for text in batch)
         )
+        self.workers, self.policy, self.seen = workers, policy, Seen()
+        self.batcher: Batcher[Text, object] = Batcher(
+            self.encoder, policy=policy, clock=now, workers=workers, observe=self.seen
+        )
+        self.texts: list[Text] = []
+        self.calls: list[Call] = []
 
-    def check_batch(self, batch):
-        owners = {name: caller for caller in self.callers for name in caller.names}
-        alive = [name for deadline, name in self.waiting() if deadline > self.clock.now]
-        names = [tokens[0] for tokens in batch]
-        assert len(names) == len(set(names))
-        assert set(names) <= set(alive), "encoded twice, after its deadline, or for nobody"
-        assert alive[0] in names, "the most urgent text was passed over"
-        assert len(batch) <= self.policy.max_batch_size
-        padded = len(batch) * max(map(len, batch))
-        assert len(batch) == 1 or padded <= self.policy.max_batch_tokens
-        for tokens in batch:
-            owner = owners[tokens[0]]
-            assert len(tokens) == owner.lengths[owner.names.index(tokens[0])]
-            owner.encoded.add(tokens[0])
+    async def submit(self, kinds: list[tuple[str, int]], slack: float, bulk: bool) -> None:
+        texts = [Text(len(self.texts) + number, length) for number, (_, length) in enumerate(kinds)]
+        self.texts += texts
+        for text, (kind, _) in zip(texts, kinds, strict=True):
+            if kind != "well":
+                getattr(self.encoder, kind).add(text.name)
+        deadline = now() + slack
+        keys = [text.name for text in texts]
+        self.begin(texts, deadline, self.batcher.submit(texts, deadline=deadline, bulk=bulk, keys=keys))
 
-    async def submit(self, lengths, time):
-        names = list(range(self.names, self.names + len(lengths)))
-        self.names += len(lengths)
-        texts = [[name] * length for name, length in zip(names, lengths, strict=True)]
-        deadline = self.clock.now + time
-        full = self.batcher.depth + len(lengths) > self.policy.max_queue
-        task = asyncio.create_task(self.batcher.submit(texts, deadline=deadline))
-        self.callers.append(Caller(names, lengths, deadline, task, refused=full))
+    async def join(self, name: int, slack: float) -> None:
+        if name < len(self.texts):
+            deadline = now() + slack
+            self.begin([self.texts[name]], deadline, self.joined(name, deadline))
 
-    async def cancel(self, number):
-        if number < len(self.callers) and not self.callers[number].task.done():
-            self.callers[number].task.cancel()
-            self.callers[number].cancelled = True
+    async def joined(self, name: int, deadline: float) -> Any:
+        encoded = await self.batcher.join(name, deadline=deadline)
+        return None if encoded is None else [encoded]
 
-    async def tick(self, seconds):
-        self.clock.now += seconds
+    def begin(self, texts: list[Text], deadline: float, work: Any) -> None:
+        call = Call(texts, deadline, asyncio.create_task(work))
+        call.task.add_done_callback(call.end)
+        self.calls.append(call)
 
-    async def open(self, how):
-        if not self.gate.busy:
-            return
-        if how != "well":
-            names = {tokens[0] for tokens in self.gate.batches[-1]}
-            for caller in self.callers:
-                caller.failed |= not caller.task.done() and bool(names & set(caller.names))
-        await self.gate.open({"well": None, "error": RuntimeError("no"), "too few": []}[how])
+    async def cancel(self, number: int) -> None:
+        if number < len(self.calls) and not self.calls[number].task.done():
+            self.calls[number].cancelled = True
+            self.calls[number].task.cancel()
 
-    async def play(self, schedule):
+    async def pause(self, seconds: float) -> None:
+        await until(now() + seconds)
+
+    async def play(self, schedule: list[tuple[Any, ...]]) -> None:
         async with self.batcher:
             for action, *arguments in schedule:
                 await getattr(self, action)(*arguments)
-                await self.settle()
-                # What has expired unseen is counted until the batcher comes to it, when the encoder is free.
-                assert self.batcher.depth == len(self.waiting())
-            while self.gate.busy:
-                await self.open("well")
+                await settle()
+                assert self.batcher.depth <= self.policy.max_queue
+            # Whoever would wait for ever is found here: a loop in which nothing will ever happen is an error.
+            await asyncio.gather(*(call.task for call in self.calls), return_exceptions=True)
+            await until(now() + 1000.0)  # for what runs on for callers who have gone
             assert self.batcher.depth == 0
-            assert all(caller.task.done() for caller in self.callers), "a caller was forgotten"
-        for caller in self.callers:
-            self.check_answer(caller)
+            assert self.batcher._queue._by_key == {}
+        for call in self.calls:
+            self.check_end(call)
+        self.check_batches()
 
-    def check_answer(self, caller):
-        if caller.cancelled:
-            assert caller.task.cancelled()
+    def check_end(self, call: Call) -> None:
+        names = {text.name for text in call.texts}
+        if call.task.cancelled():
+            assert call.cancelled
             return
-        error = caller.task.exception()
+        error = call.task.exception()
         if error is None:
-            assert not caller.failed
-            assert not caller.refused
-            vectors = [vector.tolist() for vector in caller.task.result().vectors]
-            assert vectors == [list(pair) for pair in zip(caller.names, caller.lengths, strict=True)]
+            if (encoded := call.task.result()) is not None:  # None: there was nothing to join
+                assert [each.result for each in encoded] == [text.name for text in call.texts]
+                assert not names & (self.encoder.guilty | self.encoder.hanging)
         elif isinstance(error, EncodeError):
-            assert caller.failed
-        elif isinstance(error, OverloadedError):
-            assert caller.refused
+            assert names & self.encoder.guilty
+        elif isinstance(error, EncoderStuckError):  # also those who shared its batch
+            assert self.encoder.hanging
+        elif isinstance(error, DeadlineExpiredError):
+            # Told before the deadline, at most by what encoding was expected to take.
+            assert call.ended > call.deadline - 10
         else:
-            assert isinstance(error, DeadlineExpiredError)
-            assert caller.deadline <= self.clock.now
-            assert caller.encoded != set(caller.names)
+            assert isinstance(error, OverloadedError)
+
+    def check_batches(self) -> None:
+        lengths = {text.name: text.length for text in self.texts}
+        answered: Counter[object] = Counter()
+        for batch in self.encoder.batches:
+            longest = max(lengths[name] for name in batch)
+            assert len(batch) <= self.policy.max_batch_size
+            assert len(batch) == 1 or len(batch) * longest <= self.policy.max_batch_tokens
+            assert len(batch) * longest - sum(lengths[name] for name in batch) <= self.policy.batch_cost_tokens
+            if not set(batch) & (self.encoder.guilty | self.encoder.hanging):
+                answered.update(batch)
+        assert max(answered.values(), default=1) == 1, "a text was encoded twice"
+        failed = [set(batch) for batch in self.encoder.batches if set(batch) & self.encoder.hanging]
+        assert self.seen.failed.count(True) == len(failed)
+        assert sum(batch["size"] for batch in self.seen.batches) == answered.total()
+        assert self.encoder.most <= self.workers + len(failed)
 
 
 @pytest.fixture(autouse=True)
-def _quiet():
+def _quiet(caplog):
     """Failing batches are logged, and fail here by the hundred."""
-    logging.getLogger("tanager_server.runtime.batcher").setLevel(logging.CRITICAL)
-    yield
-    logging.getLogger("tanager_server.runtime.batcher").setLevel(logging.NOTSET)
+    with caplog.at_level(logging.CRITICAL + 1, "tanager_server"):
+        yield
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    policy=policies, schedule=st.lists(st.one_of(arrivals, arrivals, cancellations, ticks, completions), max_size=30)
-)
-def test_every_text_is_encoded_once_or_its_caller_told_why_not(new_gate, new_clock, settle, policy, schedule):
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(Model(policy, new_gate(), new_clock(), settle).play(schedule))
-    finally:
-        loop.close()
+@settings(max_examples=200, deadline=None)
+@given(policy=policies, workers=st.integers(1, 3), schedule=schedules)
+def test_every_text_is_encoded_once_or_its_caller_told_why_not(policy, workers, schedule):
+    simulate(Model(policy, workers).play(schedule))
