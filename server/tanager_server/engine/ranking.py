@@ -41,7 +41,7 @@ _MIN_INTEREST_ITEMS = 16
 # How far from the average the text of a candidate is taken to lie at most, and that of an item which is none, in
 # multiples of the spread. More is slower, less misses items: see tests/bench/candidate_recall.py.
 _CANDIDATE_SPREADS = 5.0
-_OUTSIDE_SPREADS = 5.0
+_OUTSIDE_SPREADS = 6.0
 # Equal vectors may have averages that differ by rounding.
 _ROUNDING = 1e-5
 
@@ -102,6 +102,7 @@ class Ranker:
         self._history_text = np.float32(scoring.history_text)
         self._wish = np.float32(scoring.wish)
         self._popularity = np.float32(scoring.popularity) * catalogue.popularity
+        self._mean_popularity = float(self._popularity.mean())
         self._usual = self._popularity + self._history_text * self._text.average
         self._sums = np.zeros(len(catalogue), dtype=np.float32)
         self._places = np.empty(len(catalogue), dtype=np.int64)
@@ -144,7 +145,7 @@ class Ranker:
         profile *= self._history_text
         direction = profile if wish is None else profile + self._wish * wish.vector
         lift = self._scoring.history_text * sum(history.weights)
-        mean, deviation = self._text.project(direction, lift)
+        mean, deviation = self._text.project(profile, lift)
 
         columns, values = self._neighbours.weighted_entries(rows, weights)
         others: list[NDArray[np.integer[Any]]] = []
@@ -162,19 +163,24 @@ class Ranker:
             pool = np.concatenate([like, *others])
             before_text = len(pool) - (len(others[-1]) if liked else 0)
             found = self._distinct(pool, out)
-            estimates = self._collaborative * sums[found]
-            estimates += self._usual_terms(found, lift, popular=popular)
-            floor = _nth_best(estimates, page_size)
-            likely = estimates >= max(floor - _CANDIDATE_SPREADS * deviation - _ROUNDING, _LOWEST)
-            found = found[likely.nonzero()[0]]
+            estimates = self._estimate(found, lift, popular=popular)
+            if wish is None:
+                floor, most_of_wish = _nth_best(estimates, page_size), 0.0
+            else:
+                near = wish.nearest.positions
+                in_reach = self._places[near] >= 0
+                known = self._estimate(near, lift, popular=popular) + self._wish * wish.nearest.similarities
+                floor, most_of_wish = _nth_best(known[in_reach], page_size), self._most_of_wish(wish)
+            likely = floor - most_of_wish - _CANDIDATE_SPREADS * deviation - _ROUNDING
+            found = found[(estimates >= max(likely, _LOWEST)).nonzero()[0]]
             if wish is not None:
-                found = _join(found, wish.nearest.positions, out)
-            outside = mean + _OUTSIDE_SPREADS * deviation + (self._least_popular(reach) if popular else 0.0)
+                found = np.union1d(found, near[in_reach])
+            outside = mean + _OUTSIDE_SPREADS * deviation + (self._unpopular(reach) if popular else 0.0) + most_of_wish
             alone = len(liked) == 1 and reach <= self._text_neighbours.width  # its neighbourhood is the profile's
-            if liked and not alone and (floor < outside or wish is not None):
+            if liked and not alone and floor < outside:
                 nearest = self._nearest(profile, reach)
                 self._places[nearest] = before_text  # which is what found them, whatever else did
-                found = _join(found, nearest, out)
+                found = np.setdiff1d(np.concatenate([found, nearest]), out)
             found.sort()
             collaborative = sums[found]
         finally:
@@ -215,19 +221,26 @@ class Ranker:
         distinct: NDArray[np.int64] = pool[(places[pool] == counting).nonzero()[0]]
         return distinct
 
-    def _usual_terms(self, positions: NDArray[np.int64], lift: float, *, popular: bool) -> NDArray[np.float32]:
-        """What an item's text and popularity are likely to add to its score."""
+    def _estimate(self, positions: NDArray[np.int64], lift: float, *, popular: bool) -> NDArray[np.float32]:
+        """Scores with the average in place of the product with the profile, and without the wish."""
+        estimates: NDArray[np.float32] = self._collaborative * self._sums[positions]
         if popular and math.isclose(lift, self._scoring.history_text):  # unless there are dislikes
-            return self._usual[positions]
-        usual: NDArray[np.float32] = np.float32(lift) * self._text.average[positions]
+            estimates += self._usual[positions]
+            return estimates
+        estimates += np.float32(lift) * self._text.average[positions]
         if popular:
-            usual += self._popularity[positions]
-        return usual
+            estimates += self._popularity[positions]
+        return estimates
 
-    def _least_popular(self, reach: int) -> float:
-        """The most that popularity adds to the score of an item that is not among the `reach` most popular."""
+    def _most_of_wish(self, wish: Wish) -> float:
+        """The most that a wish adds to the score of an item which is not among the nearest to it."""
+        weight = self._scoring.wish
+        return max(weight * float(wish.nearest.similarities[-1]), -weight)
+
+    def _unpopular(self, reach: int) -> float:
+        """What popularity adds to the score of an item not among the `reach` most popular, half-way to the most."""
         last = int(self._catalogue.by_popularity[reach - 1])
-        return max(float(self._popularity[last]), 0.0)
+        return (self._mean_popularity + float(self._popularity[last])) / 2.0
 
     def _nearest(self, profile: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
         """The items whose text is most like that of the whole history."""
@@ -253,8 +266,3 @@ def _nth_best(values: NDArray[np.float32], n: int) -> float:
     """The n-th highest value; minus infinity if there are fewer."""
     place = len(values) - n
     return float(np.partition(values, place)[place]) if place >= 0 else -math.inf
-
-
-def _join(found: NDArray[np.int64], more: NDArray[np.int64], out: NDArray[np.int64]) -> NDArray[np.int64]:
-    both: NDArray[np.int64] = np.setdiff1d(np.concatenate([found, more]), out)
-    return both
