@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -22,7 +23,7 @@ from tanager.v1 import (
     recommendation_pb2,
     recommendation_pb2_grpc,
 )
-from tanager_server.errors import StartupError
+from tanager_server.errors import ServerError, StartupError
 from tanager_server.rpc import health
 from tanager_server.rpc.interceptor import CallInterceptor
 from tanager_server.rpc.servicers import EmbeddingServicer, ModelServicer, RecommendationServicer
@@ -42,6 +43,9 @@ _FLUSH_S = 1.0
 _MAX_PENDING = 1 << 20
 # How often the event loop's lag is measured and the encoder's health looked at.
 _WATCH_S = 0.1
+# While the encoder does not come back, a text of the server's own asks for it at such intervals.
+_TRIAL_PAUSE_S = 1.0
+_TRIAL_TEXT = "Does the encoder answer again?"
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -140,15 +144,32 @@ class GrpcServer:
         """Measures how late the event loop is, and tells NOT_SERVING while the encoder does not come back."""
         loop = asyncio.get_running_loop()
         told_stuck = False
-        while True:
-            due = loop.time() + _WATCH_S
-            await asyncio.sleep(_WATCH_S)
-            if self._metrics is not None:
-                self._metrics.observe_loop_lag(max(0.0, loop.time() - due))
-            if self._engine.stuck != told_stuck:
-                told_stuck = self._engine.stuck
-                await (self._health.drain() if told_stuck else self._health.serve())
-                _log.error("the encoder is stuck") if told_stuck else _log.warning("the encoder answers again")
+        trial: asyncio.Task[None] | None = None
+        try:
+            while True:
+                due = loop.time() + _WATCH_S
+                await asyncio.sleep(_WATCH_S)
+                if self._metrics is not None:
+                    self._metrics.observe_loop_lag(max(0.0, loop.time() - due))
+                if self._engine.stuck != told_stuck:
+                    told_stuck = self._engine.stuck
+                    await (self._health.drain() if told_stuck else self._health.serve())
+                    _log.error("the encoder is stuck") if told_stuck else _log.warning("the encoder answers again")
+                if told_stuck and (trial is None or trial.done()):
+                    trial = asyncio.create_task(self._try_encoder(), name="trial")
+        finally:
+            if trial is not None:
+                trial.cancel()
+
+    async def _try_encoder(self) -> None:
+        """Has a text encoded: callers who heed NOT_SERVING bring none by which the encoder could show that it is well.
+
+        A batch that succeeds ends `stuck`; one that does not was told of by the batcher.
+        """
+        await asyncio.sleep(_TRIAL_PAUSE_S)
+        with contextlib.suppress(ServerError):
+            timeout_s = self._settings.batching.stuck_after_s + _TRIAL_PAUSE_S
+            await self._engine.embed([_TRIAL_TEXT], deadline=self._engine.deadline(timeout_s))
 
 
 def check_address(host: str, port: int) -> None:
