@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 BIN = Path(sys.executable).parent
@@ -23,13 +28,14 @@ class ServerProcess:
     Args:
         bundle: what to serve.
         options: further options of the command.
+        program: what to run in the place of `tanager-server`.
 
     As a context manager it waits until the server listens, and ends it.
     """
 
-    def __init__(self, bundle: Path, *options: str) -> None:
+    def __init__(self, bundle: Path, *options: str, program: Sequence[str | Path] = (BIN / "tanager-server",)) -> None:
         self._process = subprocess.Popen(
-            [BIN / "tanager-server", "--bundle", bundle, "--port", "0", "--metrics.port", "0", *options],
+            [*program, "--bundle", bundle, "--port", "0", "--metrics.port", "0", *options],
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
@@ -77,9 +83,34 @@ class ServerProcess:
             if record["message"] == message and fields.items() <= record.items():
                 return record
 
+    def metrics(self) -> dict[str, float]:
+        """What the server counts, by name and labels as they stand in its metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=TIMEOUT_S) as response:
+            lines = response.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] != "#")}
+
+    def wait_until(self, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+        """Reads the metrics until they are as they should be.
+
+        Raises:
+            AssertionError: they were not within a minute.
+        """
+        end = time.monotonic() + TIMEOUT_S
+        while not condition(metrics := self.metrics()):
+            assert time.monotonic() < end, f"not within {TIMEOUT_S:g} s: {metrics}"
+        return metrics
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        os.kill(self.pid, number)
+
     def terminate(self) -> None:
         """Sends SIGTERM."""
         self._process.terminate()
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        self._process.kill()
 
     def wait(self) -> int:
         """Waits for the end; gives the exit status."""
