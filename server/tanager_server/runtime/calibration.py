@@ -103,7 +103,8 @@ def calibrate(
         chosen, least = size, min(least, cost_s)
     # By the two smallest: beyond, a token costs the more the larger its batch.
     cost = CostModel(samples[:2])
-    cost_tokens = round(cost.fixed_s / cost.token_s) if cost.token_s else 0
+    # Where tokens cost nothing measurable, any padding is better than another batch.
+    cost_tokens = round(cost.fixed_s / cost.token_s) if cost.token_s else batching.max_batch_tokens or chosen
     return best.encoder, Calibration(
         threads=best.threads,
         workers=best.workers,
