@@ -135,19 +135,54 @@ class Ranker:
         Returns:
             `page_size` items, or all that are not excluded if they are fewer.
         """
-        scored = history.scored
-        rows = np.array(scored)
+        rows = np.array(history.scored)
         weights: NDArray[np.float32] = np.array(history.weights, dtype=np.float32)
         out = np.fromiter(excluded, dtype=np.int64, count=len(excluded))
         reach = min(len(self._catalogue), page_size + len(out) + SPARE)
-        liked = _latest_liked(scored, history.weights)
         profile: NDArray[np.float32] = weights @ self._vectors.take(rows, axis=0)
         profile *= self._history_text
-        direction = profile if wish is None else profile + self._wish * wish.vector
-        lift = self._scoring.history_text * sum(history.weights)
-        mean, deviation = self._text.project(profile, lift)
-
         columns, values = self._neighbours.weighted_entries(rows, weights)
+        try:
+            np.add.at(self._sums, columns, values)
+            found, before_text = self._shortlist(history, profile, columns, out, page_size, reach, popular, wish)
+            collaborative = self._sums[found]
+        finally:
+            self._sums[columns] = 0.0
+        found_at = time.monotonic()
+
+        direction = profile if wish is None else profile + self._wish * wish.vector
+        scores = np.vecdot(self._vectors.take(found, axis=0), direction)
+        scores += self._collaborative * collaborative
+        if popular:
+            scores += self._popularity[found]
+        best = (-scores).argsort(kind="stable")[:page_size]
+        positions = found[best]
+        page, places = positions.tolist(), self._places[positions].tolist()
+        ranks, popular_reach = self._catalogue.popularity_ranks, reach if popular else 0
+        sources = [
+            (_TEXT if place >= before_text else 0)
+            | (_COLLABORATIVE if together > 0.0 else 0)
+            | (_POPULAR if ranks[position] < popular_reach else 0)
+            for position, place, together in zip(page, places, collaborative[best].tolist(), strict=True)
+        ]
+        if wish is not None:
+            near_wish = set(wish.nearest.positions.tolist())
+            sources = [flags | _WISH * (item in near_wish) for flags, item in zip(sources, page, strict=True)]
+        return Ranked(page, scores[best].tolist(), sources, found_at)
+
+    def _shortlist(
+        self,
+        history: History,
+        profile: NDArray[np.float32],
+        columns: NDArray[np.int64],
+        out: NDArray[np.int64],
+        page_size: int,
+        reach: int,
+        popular: bool,
+        wish: Wish | None,
+    ) -> tuple[NDArray[np.int64], int]:
+        """Items that may reach the page, ascending, with the least of those `_places` that mean found by text."""
+        liked = _latest_liked(history.scored, history.weights)
         others: list[NDArray[np.integer[Any]]] = []
         if popular:
             others.append(self._catalogue.by_popularity[:reach])
@@ -156,57 +191,33 @@ class Ranker:
         if liked:
             each = max(_MIN_INTEREST_ITEMS, _INTEREST_ITEMS // len(liked))
             others.append(self._text_neighbours.of(liked, each).reshape(-1))
-        sums = self._sums
-        try:
-            np.add.at(sums, columns, values)
-            like = columns[(sums[columns] > 0.0).nonzero()[0]]
-            pool = np.concatenate([like, *others])
-            before_text = len(pool) - (len(others[-1]) if liked else 0)
-            found = self._distinct(pool, out)
-            estimates = self._estimate(found, lift, popular=popular)
-            if wish is None:
-                floor, most_of_wish = _nth_best(estimates, page_size), 0.0
-            else:
-                near = wish.nearest.positions
-                in_reach = self._places[near] >= 0
-                known = self._estimate(near, lift, popular=popular) + self._wish * wish.nearest.similarities
-                floor, most_of_wish = _nth_best(known[in_reach], page_size), self._most_of_wish(wish)
-            likely = floor - most_of_wish - _CANDIDATE_SPREADS * deviation - _ROUNDING
-            found = found[(estimates >= max(likely, _LOWEST)).nonzero()[0]]
-            if wish is not None:
-                found = np.union1d(found, near[in_reach])
-            outside = mean + _OUTSIDE_SPREADS * deviation + (self._unpopular(reach) if popular else 0.0) + most_of_wish
-            alone = len(liked) == 1 and reach <= self._text_neighbours.width  # its neighbourhood is the profile's
-            if liked and not alone and floor < outside:
-                nearest = self._nearest(profile, reach)
-                self._places[nearest] = before_text  # which is what found them, whatever else did
-                found = np.setdiff1d(np.concatenate([found, nearest]), out)
-            found.sort()
-            collaborative = sums[found]
-        finally:
-            sums[columns] = 0.0
-        found_at = time.monotonic()
+        like = columns[(self._sums[columns] > 0.0).nonzero()[0]]
+        pool = np.concatenate([like, *others])
+        before_text = len(pool) - (len(others[-1]) if liked else 0)
+        found = self._distinct(pool, out)
 
-        scores = np.vecdot(self._vectors.take(found, axis=0), direction)
-        scores += self._collaborative * collaborative
-        if popular:
-            scores += self._popularity[found]
-        best = (-scores).argsort(kind="stable")[:page_size]
-        positions = found[best]
-        page = positions.tolist()
-        ranks, popular_reach = self._catalogue.popularity_ranks, reach if popular else 0
-        sources = [
-            (_TEXT if place >= before_text else 0)
-            | (_COLLABORATIVE if together > 0.0 else 0)
-            | (_POPULAR if ranks[position] < popular_reach else 0)
-            for position, place, together in zip(
-                page, self._places[positions].tolist(), collaborative[best].tolist(), strict=True
-            )
-        ]
+        lift = self._scoring.history_text * sum(history.weights)
+        mean, deviation = self._text.project(profile, lift)
+        estimates = self._estimate(found, lift, popular=popular)
+        if wish is None:
+            floor, most_of_wish = _nth_best(estimates, page_size), 0.0
+        else:
+            near = wish.nearest.positions
+            in_reach = self._places[near] >= 0
+            known = self._estimate(near, lift, popular=popular) + self._wish * wish.nearest.similarities
+            floor, most_of_wish = _nth_best(known[in_reach], page_size), self._most_of_wish(wish)
+        likely = floor - most_of_wish - _CANDIDATE_SPREADS * deviation - _ROUNDING
+        found = found[(estimates >= max(likely, _LOWEST)).nonzero()[0]]
         if wish is not None:
-            near_wish = set(wish.nearest.positions.tolist())
-            sources = [flags | _WISH * (item in near_wish) for flags, item in zip(sources, page, strict=True)]
-        return Ranked(page, scores[best].tolist(), sources, found_at)
+            found = np.union1d(found, near[in_reach])
+        outside = mean + _OUTSIDE_SPREADS * deviation + (self._unpopular(reach) if popular else 0.0) + most_of_wish
+        alone = len(liked) == 1 and reach <= self._text_neighbours.width  # its neighbourhood is the profile's
+        if liked and not alone and floor < outside:
+            nearest = self._nearest(profile, reach)
+            self._places[nearest] = before_text  # which is what found them, whatever else did
+            found = np.setdiff1d(np.concatenate([found, nearest]), out)
+        found.sort()
+        return found, before_text
 
     def _distinct(self, pool: NDArray[np.int64], out: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each item of the pool once, in no order, without those that are out.
