@@ -80,8 +80,11 @@ class BoundRunner:
     def _binding(self, rows: int, columns: int) -> tuple[ort.IOBinding, ort.OrtValue, ort.OrtValue]:
         if (found := self._bindings.get((rows, columns))) is not None:
             return found
-        empty = np.zeros((rows, columns), dtype=np.int64)
-        device_ids, device_mask = (ort.OrtValue.ortvalue_from_numpy(empty, self._device, 0) for _ in range(2))
+        # Each from an array of its own: on the CPU it is the buffer.
+        device_ids, device_mask = (
+            ort.OrtValue.ortvalue_from_numpy(np.zeros((rows, columns), dtype=np.int64), self._device, 0)
+            for _ in range(2)
+        )
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(_IDS, device_ids)
         binding.bind_ortvalue_input(_MASK, device_mask)
