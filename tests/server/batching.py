@@ -114,6 +114,7 @@ class ScriptedEncoder:
         hanging: names of texts at which a batch never ends.
         batches: names of the texts of each batch so far, in the order in which they began.
         began: when each of them began.
+        running: batches that run now.
         most: batches that ran at the same time, at the most.
     """
 
@@ -125,22 +126,22 @@ class ScriptedEncoder:
         self.batches: list[list[Any]] = []
         self.began: list[float] = []
         self.most = 0
-        self._running = 0
+        self.running = 0
         self._never: list[asyncio.Future[None]] = []  # or what waits for one of them would be garbage, and collected
 
     async def __call__(self, batch: Sequence[Text]) -> list[object]:
         names = [text.name for text in batch]
         self.batches.append(names)
         self.began.append(now())
-        self._running += 1
-        self.most = max(self.most, self._running)
+        self.running += 1
+        self.most = max(self.most, self.running)
         try:
             if self.hanging & set(names):
                 self._never.append(asyncio.get_running_loop().create_future())
                 await self._never[-1]
             await asyncio.sleep(self.seconds(batch))
         finally:
-            self._running -= 1
+            self.running -= 1
         if self.guilty & set(names):
             raise self.error
         return list(names)
