@@ -290,6 +290,12 @@ def test_similar_items_never_hold_the_item_itself(engine, generation, number):
     assert answer.bundle_id == generation.manifest.bundle_id
 
 
+def test_a_page_of_similar_items_larger_than_a_neighbourhood_is_full(make_generation, make_engine):
+    engine, _ = make_engine(make_generation(300, weights=np.zeros((300, 300))))
+    answer = engine.similar(SimilarQuery("item-5", 200))
+    assert (len(set(ids(answer))), answer.shortfall) == (200, Shortfall.NONE)
+
+
 def test_similar_items_are_the_nearest_where_nobody_has_taken_up_anything(make_generation, make_engine):
     generation = make_generation(300, weights=np.zeros((300, 300)))
     engine, _ = make_engine(generation)

@@ -224,6 +224,22 @@ def test_of_many_collaborative_neighbours_the_strongest_come_first(make_generati
     assert ranked.positions == [item for item in np.argsort(-weights[0]).tolist() if item != 0][:10]
 
 
+def test_equal_scores_keep_the_order_of_the_catalogue_wherever_they_were_found(make_generation, unit_vectors):
+    weights = np.zeros((300, 300))
+    weights[0, [150, 290]] = weights[1, [120, 200]] = 1.0
+    vectors = np.repeat(unit_vectors(1), 300, axis=0)
+    ranker = Ranker(make_generation(300, vectors=vectors, weights=weights, popularity=[1] * 300))
+    ranked = ranker.by_history(History([0, 1], [0.5, 0.5], 0), page_size=4, excluded={0, 1}, popular=True)
+    assert ranked.positions == [120, 150, 200, 290]
+
+
+def test_items_equally_near_a_wish_keep_the_order_of_the_catalogue(make_generation, unit_vectors):
+    generation = make_generation(10, popularity=[1] * 10)
+    nearest = Neighbourhood(np.array([7, 5, 2, 9, 1]), np.array([0.9, 0.5, 0.5, 0.5, 0.1], np.float32))
+    ranked = Ranker(generation).by_wish(Wish(unit_vectors(1)[0], nearest), page_size=4, excluded={9})
+    assert ranked.positions == [7, 2, 5, 1]
+
+
 def test_where_behaviour_says_little_the_text_of_the_whole_history_is_searched(make_generation, unit_vectors):
     """The best item lies between the liked ones, and is no neighbour of any of them."""
     random = np.random.default_rng(0)
