@@ -397,8 +397,8 @@ async def test_a_bug_in_forming_batches_fails_those_who_wait_and_nobody_after(mo
 @simulated
 async def test_a_failing_call_leaves_no_exception_that_nobody_looked_at():
     encoder = ScriptedEncoder()
-    encoder.hanging = {"a"}
-    async with batcher(encoder, stuck_after_s=30.0) as texts:
+    encoder.guilty, encoder.error = {"a"}, EncoderStuckError("no thread is left")
+    async with batcher(encoder) as texts:
         gone = call(texts, Text("c"))
         several = call(texts, Text("a"), Text("b"))  # both are failed at once, and the call tells of one
         await until(0.5)
