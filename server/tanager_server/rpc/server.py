@@ -41,6 +41,10 @@ _REFUSE_S = 0.25
 # Time for the last answers to leave.
 _FLUSH_S = 1.0
 _MAX_PENDING = 1 << 20
+# gRPC for asyncio takes one new call at a time, which needs a turn of its poller's thread and two or three of the event
+# loop: on a busy machine some thousand a second, while the rest waits where no admission sees it. Several listeners on
+# one port, among which the kernel spreads the connections, take as many at a time.
+_LISTENERS = 4
 # How often the event loop's lag is measured and the encoder's health looked at.
 _WATCH_S = 0.1
 # While the encoder does not come back, a text of the server's own asks for it at such intervals.
@@ -83,17 +87,19 @@ class GrpcServer:
             )
         self._engine, self._metrics = engine, metrics
         self._watch: asyncio.Task[None] | None = None
-        self._server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings.limits))
         self._health = health.HealthServicer(SERVICES)
-        recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(
-            RecommendationServicer(engine), self._server
-        )
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), self._server)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(engine, calibration=calibration, started=datetime.now(UTC)), self._server
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), self._server)
+        started = datetime.now(UTC)
+        self._servers: list[grpc.aio.Server] = []
+        for _ in range(_LISTENERS):
+            server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings.limits))
+            recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(RecommendationServicer(engine), server)
+            embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), server)
+            model_pb2_grpc.add_ModelServiceServicer_to_server(
+                ModelServicer(engine, calibration=calibration, started=started), server
+            )
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), server)
+            self._servers.append(server)
 
     async def start(self) -> int:
         """Binds, listens and tells SERVING.
@@ -104,21 +110,30 @@ class GrpcServer:
         Raises:
             StartupError: the address cannot be bound, or a TLS file cannot be read.
         """
-        settings = self._settings
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"{host}:{settings.port}"
-        credentials = _credentials(settings.tls)
-        try:
-            if credentials is None:
-                port = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            cause = "the port was taken just now" if credentials is None else "tls: no usable certificate and key"
-            raise StartupError(f"cannot listen on {address}: {cause} ({error})") from error
-        await self._server.start()
+        port = self._listen()
+        for server in self._servers:
+            await server.start()
         await self._health.serve()
         self._watch = asyncio.create_task(self._keep_watch(), name="watch")
+        return port
+
+    def _listen(self) -> int:
+        settings = self._settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        credentials = _credentials(settings.tls)
+        # Listeners that share a port share it with any other process that asks for it: none may have it before.
+        check_address(settings.host, settings.port)
+        port = settings.port
+        for server in self._servers:
+            address = f"{host}:{port}"
+            try:
+                if credentials is None:
+                    port = server.add_insecure_port(address)
+                else:
+                    port = server.add_secure_port(address, credentials)
+            except RuntimeError as error:
+                cause = "the port was taken just now" if credentials is None else "tls: no usable certificate and key"
+                raise StartupError(f"cannot listen on {address}: {cause} ({error})") from error
         return port
 
     async def drain(self) -> None:
@@ -138,7 +153,7 @@ class GrpcServer:
         await backlog
         await self._health.close()
         # What is still open are streams: reflection, or calls whose request never came.
-        await self._server.stop(_FLUSH_S)
+        await asyncio.gather(*(server.stop(_FLUSH_S) for server in self._servers))
 
     async def _keep_watch(self) -> None:
         """Measures how late the event loop is, and tells NOT_SERVING while the encoder does not come back."""
@@ -205,8 +220,8 @@ def _bind(address: tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 def _options(limits: LimitSettings) -> list[tuple[str, int]]:
     return [
-        # Two servers on one port would share its calls at random; a second one must fail to start.
-        ("grpc.so_reuseport", 0),
+        # For this process's own listeners; `check_address` sees to it that no other process listens there.
+        ("grpc.so_reuseport", 1),
         # gRPC would answer CANCELLED to calls that wait for this process to take them; admission is the interceptor's.
         ("grpc.server.max_pending_requests", _MAX_PENDING),
         ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),

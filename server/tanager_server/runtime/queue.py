@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _STEP_S = 0.05
 _MIN_RETRY_S = 0.05
 # How much longer a queue is taken to be than it looks: a text that waits in vain costs more than one that is refused.
-_CAUTION = 1.2
+_CAUTION = 1.35
 
 
 class Job(Protocol):
