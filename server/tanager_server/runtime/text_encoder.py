@@ -32,7 +32,7 @@ _TOKENIZE_INLINE_CHARS = 1024
 _COMMON_REACH = 64
 # Encoding takes every core it is given; the event loop, which answers those who need no encoding and refuses those who
 # come to a full queue, must not wait for one.
-_NICENESS = 5
+_NICENESS = 3
 # Threads that were given up with a batch that did not come back, and may still hold a core each.
 _MAX_LOST_THREADS = 4
 
@@ -93,9 +93,10 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Vector:
-    """A result of the batcher, and a value of the cache."""
+    """A result of the batcher, and a value of the cache; `reach` is for how many items was searched, found or not."""
 
     vector: NDArray[np.float32]
+    reach: int
     nearest: Neighbourhood | None
     encode_s: float
     search_s: float
@@ -251,14 +252,13 @@ class TextEncoder:
         batch_size: int,
     ) -> EncodedWish:
         assert found.nearest is not None
-        nearest, known, search_s = found.nearest, len(found.nearest.positions), found.search_s if batch_size else 0.0
-        if known < reach:
+        nearest, search_s = found.nearest, found.search_s if batch_size else 0.0
+        if found.reach < reach:
             began = self.clock()
             wider = self._retrieve(found.vector[None], reach)
             nearest = Neighbourhood(wider.positions[0], wider.similarities[0])
             search_s = self.clock() - began
-            if len(nearest.positions) > known:
-                self._cache.put(text, _Vector(found.vector, nearest, found.encode_s, search_s))
+            self._cache.put(text, _Vector(found.vector, reach, nearest, found.encode_s, search_s))
         return EncodedWish(found.vector, nearest, tokenize_s, queue_s, encode_s, search_s, batch_size)
 
     async def _tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -294,5 +294,6 @@ class TextEncoder:
         encode_s, search_s = encoded - began, self.clock() - encoded
         # Each with arrays of its own, or a single one in the cache would keep those of the whole batch.
         return [
-            _Vector(vector.copy(), items, encode_s, search_s) for vector, items in zip(vectors, nearest, strict=True)
+            _Vector(vector.copy(), text.reach, items, encode_s, search_s)
+            for text, vector, items in zip(batch, vectors, nearest, strict=True)
         ]
