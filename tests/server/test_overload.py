@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.server.batching import Seen, Text, now, simulate, until
@@ -17,6 +17,9 @@ from tanager_server.errors import DeadlineExpiredError, OverloadedError
 from tanager_server.runtime.batcher import Batcher
 from tanager_server.runtime.cost import CostModel
 from tanager_server.runtime.queue import BatchPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _CAPACITY = 1100.0  # texts of 16 tokens a second, in full batches
 _LENGTH = 16
@@ -48,7 +51,7 @@ class Machine:
         self.workers, self.random = workers, random
         self.encoded = 0
 
-    async def __call__(self, batch: list[Text]) -> list[object]:
+    async def __call__(self, batch: Sequence[Text]) -> list[object]:
         padded = len(batch) * max(text.length for text in batch)
         await asyncio.sleep(self.workers * (_FIXED_S + _TOKEN_S * padded) * self.random.uniform(0.9, 1.1))
         self.encoded += len(batch)

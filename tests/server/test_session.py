@@ -56,7 +56,8 @@ def test_bound_buffers_give_the_same_vectors(session, lengths):
     direct, bound = DirectRunner(session), BoundRunner(session, "cpu")
     ids, mask = batch_of(*lengths)
     vectors = bound.run(ids, mask)
-    assert (vectors.shape, vectors.dtype) == ((len(lengths), 32), np.float32)
+    assert vectors.shape == (len(lengths), 32)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, direct.run(ids, mask), atol=1e-5)
 
 

@@ -1,56 +1,122 @@
-"""Texts to vectors for concurrent calls: what runs where, and what is refused before any work is done."""
+"""Texts to vectors for concurrent calls: what runs where, what is encoded once, and what is refused before any work."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
+from tests.server.batching import Seen, policy
 
-from tanager_server.errors import DeadlineExpiredError, EncodeError, OverloadedError
+from tanager_server.errors import (
+    DeadlineExpiredError,
+    DrainingError,
+    EncodeError,
+    EncoderStuckError,
+    OverloadedError,
+)
+from tanager_server.index import HnswIndex, Nearest
 from tanager_server.runtime import Encoder, TextEncoder
-from tanager_server.settings import BatchingSettings
+
+COMMON_REACH = 64
 
 
 class Recorder:
-    """An encoder that notes where it is called from, and encodes when `go` is set."""
+    """An encoder that notes what it is asked for and from where, and encodes when `go` is set.
+
+    A text's vector is its length; a text with a `!` makes its batch fail.
+    """
 
     provider = "none"
 
     def __init__(self):
         self.tokenized: list[tuple[str, int]] = []
-        self.encoded: list[tuple[str, int]] = []
+        self.batches: list[list[int]] = []
+        self.threads: list[str] = []
         self.error: Exception | None = None
+        self.began = threading.Semaphore(0)
         self.go = threading.Event()
         self.go.set()
 
     def tokenize(self, texts):
         self.tokenized.append((threading.current_thread().name, len(texts)))
-        return [[len(text)] * (1 + len(text) % 7) for text in texts]
+        return [[-1 if "!" in text else len(text)] * (1 + len(text) % 7) for text in texts]
 
     def encode(self, batch):
-        self.encoded.append((threading.current_thread().name, len(batch)))
+        self.threads.append(threading.current_thread().name)
+        self.batches.append([tokens[0] for tokens in batch])
+        self.began.release()
         self.go.wait()
         if self.error:
             raise self.error
+        if any(tokens[0] < 0 for tokens in batch):
+            raise EncodeError("not finite")
         return np.array([[tokens[0]] for tokens in batch], dtype=np.float32)
+
+
+class Finder:
+    """Finds the first items of a catalogue of 100 for whatever vector, and notes how it was asked."""
+
+    items = 100
+
+    def __init__(self):
+        self.asked: list[tuple[int, int, str]] = []
+
+    def __call__(self, vectors, reach):
+        self.asked.append((len(vectors), reach, threading.current_thread().name))
+        found = min(reach, self.items)
+        return Nearest(
+            np.tile(np.arange(found), (len(vectors), 1)), np.repeat(vectors, found, axis=1).astype(np.float32)
+        )
 
 
 @pytest.fixture
 def recorder():
-    return Recorder()
+    """An encoder whose threads are let go at the end, whatever happens."""
+    made = Recorder()
+    yield made
+    made.go.set()
+
+
+@pytest.fixture
+def finder():
+    return Finder()
+
+
+@pytest.fixture
+def start(recorder, finder):
+    def begin(encoder: Any = recorder, *, cache_bytes=1 << 20, workers=1, observe=None, **changes):
+        return TextEncoder(
+            encoder,
+            policy=policy(**changes),
+            retrieve=finder,
+            cache_bytes=cache_bytes,
+            workers=workers,
+            observe=observe,
+        )
+
+    return begin
 
 
 def deadline(seconds=600.0):
     return TextEncoder.clock() + seconds
 
 
-async def test_concurrent_calls_get_each_their_own_vectors(opened_bundle):
+async def begun(recorder):
+    """Waits until the encode thread has begun another batch."""
+    await asyncio.to_thread(recorder.began.acquire)
+
+
+# Vectors and neighbours
+
+
+async def test_concurrent_calls_get_each_their_own_vectors(opened_bundle, start):
     encoder = Encoder.from_bundle(opened_bundle, threads=1)
     calls = [[f"space {number}", "war " * (number % 40), "love " * number] for number in range(30)]
-    async with TextEncoder(encoder, policy=BatchingSettings()) as texts:
-        answers = await asyncio.gather(*(texts.encode(call, deadline=deadline()) for call in calls))
+    async with start(encoder) as texts:
+        answers = await asyncio.gather(*(texts.encode_texts(call, deadline=deadline()) for call in calls))
         assert texts.queue_depth == 0
     for call, answer in zip(calls, answers, strict=True):
         np.testing.assert_allclose(answer.vectors, encoder.encode_texts(call), atol=1e-5)
@@ -58,67 +124,322 @@ async def test_concurrent_calls_get_each_their_own_vectors(opened_bundle):
     assert max(answer.batch_size for answer in answers) > 3  # they were encoded in common batches
 
 
-async def test_the_event_loop_encodes_nothing_and_tokenizes_only_what_is_short(recorder):
-    async with TextEncoder(recorder, policy=BatchingSettings()) as texts:
-        await texts.encode(["short"], deadline=deadline())
-        await texts.encode(["long" * 1000], deadline=deadline())
-        await texts.encode(["many"] * 1000, deadline=deadline())
+async def test_concurrent_wishes_get_each_their_own_neighbours(opened_bundle, unit_vectors, index_info):
+    encoder = Encoder.from_bundle(opened_bundle, threads=1)
+    index = HnswIndex.build(unit_vectors(500, 32), info=index_info)
+    wishes = {f"{topic} {number}": 1 + number for number in range(20) for topic in ("space", "love in war")}
+    async with TextEncoder(encoder, policy=policy(), retrieve=index.search_exact, workers=2) as texts:
+        answers = await asyncio.gather(
+            *(texts.encode_wish(text, reach=reach, deadline=deadline()) for text, reach in wishes.items())
+        )
+    for (text, reach), answer in zip(wishes.items(), answers, strict=True):
+        (vector,) = encoder.encode_texts([text])
+        np.testing.assert_allclose(answer.vector, vector, atol=1e-5)
+        expected = index.search_exact(answer.vector[None], max(reach, COMMON_REACH))
+        assert answer.nearest.positions.tolist() == expected.positions[0].tolist()
+        np.testing.assert_allclose(answer.nearest.similarities, expected.similarities[0], atol=1e-5)
+        assert min(answer.tokenize_s, answer.queue_s, answer.encode_s, answer.search_s) >= 0
+
+
+async def test_a_text_given_twice_is_encoded_once(start, recorder):
+    async with start() as texts:
+        answer = await texts.encode_texts(["a", "bb", "a"], deadline=deadline())
+    assert np.ravel(answer.vectors).tolist() == [1, 2, 1]
+    assert recorder.batches == [[1, 2]]
+
+
+# What runs where
+
+
+async def test_the_event_loop_encodes_nothing_and_tokenizes_only_what_is_short(start, recorder, finder):
+    async with start() as texts:
+        await texts.encode_texts(["short"], deadline=deadline())
+        await texts.encode_texts(["long" * 1000], deadline=deadline())
+        await texts.encode_texts([f"many {number}" for number in range(1000)], deadline=deadline())
+        await texts.encode_wish("wish" * 1000, reach=10, deadline=deadline())
     here = threading.current_thread().name
-    assert [name.split("_")[0] for name, _ in recorder.tokenized] == [here, "tokenize", "tokenize"]
-    assert {name.split("_")[0] for name, _ in recorder.encoded} == {"encode"}
+    assert [name for name, _ in recorder.tokenized] == [here, "tokenize", "tokenize", "tokenize"]
+    assert {name.split("-")[0] for name in recorder.threads} == {"encode"}
+    assert [name.split("-")[0] for *_, name in finder.asked] == ["encode"]
 
 
-async def test_the_event_loop_never_waits_for_the_tokenizers_thread_pool(recorder):
+async def test_the_event_loop_never_waits_for_the_tokenizers_thread_pool(start, recorder):
     # tokenizers spreads two or more texts over a pool of threads that all callers share: a few short texts would wait
     # there, and every call with them, until a thousand long ones are done (measured: 0.9 s).
-    async with TextEncoder(recorder, policy=BatchingSettings()) as texts:
-        answer = await texts.encode(["a", "bb", "ccc"], deadline=deadline())
+    async with start() as texts:
+        answer = await texts.encode_texts(["a", "bb", "ccc"], deadline=deadline())
     assert recorder.tokenized == [(threading.current_thread().name, 1)] * 3
     assert np.ravel(answer.vectors).tolist() == [1, 2, 3]
 
 
-async def test_a_full_queue_refuses_before_anything_is_tokenized(recorder, settle):
-    async with TextEncoder(recorder, policy=BatchingSettings(max_queue=2)) as texts:
+async def test_as_many_batches_run_at_a_time_as_there_are_workers(start, recorder):
+    async with start(workers=3, max_batch_size=1) as texts:
         recorder.go.clear()
-        try:
-            calls = []
-            for call in (["a"], ["b", "c"]):
-                calls.append(asyncio.create_task(texts.encode(call, deadline=deadline())))
-                await settle()
-            assert texts.queue_depth == 2
-            done = len(recorder.tokenized)
-            with pytest.raises(OverloadedError):
-                texts.encode(["d"], deadline=deadline()).__await__().send(None)
-            assert len(recorder.tokenized) == done
-        finally:
-            recorder.go.set()  # or the encode thread would wait for ever
+        calls = [asyncio.create_task(texts.encode_texts(["a" * number], deadline=deadline())) for number in (1, 2, 3)]
+        for _ in calls:
+            await begun(recorder)
+        assert len(set(recorder.threads)) == 3
+        recorder.go.set()
         await asyncio.gather(*calls)
 
 
-async def test_a_call_that_comes_too_late_is_not_encoded(recorder):
-    async with TextEncoder(recorder, policy=BatchingSettings()) as texts:
+async def test_wishes_of_a_batch_are_searched_together(start, recorder, finder):
+    async with start() as texts:
+        await asyncio.gather(
+            *(texts.encode_wish("a" * length, reach=10, deadline=deadline()) for length in (1, 2, 3)),
+            texts.encode_texts(["no search"], deadline=deadline()),
+        )
+    assert [(count, reach) for count, reach, _ in finder.asked] == [(3, COMMON_REACH)]
+    assert len(recorder.batches) == 1
+    assert sorted(recorder.batches[0]) == [1, 2, 3, 9]
+
+
+# The cache
+
+
+async def test_a_wish_seen_lately_is_neither_encoded_nor_searched_again(start, recorder, finder):
+    seen = Seen()
+    async with start(observe=seen) as texts:
+        first = await texts.encode_wish("wish", reach=10, deadline=deadline())
+        again = await texts.encode_wish("wish", reach=20, deadline=deadline())
+        assert texts.cached_texts == 1
+        embedded = await texts.encode_texts(["wish"], deadline=deadline())
+    assert again.vector.tolist() == first.vector.tolist() == embedded.vectors[0].tolist() == [4]
+    assert again.nearest.positions.tolist() == first.nearest.positions.tolist() == list(range(COMMON_REACH))
+    assert (first.batch_size, again.batch_size, embedded.batch_size) == (1, 0, 0)
+    assert (again.tokenize_s, again.queue_s, again.encode_s, again.search_s) == (0, 0, 0, 0)
+    assert recorder.batches == [[4]]
+    assert len(finder.asked) == len(recorder.tokenized) == 1
+    assert seen.looked_up == [False, True, True]
+
+
+async def test_only_the_texts_that_are_not_cached_are_encoded(start, recorder):
+    async with start() as texts:
+        await texts.encode_wish("bb", reach=10, deadline=deadline())
+        answer = await texts.encode_texts(["a", "bb", "ccc"], deadline=deadline())
+    assert np.ravel(answer.vectors).tolist() == [1, 2, 3]
+    assert answer.batch_size == 2
+    assert recorder.batches == [[2], [1, 3]]
+
+
+async def test_a_wider_reach_than_was_cached_is_searched_for_once(start, recorder, finder):
+    async with start() as texts:
+        await texts.encode_wish("wish", reach=10, deadline=deadline())
+        for _ in range(3):
+            wider = await texts.encode_wish("wish", reach=90, deadline=deadline())
+            assert wider.nearest.positions.tolist() == list(range(90))
+    assert [reach for _, reach, _ in finder.asked] == [COMMON_REACH, 90]
+    assert recorder.batches == [[4]]
+
+
+async def test_a_reach_beyond_the_catalogue_is_not_searched_for_again_and_again(start, finder):
+    async with start() as texts:
+        for _ in range(3):
+            found = await texts.encode_wish("wish", reach=1000, deadline=deadline())
+            assert len(found.nearest.positions) == Finder.items
+    assert [reach for _, reach, _ in finder.asked] == [1000]
+
+
+async def test_the_cache_is_bounded_in_bytes(start, recorder):
+    async with start(cache_bytes=10_000) as texts:
+        for number in range(50):
+            await texts.encode_wish("a" * (1 + number), reach=10, deadline=deadline())
+            assert texts._cache.nbytes <= 10_000
+        assert 1 < texts.cached_texts < 10
+        await texts.encode_wish("a" * 50, reach=10, deadline=deadline())
+        assert len(recorder.batches) == 50
+        await texts.encode_wish("a", reach=10, deadline=deadline())
+        assert len(recorder.batches) == 51
+
+
+async def test_without_a_cache_every_wish_is_encoded(start, recorder):
+    async with start(cache_bytes=0) as texts:
+        for _ in range(2):
+            await texts.encode_wish("wish", reach=10, deadline=deadline())
+        assert texts.cached_texts == 0
+    assert recorder.batches == [[4], [4]]
+
+
+async def test_a_wish_in_the_cache_needs_no_room_in_the_queue(start, recorder):
+    async with start(max_queue=1) as texts:
+        await texts.encode_wish("wish", reach=10, deadline=deadline())
+        await begun(recorder)
+        recorder.go.clear()
+        running = asyncio.create_task(texts.encode_texts(["running"], deadline=deadline()))
+        await begun(recorder)
+        waiting = asyncio.create_task(texts.encode_texts(["waiting"], deadline=deadline()))
+        await asyncio.sleep(0)
+        assert texts.queue_depth == 1
+        assert (await texts.encode_wish("wish", reach=10, deadline=deadline())).vector.tolist() == [4]
+        recorder.go.set()
+        await asyncio.gather(running, waiting)
+
+
+# In flight
+
+
+async def test_the_same_wish_of_several_calls_is_encoded_once(start, recorder):
+    async with start(cache_bytes=0) as texts:
+        recorder.go.clear()
+        first = asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=deadline()))
+        await begun(recorder)
+        others = [
+            asyncio.create_task(texts.encode_wish("wish", reach=reach, deadline=deadline())) for reach in (10, 90)
+        ]
+        await asyncio.sleep(0)
+        assert texts.queue_depth == 0
+        recorder.go.set()
+        answers = await asyncio.gather(first, *others)
+    assert recorder.batches == [[4]]
+    assert [len(answer.nearest.positions) for answer in answers] == [COMMON_REACH, COMMON_REACH, 90]
+    assert {answer.vector.tolist()[0] for answer in answers} == {4}
+
+
+async def test_who_shares_a_wish_still_gets_it_when_the_first_has_gone(start, recorder):
+    async with start() as texts:
+        recorder.go.clear()
+        first = asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=deadline()))
+        await begun(recorder)
+        second = asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=deadline()))
+        await asyncio.sleep(0)
+        first.cancel()
+        recorder.go.set()
+        assert (await second).vector.tolist() == [4]
+    assert recorder.batches == [[4]]
+
+
+async def test_texts_to_embed_let_wishes_go_first(start, recorder):
+    async with start(max_batch_size=1, bulk_handicap_s=10.0) as texts:
+        recorder.go.clear()
+        until = deadline()
+        calls = [asyncio.create_task(texts.encode_texts(["running"], deadline=until))]
+        await begun(recorder)
+        calls.append(asyncio.create_task(texts.encode_texts(["a", "bb"], deadline=until)))
+        calls.append(asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=until + 5)))
+        await asyncio.sleep(0)
+        recorder.go.set()
+        await asyncio.gather(*calls)
+    assert recorder.batches == [[7], [4], [1], [2]]
+
+
+# What is refused, and what goes wrong
+
+
+async def test_a_full_queue_refuses_before_anything_is_tokenized(start, recorder):
+    async with start(max_queue=2) as texts:
+        recorder.go.clear()
+        calls = [asyncio.create_task(texts.encode_texts(["a"], deadline=deadline()))]
+        await begun(recorder)
+        calls.append(asyncio.create_task(texts.encode_texts(["b", "c"], deadline=deadline())))
+        await asyncio.sleep(0)
+        assert texts.queue_depth == 2
+        done = len(recorder.tokenized)
+        for refused in (
+            texts.encode_texts(["d"], deadline=deadline()),
+            texts.encode_wish("e" * 5000, reach=10, deadline=deadline()),
+        ):
+            with pytest.raises(OverloadedError):
+                refused.send(None)
+        assert len(recorder.tokenized) == done
+        recorder.go.set()
+        await asyncio.gather(*calls)
+
+
+async def test_a_call_that_comes_too_late_is_not_encoded(start, recorder):
+    async with start() as texts:
         with pytest.raises(DeadlineExpiredError):
-            await texts.encode(["a"], deadline=deadline(-1))
-    assert recorder.encoded == []
+            await texts.encode_texts(["a"], deadline=deadline(-1))
+        with pytest.raises(DeadlineExpiredError):
+            await texts.encode_wish("a", reach=10, deadline=deadline(-1))
+    assert recorder.batches == []
 
 
-async def test_a_failing_encoder_is_an_encode_error_and_serves_again(recorder):
-    async with TextEncoder(recorder, policy=BatchingSettings()) as texts:
+async def test_a_failing_encoder_is_an_encode_error_and_serves_again(start, recorder):
+    async with start() as texts:
         recorder.error = MemoryError()
         with pytest.raises(EncodeError):
-            await texts.encode(["a"], deadline=deadline())
+            await texts.encode_texts(["a"], deadline=deadline())
+        with pytest.raises(EncodeError):
+            await texts.encode_wish("a", reach=10, deadline=deadline())
         recorder.error = None
-        assert (await texts.encode(["abc"], deadline=deadline())).vectors[0].tolist() == [3]
+        assert (await texts.encode_texts(["abc"], deadline=deadline())).vectors[0].tolist() == [3]
+        assert (await texts.encode_wish("a", reach=10, deadline=deadline())).batch_size == 1  # it was not cached
 
 
-async def test_closing_while_a_batch_runs_answers_its_caller(recorder, settle):
-    recorder.go.clear()
-    texts = TextEncoder(recorder, policy=BatchingSettings())
-    async with texts:
-        call = asyncio.create_task(texts.encode(["a"], deadline=deadline()))
-        await settle()
+async def test_a_text_that_has_no_vector_fails_by_itself(start, recorder):
+    wishes = ["a", "bb", "broken!", "dddd", "eeeee"]
+    async with start() as texts:
+        answers = await asyncio.gather(
+            *(texts.encode_wish(text, reach=10, deadline=deadline()) for text in wishes), return_exceptions=True
+        )
+    assert isinstance(answers[2], EncodeError)
+    assert [answer.vector.tolist() for answer in answers if not isinstance(answer, BaseException)] == [
+        [1],
+        [2],
+        [4],
+        [5],
+    ]
+
+
+async def test_a_failing_search_is_an_error_of_its_batch_and_serves_again(start, finder):
+    def fail(vectors, reach):
+        raise RuntimeError("no index")
+
+    async with start() as texts:
+        texts._retrieve = fail
+        with pytest.raises(EncodeError):
+            await texts.encode_wish("a", reach=10, deadline=deadline())
+        texts._retrieve = finder
+        assert (await texts.encode_wish("a", reach=10, deadline=deadline())).vector.tolist() == [1]
+
+
+async def test_a_thread_that_hangs_is_replaced_and_serves_again_when_it_comes_back(start, recorder):
+    async with start(stuck_after_s=0.001) as texts:
+        recorder.go.clear()
+        for number in range(1, 4):
+            with pytest.raises(EncoderStuckError):
+                await texts.encode_texts(["a" * number], deadline=deadline())
+            await begun(recorder)
+            assert texts.stuck
+        assert len(set(recorder.threads)) == 3
+        waiting = texts._threads[:]
         recorder.go.set()
-    with pytest.raises(EncodeError):
-        await call
-    with pytest.raises(OverloadedError):
-        await texts.encode(["b"], deadline=deadline())
+        for thread in waiting:
+            await thread.run(len, "")  # when it comes to this, it is done with what it hung on
+        assert not texts.stuck
+        assert len(texts._free_threads) == 3
+
+
+async def test_only_so_many_threads_are_lost(start, recorder):
+    async with start(workers=2, stuck_after_s=0.001) as texts:
+        recorder.go.clear()
+        for number in range(1, 20):
+            with pytest.raises(EncoderStuckError) as error:
+                await texts.encode_texts(["a" * number], deadline=deadline())
+        for _ in range(2 + 4):
+            await begun(recorder)
+        assert "restarted" in str(error.value)
+        assert texts.stuck
+        assert len(texts._threads) == len(recorder.batches) == 2 + 4
+        assert texts.queue_depth == 0
+
+
+# The end
+
+
+async def test_closing_while_a_batch_runs_fails_its_caller(start, recorder):
+    texts = start()
+    async with texts:
+        recorder.go.clear()
+        calls = [asyncio.create_task(texts.encode_texts(["a"], deadline=deadline()))]
+        await begun(recorder)
+        calls.append(asyncio.create_task(texts.encode_wish("b", reach=10, deadline=deadline())))
+        await asyncio.sleep(0)
+    for call in calls:
+        with pytest.raises(DrainingError):
+            await call
+    with pytest.raises(DrainingError):
+        await texts.encode_texts(["c"], deadline=deadline())
+    recorder.go.set()
+    for thread in (*texts._threads, texts._tokenize_thread):
+        thread._thread.join()

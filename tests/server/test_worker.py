@@ -92,7 +92,8 @@ async def test_niceness_is_the_threads_own():
 
 
 async def test_closing_lets_what_was_given_be_done_first():
-    worker, done = WorkerThread("work"), []
+    done: list[int] = []
+    worker = WorkerThread("work")
     futures = [worker.run(done.append, number) for number in range(10)]
     worker.close()
     await asyncio.gather(*futures)
