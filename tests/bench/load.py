@@ -85,14 +85,17 @@ def closed_loop(
     return _measure(running, [*command, "--concurrency", str(concurrency), *extent, *batched], limit_s)
 
 
-def open_loop(running: Running, requests: Path, *, rate_rps: float, duration_s: float, timeout_s: float) -> Load:
+def open_loop(
+    running: Running, requests: Path, *, rate_rps: float, duration_s: float, timeout_s: float, connections: int
+) -> Load:
     """Poisson arrivals at a rate, whether or not the server keeps up.
 
     Raises:
         BenchError: the generator failed.
     """
     arrivals = ["--rate", f"{rate_rps:.1f}", "--arrivals", "poisson", "--duration", str(duration_s)]
-    return _tanager_load(running, requests, [*arrivals, "--timeout", str(timeout_s)], _GRACE_S + duration_s)
+    options = [*arrivals, "--timeout", str(timeout_s), "--connections", str(connections)]
+    return _tanager_load(running, requests, options, _GRACE_S + duration_s)
 
 
 def _tanager_load(running: Running, requests: Path, options: Sequence[str], limit_s: float) -> Load:

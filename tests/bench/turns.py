@@ -57,6 +57,11 @@ QUIET = Contender(
 ECHO = Contender("echo", "empty gRPC echo", "echo")
 FASTAPI = Contender("fastapi", "FastAPI + sentence-transformers", "fastapi")
 
+# Warm-ups of a contender whose answers depend on what it has met.
+_LONG_WARM_UPS = 5
+# Overload comes from many clients: a server takes calls of several connections at a time, of one it takes them singly.
+_OVERLOAD_CONNECTIONS = 16
+
 # What each framework may be told. `--tune` measures them all; the first of each, which the comparison runs, took the
 # least CPU a request or nearly so on two cores. Batches are encoded as they come, so that larger ones are padded more.
 TUNINGS: dict[str, tuple[Tuning, ...]] = {
@@ -183,11 +188,17 @@ def check(setting: Setting, running: Running) -> Measured:
 
 
 def _saturate(
-    setting: Setting, running: Running, requests: Path, *, warm_up: Path, zipf: float | None = None
+    setting: Setting,
+    running: Running,
+    requests: Path,
+    *,
+    warm_up: Path,
+    warm_ups: int = 1,
+    zipf: float | None = None,
 ) -> Measured:
     extent = setting.extent
     concurrency = extent.concurrency
-    closed_loop(running, warm_up, concurrency=concurrency, duration_s=extent.warm_up_s, zipf=zipf)
+    closed_loop(running, warm_up, concurrency=concurrency, duration_s=warm_ups * extent.warm_up_s, zipf=zipf)
     load = closed_loop(running, requests, concurrency=concurrency, duration_s=extent.duration_s, zipf=zipf)
     return {
         "throughput_rps": load.throughput_rps,
@@ -211,14 +222,16 @@ def mixed(setting: Setting, running: Running) -> Measured:
 
 
 def histories(setting: Setting, running: Running) -> Measured:
-    """Saturated with histories: nothing is encoded."""
-    return _saturate(setting, running, setting.files.histories, warm_up=setting.files.histories)
+    """Saturated with histories: nothing is encoded. Long warmed, since items are met for the first time only once."""
+    return _saturate(
+        setting, running, setting.files.histories, warm_up=setting.files.histories, warm_ups=_LONG_WARM_UPS
+    )
 
 
 def zipf(setting: Setting, running: Running) -> Measured:
     """Saturated with texts that come again as people's do, after a warm-up that leaves a cache as traffic leaves it."""
     files = setting.files
-    return _saturate(setting, running, files.texts, warm_up=files.texts, zipf=ZIPF_EXPONENT)
+    return _saturate(setting, running, files.texts, warm_up=files.texts, warm_ups=_LONG_WARM_UPS, zipf=ZIPF_EXPONENT)
 
 
 def single(setting: Setting, running: Running) -> Measured:
@@ -237,6 +250,7 @@ def overload(setting: Setting, running: Running) -> Measured:
         rate_rps=OVERLOAD * peak_rps,
         duration_s=setting.extent.overload_s,
         timeout_s=OVERLOAD_DEADLINE_S,
+        connections=_OVERLOAD_CONNECTIONS,
     )
     if load.report["generator_limited"]:
         setting.notes["overload: the generator was a bottleneck too, on the same cores"] = None
