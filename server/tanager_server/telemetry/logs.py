@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import select
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -38,11 +39,10 @@ class BackgroundHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: collections.deque[logging.LogRecord] = collections.deque()
+        self._waiting: collections.deque[logging.LogRecord | threading.Event] = collections.deque()
         self._dropped = 0
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._closed = False
-        self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="log", daemon=True)
         self._thread.start()
 
@@ -58,20 +58,14 @@ class BackgroundHandler(logging.Handler):
         return True
 
     def flush(self) -> None:
-        """Writes what waits, now."""
-        with self._writing:
-            lines = []
-            while self._waiting:
-                lines.append(self._line(self._waiting.popleft()))
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                message = "log lines were dropped: stderr is not read fast enough"
-                record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, message, (), None)
-                record.dropped = dropped
-                lines.append(self._line(record))
-            with contextlib.suppress(OSError, ValueError):  # stderr is gone: there is nowhere left to say so
-                sys.stderr.write("".join(lines))
-                sys.stderr.flush()
+        """Has what waits written now; gives a reader who does not read some seconds, and never writes itself."""
+        if not self._thread.is_alive():
+            return
+        written = threading.Event()
+        self._waiting.append(written)
+        self._hurry.set()
+        self._wake.set()
+        written.wait(_CLOSE_S)
 
     def close(self) -> None:
         """Writes what waits and ends the thread; gives a reader who does not read some seconds."""
@@ -80,6 +74,25 @@ class BackgroundHandler(logging.Handler):
         self._wake.set()
         self._thread.join(_CLOSE_S)
         super().close()
+
+    def _write_waiting(self) -> None:
+        lines, flushed = [], []
+        for _ in range(len(self._waiting)):
+            item = self._waiting.popleft()
+            if isinstance(item, threading.Event):
+                flushed.append(item)
+            else:
+                lines.append(self._line(item))
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            message = "log lines were dropped: stderr is not read fast enough"
+            record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, message, (), None)
+            record.dropped = dropped
+            lines.append(self._line(record))
+        with contextlib.suppress(OSError, ValueError):  # stderr is gone: there is nowhere left to say so
+            _write("".join(lines))
+        for written in flushed:
+            written.set()
 
     def _line(self, record: logging.LogRecord) -> str:
         try:
@@ -93,7 +106,23 @@ class BackgroundHandler(logging.Handler):
             self._hurry.wait(_GATHER_S)
             self._wake.clear()
             self._hurry.clear()
-            self.flush()
+            self._write_waiting()
+
+
+def _write(text: str) -> None:
+    """Writes to stderr without its buffer, whose lock would keep the process from ending while nobody reads."""
+    raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
+    if raw is None:  # not a file: a test's, or a notebook's
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        return
+    data = memoryview(text.encode("utf-8", errors="backslashreplace"))
+    while data:
+        written = raw.write(data)
+        if written is None:  # whoever shares it has made it non-blocking, and it is full
+            select.select((), (raw,), ())
+        else:
+            data = data[written:]
 
 
 def configure_logging(*, level: str, log_format: LogFormat) -> None:
