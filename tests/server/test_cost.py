@@ -89,6 +89,40 @@ def test_a_queues_token_costs_its_share_of_padding_and_of_batches():
     assert model.backlog_token_s == pytest.approx(0.012 / 60)
 
 
+SAMPLES = [(16, 0.002), (256, 0.014), (512, 0.027)]
+
+
+def test_a_machine_that_stands_still_for_once_is_not_taken_for_slow():
+    model = seen(CostModel(SAMPLES), [16] * 3, 0.0012, 0.00005)
+    model.observe(tokens=16, padded_tokens=16, seconds=60.0)
+    assert model.predict(16) < 0.01
+    assert model.bound(16) < 0.01
+    assert model.backlog_token_s < 0.001
+
+
+def test_an_encoder_that_has_become_slow_is_found_out_within_some_batches():
+    model = seen(CostModel(SAMPLES), [16] * 50, 0.0012, 0.00005)
+    for _ in range(100):
+        model.observe(tokens=16, padded_tokens=16, seconds=0.2)
+    assert model.predict(16) > 0.1
+
+
+def test_what_is_refused_for_having_once_been_slow_is_tried_again():
+    model = seen(CostModel(SAMPLES), [16] * 500, 2.0, 0.001)
+    assert model.predict(16) > 1
+    for _ in range(100):
+        model.observe_refusal(padded_tokens=16, seconds=0.1)
+    assert model.predict(16) < 0.1
+
+
+def test_refusals_of_what_never_was_possible_change_nothing():
+    model = seen(CostModel(SAMPLES), [16] * 500, 2.0, 0.001)
+    before = model.predict(16)
+    for _ in range(100):
+        model.observe_refusal(padded_tokens=16, seconds=0.001)
+    assert model.predict(16) == before
+
+
 @given(
     samples=st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 100)), max_size=8),
     batches=st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 100), st.floats(0.01, 1)), max_size=40),

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 
 # Share of its weight that a measurement keeps at each later one: the last fifty or so count.
 _KEEP = 0.98
+# More than so many times what was expected tells of a machine that stood still; if it was the encoder that has become
+# slow, the next batches tell so too.
+_OUTLIER = 10.0
+# Share of its weight that what was learned keeps at each refusal that is owed to it.
+_DOUBT = 0.9
 # A prediction that shall hold is this many mean deviations above the mean.
 _DEVIATIONS = 2.0
 
@@ -32,15 +37,29 @@ class CostModel:
         self._busy_s = self._tokens = 0.0
         self.fixed_s = self.token_s = 0.0
         self._solve()
+        self._prior_fixed_s, self._prior_token_s = self.fixed_s, self.token_s
 
     def observe(self, *, tokens: int, padded_tokens: int, seconds: float) -> None:
         """A batch took so long."""
+        if expected_s := self.predict(padded_tokens):
+            seconds = min(seconds, _OUTLIER * expected_s)
         self._deviation = _KEEP * self._deviation + (1 - _KEEP) * abs(seconds - self.predict(padded_tokens))
         self._sums = [_KEEP * total for total in self._sums]
         _add(self._sums, padded_tokens, seconds)
         self._busy_s = _KEEP * self._busy_s + seconds
         self._tokens = _KEEP * self._tokens + tokens
         self._solve()
+
+    def observe_refusal(self, *, padded_tokens: int, seconds: float) -> None:
+        """A batch that would have had so many seconds was not tried, since it is predicted to take longer.
+
+        If the samples measured before serving say otherwise, what was learned since weighs less from now on: who tries
+        nothing learns nothing, and would believe for ever that all is as slow as it once was.
+        """
+        if self._prior_fixed_s + self._prior_token_s * padded_tokens < seconds:
+            self._sums = [_DOUBT * total for total in self._sums]
+            self._deviation *= _DOUBT
+            self._solve()
 
     def predict(self, padded_tokens: int) -> float:
         """Seconds that a batch of so many padded tokens takes on average."""

@@ -199,6 +199,7 @@ class Queue(Generic[JobT, ResultT]):
         own_s = self._cost.predict(length)
         if now + own_s >= deadline:
             self._tell("infeasible")
+            self._cost.observe_refusal(padded_tokens=length, seconds=deadline - now)
             raise DeadlineExpiredError(f"the deadline is too near: encoding the text alone takes {own_s:.3f} s")
         ahead_s = self._seconds_ahead(urgency)
         if now + ahead_s + own_s >= deadline:
