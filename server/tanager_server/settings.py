@@ -84,6 +84,9 @@ class LimitSettings(_Section):
     default_deadline_s: float = Field(
         10.0, gt=0, allow_inf_nan=False, description="deadline of a call whose client sets none"
     )
+    keepalive_s: float = Field(
+        30.0, ge=1, le=1e6, description="silence after which a client is pinged; as much later it is taken for gone"
+    )
     max_connection_age_s: float = Field(
         600.0, gt=0, le=1e6, description="age after which a client is asked to reconnect"
     )

@@ -153,7 +153,10 @@ class GrpcServer:
         await backlog
         await self._health.close()
         # What is still open are streams: reflection, or calls whose request never came.
-        await asyncio.gather(*(server.stop(_FLUSH_S) for server in self._servers))
+        stops = [asyncio.create_task(server.stop(_FLUSH_S)) for server in self._servers]
+        _, unfinished = await asyncio.wait(stops, timeout=2 * _FLUSH_S)
+        if unfinished:  # gRPC waits for them without end
+            _log.warning("clients that do not read their answers are cut off")
 
     async def _keep_watch(self) -> None:
         """Measures how late the event loop is, and tells NOT_SERVING while the encoder does not come back."""
@@ -230,6 +233,10 @@ def _options(limits: LimitSettings) -> list[tuple[str, int]]:
         # Clients may ping every ten seconds, idle ones too; gRPC's default would disconnect them for it.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # Who has gone without a word, or does not read, would hold answers until the connection is too old.
+        ("grpc.keepalive_time_ms", int(limits.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(limits.keepalive_s * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),
         # Clients resolve again now and then, and so find servers that were added.
         ("grpc.max_connection_age_ms", int(limits.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", 60_000),
