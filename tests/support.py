@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 60.0
+# To write its metrics keeps the server from its calls.
+_POLL_PAUSE_S = 0.02
 
 
 class ServerProcess:
@@ -98,6 +100,7 @@ class ServerProcess:
         end = time.monotonic() + TIMEOUT_S
         while not condition(metrics := self.metrics()):
             assert time.monotonic() < end, f"not within {TIMEOUT_S:g} s: {metrics}"
+            time.sleep(_POLL_PAUSE_S)
         return metrics
 
     def signal(self, number: signal.Signals) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, Path(__file__))
 """What `tests.support.ServerProcess` is to run."""
+ONE_AT_A_TIME = ("--encoder.workers", "1", "--encoder.threads", "1", "--cache.max-mb", "0")
+"""Options by which a batch that is held holds up all texts that come later."""
 FAULTS = ("raise", "nan", "hold")
 HELD = "held"
 """The line that tells that a batch is held."""

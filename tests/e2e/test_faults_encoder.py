@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.e2e.faulty_server import HELD, PROGRAM
+from tests.e2e.faulty_server import HELD, ONE_AT_A_TIME, PROGRAM
 from tests.support import TIMEOUT_S, ServerProcess
 
-from tanager import AsyncClient, Client, InternalError, TanagerError, UnavailableError
+from tanager import AsyncClient, Client, InternalError, UnavailableError
 from tanager.v1 import recommendation_pb2, recommendation_pb2_grpc
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-ONE_AT_A_TIME = ("--encoder.workers", "1", "--encoder.threads", "1", "--cache.max-mb", "0")
 # Texts of any length share a batch, and only the size bounds it.
 BATCHES_OF_32 = (
     *("--batching.max-batch-size", "32"),
@@ -137,7 +136,7 @@ async def test_sigterm_ends_a_server_whose_encoder_hangs(tiny_bundle: Path, give
             if given_up:
                 await asyncio.to_thread(server.wait_for, "the encoder is stuck")
             server.terminate()
-            with pytest.raises(TanagerError):
+            with pytest.raises(UnavailableError):
                 await hangs
             assert await asyncio.to_thread(server.wait) == 0
 
