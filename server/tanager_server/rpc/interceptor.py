@@ -24,6 +24,7 @@ from tanager_server.errors import (
     OverloadedError,
     ServerError,
 )
+from tanager_server.telemetry import CallRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -186,9 +187,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _record(self, method: str, code: str, seconds: float, request_id: str) -> None:
         if self._metrics is not None:
             self._metrics.observe_call(method=method, code=code, seconds=seconds)
-        if not self._log_calls and code in ("OK", "CANCELLED"):
+        if (not self._log_calls and code in ("OK", "CANCELLED")) or not _log.isEnabledFor(logging.INFO):
             return
-        fields = {"method": method, "code": code, "ms": round(seconds * 1e3, 3), "request_id": request_id}
+        fields: dict[str, object] = {
+            "method": method,
+            "code": code,
+            "ms": round(seconds * 1e3, 3),
+            "request_id": request_id,
+        }
         if code in _SHED_CODES:
             second = int(time.monotonic())
             if second != self._shed_second:
@@ -199,7 +205,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 return
             if self._shed_unlogged:
                 fields["unlogged_before"], self._shed_unlogged = self._shed_unlogged, 0
-        _log.info("call", extra=fields)
+        _log.handle(CallRecord(_log.name, "call", fields))
 
 
 def _request_id(context: Context) -> str | None:

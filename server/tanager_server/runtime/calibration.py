@@ -143,7 +143,8 @@ def _choose_threads(open_encoder: Callable[[int], Encoder], settings: EncoderSet
             if dearer or other_s > _QUICKER * single_s:
                 break
             threads, encoder, single_s = 2 * threads, other, other_s
-    return _Choice(encoder, threads, settings.workers or max(1, cores // threads))
+    # One batch more than the cores can run: it fills the time in which a batch that has ended waits for the event loop.
+    return _Choice(encoder, threads, settings.workers or max(1, cores // threads) + 1)
 
 
 def _measure(encoder: Encoder, count: int) -> _Took:
