@@ -73,6 +73,10 @@ class Calls:
 
     def __init__(self):
         self.seen: list[tuple[str, str]] = []
+        self.shed: list[str] = []
+
+    def observe_shed(self, reason):
+        self.shed.append(reason)
 
     def observe_call(self, *, method, code, seconds):
         assert seconds >= 0
@@ -134,7 +138,7 @@ async def test_an_answer_is_passed_on_counted_and_logged(intercept, calls, caplo
     interceptor, call, _ = await intercept(answering())
     context = Context(metadata=(("x-request-id", "abc"),))
     assert (await call(context)).unknown_item_count == 3
-    assert (context.code, context.trailing) == (None, {"x-request-id": "abc"})
+    assert (context.code, context.trailing) == (None, {})  # its caller knows the id
     assert calls.seen == [(METHOD, "OK")]
     assert interceptor.calls_in_flight == 0
     (record,) = caplog.records
@@ -227,7 +231,7 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(intercept, data):
 # Admission and deadline
 
 
-async def test_the_call_too_many_is_refused_at_once_and_the_others_are_answered(intercept, settle):
+async def test_the_call_too_many_is_refused_at_once_and_the_others_are_answered(intercept, calls, settle):
     go = asyncio.Event()
 
     async def wait(request, context):
@@ -240,6 +244,7 @@ async def test_the_call_too_many_is_refused_at_once_and_the_others_are_answered(
     context = await aborted(call, Context())
     assert context.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert context.details(error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() > 0
+    assert calls.shed == ["max_calls"]
     assert interceptor.calls_in_flight == 2
     go.set()
     await asyncio.gather(*waiting)
@@ -262,15 +267,29 @@ async def test_a_cancelled_call_gives_its_place_back(intercept, calls, settle):
     assert calls.seen == [(METHOD, "CANCELLED")]
 
 
-async def test_a_call_past_its_deadline_is_ended(intercept, calls):
+async def test_a_call_whose_client_set_no_deadline_is_ended_after_the_servers(intercept, calls):
     async def wait(request, context):
         await asyncio.Event().wait()
 
-    interceptor, call, _ = await intercept(wait)
-    context = await aborted(call, Context(remaining=0.0))
+    interceptor, call, _ = await intercept(wait, default_deadline_s=0.0)
+    context = await aborted(call, Context(remaining=None))
     assert context.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert interceptor.calls_in_flight == 0
     assert calls.seen == [(METHOD, "DEADLINE_EXCEEDED")]
+
+
+@pytest.mark.parametrize(("remaining", "code"), [(0.0, "DEADLINE_EXCEEDED"), (60.0, "CANCELLED")])
+async def test_a_call_that_grpc_cancels_at_its_deadline_is_counted_as_late(intercept, calls, settle, remaining, code):
+    async def wait(request, context):
+        await asyncio.Event().wait()
+
+    _, call, _ = await intercept(wait)
+    task = asyncio.create_task(call(Context(remaining)))
+    await settle()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert calls.seen == [(METHOD, code)]
 
 
 @pytest.mark.parametrize(("remaining", "seen"), [(2.5, 2.5), (None, 10.0), (1e12, 10.0), (86_400.0, 86_400.0)])
@@ -289,3 +308,22 @@ async def test_the_method_sees_the_callers_deadline_or_the_servers_where_there_i
 async def test_without_metrics_calls_are_answered_all_the_same(intercept):
     _, call, _ = await intercept(answering(), metrics=None)
     assert (await call(Context())).unknown_item_count == 3
+
+
+async def test_of_refused_calls_few_a_second_are_logged_and_the_next_line_tells_how_many_were_not(
+    intercept, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    seconds = [100.0]
+    monkeypatch.setattr("tanager_server.rpc.interceptor.time.monotonic", lambda: seconds[0])
+
+    async def refuse(request, context):
+        raise OverloadedError("full", retry_after_s=1.0)
+
+    _, call, _ = await intercept(refuse, log_calls=False)
+    for _ in range(50):
+        await aborted(call, Context())
+    assert len(caplog.records) == 20
+    seconds[0] = 101.0
+    await aborted(call, Context())
+    assert vars(caplog.records[-1])["unlogged_before"] == 30
