@@ -118,7 +118,7 @@ def test_a_failing_session_is_an_encode_error(make_model, open_model):
     def run(*_):
         raise RuntimeError("out of memory")
 
-    encoder._session = type("Session", (), {"run": run})()
+    encoder._runner = type("Runner", (), {"run": run})()
     with pytest.raises(EncodeError, match=r"shape \(1, 2\): out of memory"):
         encoder.encode([[1, 2]])
 

@@ -16,7 +16,9 @@ from tanager.v1.recommendation_pb2 import RecommendRequest, RecommendResponse
 from tanager_server.errors import (
     BundleError,
     DeadlineExpiredError,
+    DrainingError,
     EncodeError,
+    EncoderStuckError,
     FieldViolation,
     InvalidRequestError,
     ItemNotFoundError,
@@ -180,6 +182,8 @@ async def test_health_and_reflection_pass_untouched(intercept, method):
         (OverloadedError("full", retry_after_s=1), "RESOURCE_EXHAUSTED"),
         (BundleError("other bundle"), "FAILED_PRECONDITION"),
         (StartupError("not started"), "FAILED_PRECONDITION"),
+        (DrainingError("shutting down"), "UNAVAILABLE"),
+        (EncoderStuckError("hangs"), "UNAVAILABLE"),
     ],
 )
 async def test_each_error_has_its_status_and_tells_its_message(intercept, calls, error, code):
@@ -303,6 +307,42 @@ async def test_the_method_sees_the_callers_deadline_or_the_servers_where_there_i
     _, call, _ = await intercept(answer)
     await call(Context(remaining))
     assert found == [seen]
+
+
+async def test_a_draining_server_refuses_new_calls_and_waits_for_those_in_flight(intercept, calls, settle):
+    go = asyncio.Event()
+
+    async def wait(request, context):
+        await go.wait()
+        return RecommendResponse()
+
+    interceptor, call, _ = await intercept(wait)
+    waiting = asyncio.create_task(call(Context()))
+    await settle()
+    draining = asyncio.create_task(interceptor.refuse_new_calls(grace_s=600))
+    await settle()
+    context = await aborted(call, Context())
+    assert context.code is grpc.StatusCode.UNAVAILABLE
+    assert calls.shed == ["draining"]
+    await settle()
+    assert not draining.done()
+    go.set()
+    await draining
+    await waiting
+    assert calls.seen == [(METHOD, "UNAVAILABLE"), (METHOD, "OK")]
+
+
+async def test_draining_waits_no_longer_than_the_grace(intercept, settle):
+    async def wait(request, context):
+        await asyncio.Event().wait()
+
+    interceptor, call, _ = await intercept(wait)
+    task = asyncio.create_task(call(Context()))
+    await settle()
+    await interceptor.refuse_new_calls(grace_s=0.001)
+    assert interceptor.calls_in_flight == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_without_metrics_calls_are_answered_all_the_same(intercept):

@@ -51,6 +51,15 @@ def test_defaults():
         None,
     )
     assert (settings.encoder.device, settings.metrics.enabled, settings.tls.cert_file) == ("cpu", True, None)
+    assert settings.cache.max_mb == 32
+
+
+def test_what_is_measured_at_start_is_open_by_default():
+    settings = load()
+    assert (settings.encoder.threads, settings.encoder.workers) == (0, 0)
+    assert (settings.batching.max_batch_tokens, settings.batching.batch_cost_tokens) == (0, None)
+    given = load("--batching.batch-cost-tokens", "0", "--batching.max-batch-tokens", "1", "--encoder.workers", "2")
+    assert (given.encoder.workers, given.batching.max_batch_tokens, given.batching.batch_cost_tokens) == (2, 1, 0)
 
 
 def test_each_source_gives_way_to_the_one_before_it(file, monkeypatch):
@@ -59,7 +68,7 @@ def test_each_source_gives_way_to_the_one_before_it(file, monkeypatch):
     monkeypatch.setenv("TANAGER_BATCHING__WINDOW", "2")
     settings = load("--config", config, "--batching.max-queue", "3")
     assert (settings.batching.max_queue, settings.batching.window, settings.batching.max_batch_size) == (3, 2, 1)
-    assert settings.batching.max_batch_tokens == 1024
+    assert settings.batching.max_age_s == 2.0
     assert settings.port == 1
 
 
@@ -82,6 +91,11 @@ def test_everything_may_come_from_the_environment(file, monkeypatch):
         (("--log.format", "text"), lambda settings: settings.log.format == "text"),
         (("--encoder.device", "cuda"), lambda settings: settings.encoder.device == "cuda"),
         (("--shutdown.grace-s", "0"), lambda settings: settings.shutdown.grace_s == 0),
+        (("--cache.max-mb", "0"), lambda settings: settings.cache.max_mb == 0),
+        (("--cache.max-mb", "0.5"), lambda settings: settings.cache.max_mb == 0.5),
+        (("--batching.bulk-handicap-s", "0"), lambda settings: settings.batching.bulk_handicap_s == 0),
+        (("--batching.max-age-s", "0.5"), lambda settings: settings.batching.max_age_s == 0.5),
+        (("--batching.stuck-after-s", "5"), lambda settings: settings.batching.stuck_after_s == 5),
     ],
 )
 def test_options(arguments, read):
@@ -153,7 +167,19 @@ def test_a_missing_bundle():
         ("port", "http"),
         ("metrics.port", "65536"),
         ("encoder.threads", "-1"),
-        ("batching.max-batch-tokens", "0"),
+        ("encoder.workers", "-1"),
+        ("encoder.workers", "257"),
+        ("batching.max-batch-tokens", "-1"),
+        ("batching.batch-cost-tokens", "-1"),
+        ("batching.max-age-s", "0"),
+        ("batching.max-age-s", "inf"),
+        ("batching.bulk-handicap-s", "-1"),
+        ("batching.bulk-handicap-s", "nan"),
+        ("batching.stuck-after-s", "0"),
+        ("batching.stuck-after-s", "inf"),
+        ("cache.max-mb", "-1"),
+        ("cache.max-mb", "inf"),
+        ("limits.keepalive-s", "0.5"),
         ("batching.max-batch-size", "0"),
         ("batching.window", "0"),
         ("batching.max-queue", "0"),
