@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
 
 from tanager_server.telemetry import configure_logging, logs
-from tanager_server.telemetry.logs import BackgroundHandler
+from tanager_server.telemetry.logs import BackgroundHandler, CallRecord
 
 
 @pytest.fixture
@@ -114,6 +115,34 @@ def test_configuring_twice_writes_every_line_once(logged, root):
     configure_logging(level="INFO", log_format="text")
     assert logged(lambda log: log.info("x")).count("\n") == 1
     assert len(root.handlers) == 1
+
+
+# Lines about calls, which are made by a shorter way
+
+
+FIELDS = {"method": "/tanager.v1.X/Y", "code": "OK", "ms": 1.5, "request_id": 'a "三" id'}
+
+
+def test_a_line_about_a_call_is_like_any_other(logged):
+    lines = logged(
+        lambda log: (log.info("call", extra=FIELDS), log.handle(CallRecord(log.name, "call", FIELDS)))
+    ).splitlines()
+    usual, short = map(json.loads, lines)
+    moments = [datetime.fromisoformat(line.pop("time")) for line in (usual, short)]
+    assert usual == short
+    assert moments[0].tzinfo == moments[1].tzinfo
+    assert moments[0] <= moments[1]
+
+
+def test_a_line_about_a_call_for_people_is_like_any_other_too(logged, monkeypatch):
+    moments = iter([1_800_000_000.25] * 2)
+    monkeypatch.setattr(time, "time", lambda: next(moments))
+    usual, short = logged(
+        lambda log: (log.info("call", extra=FIELDS), log.handle(CallRecord(log.name, "call", FIELDS))),
+        log_format="text",
+    ).splitlines()
+    assert usual == short
+    assert ",250 INFO tanager_server.calls: call method=/tanager.v1.X/Y code=OK ms=1.5" in usual
 
 
 # The thread that writes

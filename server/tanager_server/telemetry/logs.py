@@ -42,7 +42,9 @@ class CallRecord(logging.LogRecord):
     def __init__(self, logger: str, message: str, fields: Mapping[str, object]) -> None:
         values = self.__dict__
         values.update(_EMPTY_RECORD)
-        values["name"], values["msg"], values["created"] = logger, message, time.time()
+        created = time.time()
+        values["name"], values["msg"] = logger, message
+        values["created"], values["msecs"] = created, float(int(created % 1 * 1000))
         values.update(fields)
         values["fields"] = fields
 
