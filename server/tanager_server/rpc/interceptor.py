@@ -75,6 +75,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self.calls_in_flight = 0
         self._refusing = False
+        self._refusals_leave = asyncio.Event()
+        self._refusals_leave.set()
         self._shed_second = self._shed_logged = self._shed_unlogged = 0
         self._ended = asyncio.Event()
 
@@ -86,6 +88,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 while self.calls_in_flight:
                     self._ended.clear()
                     await self._ended.wait()
+
+    def hold_refusals(self) -> None:
+        """From now on who is refused learns it at `release_refusals` only, and does not call again before."""
+        self._refusals_leave.clear()
+
+    def release_refusals(self) -> None:
+        """Refuses all who were held."""
+        self._refusals_leave.set()
 
     async def intercept_service(
         self,
@@ -162,6 +172,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Message:
         if self._refusing:
             self._shed("draining")
+            await self._refusals_leave.wait()
             raise DrainingError("the server is shutting down; try again")
         if self.calls_in_flight > self._max_calls:
             self._shed("max_calls")

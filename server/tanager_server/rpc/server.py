@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# How long new calls are refused at the least before the port is closed, so that none waits inside gRPC then.
-_REFUSE_S = 0.25
+# How long new calls are held before the port is closed, so that none waits inside gRPC then; and time for word of it to
+# leave before they are refused.
+_HOLD_S = 0.25
+_GOAWAY_S = 0.02
 # Time for the last answers to leave.
 _FLUSH_S = 1.0
 _MAX_PENDING = 1 << 20
@@ -139,8 +141,9 @@ class GrpcServer:
     async def drain(self) -> None:
         """Tells NOT_SERVING, serves on for the drain delay, then refuses new calls and lets those in flight finish.
 
-        New calls are refused before the port is closed: a call that waits inside gRPC at that moment would be answered
-        CANCELLED, which nobody may retry.
+        New calls are refused before the port is closed, and the last of them are told so when their connection is told
+        to go: otherwise their callers would call again, and a call that waits inside gRPC when the port is closed is
+        answered CANCELLED, which nobody may retry.
         """
         shutdown = self._settings.shutdown
         if self._watch is not None:
@@ -148,12 +151,14 @@ class GrpcServer:
         await self._health.drain()
         _log.info("draining", extra={"calls_in_flight": self._interceptor.calls_in_flight})
         await asyncio.sleep(shutdown.drain_delay_s)
-        backlog = asyncio.create_task(asyncio.sleep(_REFUSE_S))
         await self._interceptor.refuse_new_calls(grace_s=shutdown.grace_s)
-        await backlog
+        self._interceptor.hold_refusals()
+        await asyncio.sleep(_HOLD_S)
         await self._health.close()
         # What is still open are streams: reflection, or calls whose request never came.
         stops = [asyncio.create_task(server.stop(_FLUSH_S)) for server in self._servers]
+        await asyncio.sleep(_GOAWAY_S)
+        self._interceptor.release_refusals()
         _, unfinished = await asyncio.wait(stops, timeout=2 * _FLUSH_S)
         if unfinished:  # gRPC waits for them without end
             _log.warning("clients that do not read their answers are cut off")
