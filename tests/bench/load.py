@@ -64,17 +64,21 @@ def closed_loop(
     concurrency: int,
     duration_s: float | None = None,
     count: int | None = None,
+    warm_up_s: float = 0.0,
     zipf: float | None = None,
 ) -> Load:
-    """So many requests in flight, for some time or so often; with `zipf` some come again and again (gRPC only).
+    """So many requests in flight, for some time or so often; with `zipf` some come again and again.
+
+    The last two are for gRPC only, and CPU per request means nothing after a warm-up, which is counted in it.
 
     Raises:
         BenchError: the generator failed, or an answer was none.
     """
     extent = ["--duration", str(duration_s)] if count is None else ["--count", str(count)]
-    limit_s = _GRACE_S + (duration_s or 0)
+    limit_s = _GRACE_S + warm_up_s + (duration_s or 0)
     if running.contender.is_grpc:
         options = ["--concurrency", str(concurrency), *extent, "--timeout", str(_CALL_TIMEOUT_S)]
+        options += ["--warm-up", str(warm_up_s)]
         options += [] if zipf is None else ["--zipf", str(zipf)]
         load = _tanager_load(running, requests, options, limit_s)
         if set(load.report["statuses"]) != {"OK"}:
@@ -94,12 +98,12 @@ def open_loop(
         BenchError: the generator failed.
     """
     arrivals = ["--rate", f"{rate_rps:.1f}", "--arrivals", "poisson", "--duration", str(duration_s)]
-    options = [*arrivals, "--timeout", str(timeout_s), "--connections", str(connections)]
+    options = [*arrivals, "--warm-up", "0", "--timeout", str(timeout_s), "--connections", str(connections)]
     return _tanager_load(running, requests, options, _GRACE_S + duration_s)
 
 
 def _tanager_load(running: Running, requests: Path, options: Sequence[str], limit_s: float) -> Load:
-    command = [str(BIN / "tanager"), "load", running.target, "--requests-file", str(requests), "--warm-up", "0"]
+    command = [str(BIN / "tanager"), "load", running.target, "--requests-file", str(requests)]
     return _measure(running, [*command, *options, "--json", "-"], limit_s)
 
 

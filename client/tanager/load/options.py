@@ -238,11 +238,19 @@ def _scenario_arguments(parser: _Parser, path: Path, argv: Sequence[str]) -> lis
     return arguments
 
 
+# Calls per second; a core sends some thousands.
+_MAX_RATE = 100_000.0
+
+
 def _options(parser: _Parser, arguments: argparse.Namespace) -> Options:
     for one, other in _EITHER_OR:
         if getattr(arguments, one, None) and getattr(arguments, other.replace("-", "_")):
             parser.error(f"--{one} and --{other} exclude each other")
     find_rate, concurrency, rate = arguments.find_rate, arguments.concurrency, arguments.rate
+    if rate is not None and rate > _MAX_RATE:
+        parser.error(f"--rate {rate:g} is more than any generator of this kind can send: at most {_MAX_RATE:g}")
+    if arguments.json is not None and str(arguments.json) == str(arguments.report) != "-":
+        parser.error("--json and --report name the same file")
     if arguments.objective is not None and not find_rate:
         parser.error("--objective needs --find-rate")
     if find_rate and rate is None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _NO_STAGES = (0, 0, 0, 0, 0, 0)
 _INTERNAL: int = grpc.StatusCode.INTERNAL.value[0]
 _TICK_S = 0.05
+# A sender so late gives way to everything else after each call.
+_YIELD_LATE_S = 0.005
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -199,6 +201,8 @@ class Run:
         while self._admit(due_s):
             if (early_s := due_s - time.perf_counter()) > 0:
                 await asyncio.sleep(early_s)
+            elif -early_s > _YIELD_LATE_S:  # what is under way, the end of the run and Ctrl-C need a turn too
+                await asyncio.sleep(0)
             self._spawn(self._call(next(rpcs), due_s))
             due_s += next(gaps)
 

@@ -211,7 +211,8 @@ class Ranker:
         if wish is not None:
             found = np.union1d(found, near[in_reach])
         outside = mean + _OUTSIDE_SPREADS * deviation + (self._unpopular(reach) if popular else 0.0) + most_of_wish
-        alone = len(liked) == 1 and reach <= self._text_neighbours.width  # its neighbourhood is the profile's
+        # Of a single like the neighbourhood is the profile's; dislikes would turn the profile away from it.
+        alone = len(liked) == len(history.scored) == 1 and reach <= self._text_neighbours.width
         if liked and not alone and floor < outside:
             nearest = self._nearest(profile, reach)
             self._places[nearest] = before_text  # which is what found them, whatever else did

@@ -236,7 +236,7 @@ class Batcher(Generic[JobT, ResultT]):
             future = loop.create_future()
             future.set_exception(error)
         run = _Run(batch, began, future)
-        run.timer = loop.call_later(self._policy.stuck_after_s, self._give_up, run)
+        run.timer = loop.call_later(self._policy.stuck_after_s, self._give_up, run, loop.time())
         self._running.add(run)
         future.add_done_callback(lambda _: self._finish(run))
 
@@ -268,8 +268,13 @@ class Batcher(Generic[JobT, ResultT]):
             self._bisect(batch, error)
         self._dispatch_soon()  # after those who were told: a call that has failed takes back what it has waiting
 
-    def _give_up(self, run: _Run[JobT, ResultT]) -> None:
+    def _give_up(self, run: _Run[JobT, ResultT], started: float) -> None:
         """The encoder did not come back: its callers are answered, and its worker is free for the next batch."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - started > _STOOD_STILL * self._policy.stuck_after_s:
+            # This process itself stood still, and the batch with it.
+            run.timer = loop.call_later(self._policy.stuck_after_s, self._give_up, run, loop.time())
+            return
         self._running.discard(run)
         self.stuck = True
         error = EncoderStuckError(f"the encoder did not come back within {self._policy.stuck_after_s:g} s")
@@ -328,6 +333,8 @@ class Batcher(Generic[JobT, ResultT]):
                     waiter.future.set_exception(error)
 
 
+# A timer so many times later than it was set for tells of a process that was stopped.
+_STOOD_STILL = 1.5
 _CLOSED = "the server is shutting down; try again"
 
 

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 # A short text is tokenised in less time than handing it to a thread takes; a long one would hold up every other call.
 _TOKENIZE_INLINE_CHARS = 1024
+# Texts tokenised at a time: a call of many lets those of others come in between, and stops when its caller goes.
+_TOKENIZE_SLICE = 16
 # Wishes of a batch are searched together for as many items as the usual page needs; one that needs more, by itself.
 _COMMON_REACH = 64
 # Encoding takes every core it is given; the event loop, which answers those who need no encoding and refuses those who
 # come to a full queue, must not wait for one.
-_NICENESS = 3
+_NICENESS = 8
 # Threads that were given up with a batch that did not come back, and may still hold a core each.
 _MAX_LOST_THREADS = 4
 
@@ -227,9 +229,12 @@ class TextEncoder:
             began = self.clock()
             (tokens,) = await self._tokenize([text])
             tokenize_s = self.clock() - began
-            job = _Text(tokens, len(tokens), max(reach, _COMMON_REACH))
-            (encoded,) = await self._batcher.submit([job], deadline=deadline, keys=[text])
-            self._cache.put(text, encoded.result)
+            # A long text was tokenised elsewhere, and meanwhile another call may have brought the same.
+            encoded = await self._batcher.join(text, deadline=deadline)
+            if encoded is None:
+                job = _Text(tokens, len(tokens), max(reach, _COMMON_REACH))
+                (encoded,) = await self._batcher.submit([job], deadline=deadline, keys=[text])
+        self._cache.put(text, encoded.result)  # also if another call brought it: that one may have gone
         return self._with_reach(
             text,
             encoded.result,
@@ -262,8 +267,12 @@ class TextEncoder:
         return EncodedWish(found.vector, nearest, tokenize_s, queue_s, encode_s, search_s, batch_size)
 
     async def _tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        if sum(map(len, texts)) > _TOKENIZE_INLINE_CHARS:
-            return await self._tokenize_thread.run(self._encoder.tokenize, texts)
+        if len(texts) > _TOKENIZE_SLICE or sum(map(len, texts)) > _TOKENIZE_INLINE_CHARS:
+            tokens: list[Tokens] = []
+            for start in range(0, len(texts), _TOKENIZE_SLICE):  # others come in between
+                part = texts[start : start + _TOKENIZE_SLICE]
+                tokens += await self._tokenize_thread.run(self._encoder.tokenize, part)
+            return tokens
         # One by one: two or more together would go to the tokenizer's thread pool, and there wait, with the event
         # loop, for whatever the tokenize thread has given it.
         return [self._encoder.tokenize([text])[0] for text in texts]

@@ -41,6 +41,8 @@ class WorkerThread:
         future: asyncio.Future[T] = loop.create_future()
 
         def task() -> None:
+            if future.done():  # its caller has gone
+                return
             try:
                 result = function(*args, **kwargs)
             except BaseException as error:  # whatever it is, it belongs to whoever waits

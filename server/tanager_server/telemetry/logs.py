@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Lines of this long are written together, unless one of them is a warning.
 _GATHER_S = 0.05
 # Lines that may wait for a reader who does not read; more are dropped, and counted.
-_MAX_WAITING = 100_000
+_MAX_WAITING = 10_000
 _CLOSE_S = 2.0
 
 _EMPTY_RECORD = {**vars(logging.makeLogRecord({})), "levelno": logging.INFO, "levelname": "INFO"}
