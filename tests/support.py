@@ -23,6 +23,8 @@ TIMEOUT_S = 60.0
 # To write its metrics keeps the server from its calls.
 _POLL_PAUSE_S = 0.02
 
+Metrics = dict[str, float]
+
 
 class ServerProcess:
     """`tanager-server` on free ports of the loopback interface; its log is read as it comes.
@@ -85,21 +87,21 @@ class ServerProcess:
             if record["message"] == message and fields.items() <= record.items():
                 return record
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> Metrics:
         """What the server counts, by name and labels as they stand in its metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=TIMEOUT_S) as response:
             lines = response.read().decode().splitlines()
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] != "#")}
 
-    def wait_until(self, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+    def wait_until(self, condition: Callable[[Metrics], bool], *, timeout_s: float = TIMEOUT_S) -> Metrics:
         """Reads the metrics until they are as they should be.
 
         Raises:
-            AssertionError: they were not within a minute.
+            AssertionError: they were not within this time.
         """
-        end = time.monotonic() + TIMEOUT_S
+        end = time.monotonic() + timeout_s
         while not condition(metrics := self.metrics()):
-            assert time.monotonic() < end, f"not within {TIMEOUT_S:g} s: {metrics}"
+            assert time.monotonic() < end, f"not within {timeout_s:g} s: {metrics}"
             time.sleep(_POLL_PAUSE_S)
         return metrics
 
