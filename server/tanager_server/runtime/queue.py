@@ -374,9 +374,8 @@ class Queue(Generic[JobT, ResultT]):
 
     def _seconds(self, tokens: int) -> float:
         """Time until so many waiting tokens are encoded, the batches that run now included."""
-        return _CAUTION * tokens * self._cost.backlog_token_s / self._workers + self._cost.predict(
-            self._policy.max_batch_tokens
-        )
+        running_s = self._cost.predict(min(tokens, self._policy.max_batch_tokens))  # as full as the queue is long
+        return _CAUTION * tokens * self._cost.backlog_token_s / self._workers + running_s
 
     def _tell(self, reason: str) -> None:
         if self._on_shed is not None:
