@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path("build/bench")
 REPETITIONS = 5
-FULL = Extent(concurrency=64, duration_s=3.5, warm_up_s=1.0, single=120, overload_s=6.0)
+FULL = Extent(concurrency=128, duration_s=3.5, warm_up_s=1.0, single=120, overload_s=6.0)
 QUICK = Extent(concurrency=64, duration_s=1.5, warm_up_s=0.5, single=50, overload_s=2.0)
 # More texts than any run of the above sends.
 _TEXTS = 16_000
