@@ -174,7 +174,7 @@ def test_a_call_leaves_nothing_behind(ranker, generation):
     assert [page(ranker, history) for history in histories] == [
         page(Ranker(generation), history) for history in histories
     ]
-    assert not ranker._sums.any()
+    assert ranker._native.clean()
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +264,64 @@ def test_likes_that_cancel_out_have_no_common_direction_and_are_searched_one_by_
     ranked = ranker.by_history(History([0, 1], [0.5, 0.5], 0), page_size=400, excluded=(), popular=False)
     assert {0, 1} <= set(ranked.positions)
     assert np.isfinite(ranked.scores).all()
+
+
+def test_the_neighbours_of_an_item_are_searched_for_once(make_generation, monkeypatch):
+    generation = make_generation(500, seed=3)
+    search, queries = generation.index.search, []
+
+    def noted(vectors, k):
+        queries.append(len(vectors))
+        return search(vectors, k)
+
+    monkeypatch.setattr(generation.index, "search", noted)
+    ranker = Ranker(generation)
+    pages = [
+        ranker.by_history(History([item], [1.0], 0), page_size=10, excluded={item}, popular=False).positions
+        for item in (7, 9, 7)
+    ]
+    assert queries == [1, 1]
+    assert pages[0] == pages[2] != pages[1]
+
+
+# What does not fit is refused before memory is read that is none
+
+
+@pytest.mark.parametrize("item", [-1, ITEMS, 2**40])
+def test_no_position_beyond_the_catalogue_is_read(ranker, generation, item):
+    good = History([1], [1.0], 0)
+    wish = draw_wish(np.random.default_rng(0), generation, 10)
+    astray = Wish(wish.vector, Neighbourhood(np.array([item]), np.ones(1, np.float32)))
+    calls = (
+        lambda: ranker.by_history(History([item], [1.0], 0), page_size=5, excluded=(), popular=True),
+        lambda: ranker.by_history(good, page_size=5, excluded={item}, popular=True),
+        lambda: ranker.by_history(good, page_size=5, excluded=(), popular=True, wish=astray),
+        lambda: ranker.by_wish(astray, page_size=5, excluded=()),
+        lambda: ranker.by_wish(wish, page_size=5, excluded={item}),
+    )
+    for call in calls:
+        with pytest.raises(IndexError, match="no such item"):
+            call()
+    assert ranker._native.clean()
+
+
+def test_a_search_that_fails_leaves_nothing_behind(make_generation, monkeypatch):
+    generation = make_generation(500, seed=3)
+    ranker = Ranker(generation)
+
+    def fail(vectors, k):
+        raise RuntimeError("no index")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generation.index, "search", fail)
+        with pytest.raises(RuntimeError, match="no index"):
+            ranker.by_history(History([7], [1.0], 0), page_size=10, excluded=(), popular=False)
+    assert ranker._native.clean()
+    pages = [
+        each.by_history(History([7], [1.0], 0), page_size=10, excluded=(), popular=False).positions
+        for each in (ranker, Ranker(generation))
+    ]
+    assert pages[0] == pages[1]
 
 
 # The cut

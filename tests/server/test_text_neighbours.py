@@ -1,4 +1,4 @@
-"""Neighbourhoods of items: those of the index, each searched for once."""
+"""Neighbourhoods of items: those of the index, kept once they are known."""
 
 from __future__ import annotations
 
@@ -11,22 +11,10 @@ ITEMS = 400
 
 
 @pytest.fixture
-def searches():
-    return []
-
-
-@pytest.fixture
-def make(unit_vectors, index_info, searches, monkeypatch):
+def make(unit_vectors, index_info):
     def neighbours_of(items):
         vectors = unit_vectors(items)
         index = HnswIndex.build(vectors, info=index_info)
-        search = index.search
-
-        def noted(queries, k):
-            searches.append(len(queries))
-            return search(queries, k)
-
-        monkeypatch.setattr(index, "search", noted)
         return TextNeighbours(index, vectors), index, vectors
 
     return neighbours_of
@@ -34,26 +22,16 @@ def make(unit_vectors, index_info, searches, monkeypatch):
 
 def test_they_are_the_nearest_of_the_index_the_item_itself_first(make):
     neighbours, index, vectors = make(ITEMS)
+    neighbours.fill([5, 17, 3])
     expected = index.search_exact(vectors[[5, 17, 3]], 64).positions
-    np.testing.assert_array_equal(neighbours.of([5, 17, 3], 64), expected)
-    np.testing.assert_array_equal(neighbours.of([3, 5], 10), expected[[2, 0], :10])
+    np.testing.assert_array_equal(neighbours.rows[[5, 17, 3]], expected)
     assert expected[:, 0].tolist() == [5, 17, 3]
-
-
-def test_an_item_is_searched_for_once(make, searches):
-    neighbours, _, _ = make(ITEMS)
-    first = neighbours.of([5, 17], 64)
-    again = neighbours.of([17, 5], 3)
-    more = neighbours.of([5, 40, 17], 64)
-    assert searches == [2, 1]
-    np.testing.assert_array_equal(again, first[::-1, :3])
-    np.testing.assert_array_equal(more[[0, 2]], first)
+    assert neighbours.found.nonzero()[0].tolist() == [3, 5, 17]
 
 
 @pytest.mark.parametrize("items", [1, 2, 63, 64, 65])
 def test_small_catalogues_have_as_many_as_there_are(make, items):
     neighbours, _, _ = make(items)
-    assert neighbours.width == min(64, items)
-    row = neighbours.of([items - 1], 1000)
-    assert row.shape == (1, min(64, items))
-    assert len(set(row[0].tolist())) == min(64, items)
+    neighbours.fill([items - 1])
+    assert neighbours.rows.shape == (items, min(64, items))
+    assert len(set(neighbours.rows[items - 1].tolist())) == min(64, items)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from tanager_server.engine import _ranking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,20 +25,21 @@ class TextSpace:
         vectors: (items, dim) float32, unit length.
 
     Attributes:
+        mean: (dim,) float32, the mean vector.
         average: (items,) float32, the mean product of each item with all items.
+        spread: how far products of what is left of two vectors scatter, relative to their lengths.
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         items = len(vectors)
-        self._mean: NDArray[np.float32] = np.full(items, 1.0 / items, dtype=np.float32) @ vectors
-        self._mean_square = float(self._mean @ self._mean)
-        self.average: NDArray[np.float32] = vectors @ self._mean
-        sample = vectors[np.unique(np.linspace(0, items - 1, _SAMPLE, dtype=np.int64))] - self._mean
+        self.mean: NDArray[np.float32] = np.full(items, 1.0 / items, dtype=np.float32) @ vectors
+        self.average: NDArray[np.float32] = vectors @ self.mean
+        sample = vectors[np.unique(np.linspace(0, items - 1, _SAMPLE, dtype=np.int64))] - self.mean
         lengths = np.linalg.norm(sample, axis=1, keepdims=True)
         cosines = sample @ (sample / np.maximum(lengths, 1e-12)).T
         others = ~np.eye(len(sample), dtype=bool)
         # A single item has no others; its catalogue is scored exactly anyway.
-        self._spread = float(np.sqrt(np.square(cosines[others]).mean())) if len(sample) > 1 else 1.0
+        self.spread = float(np.sqrt(np.square(cosines[others]).mean())) if len(sample) > 1 else 1.0
 
     def project(self, direction: NDArray[np.float32], lift: float) -> tuple[float, float]:
         """Where products with a vector lie.
@@ -49,6 +51,4 @@ class TextSpace:
         Returns:
             The mean of `vectors @ direction`, and the standard deviation of `vectors @ direction - lift * average`.
         """
-        mean = float(direction @ self._mean)
-        rest = float(direction @ direction) - 2.0 * lift * mean + lift * lift * self._mean_square
-        return mean, self._spread * math.sqrt(max(rest, 0.0))
+        return _ranking.project(direction, self.mean, self.spread, lift)

@@ -26,24 +26,19 @@ class TextNeighbours:
     Args:
         index: where to search.
         vectors: (items, dim) float32, unit length, those of the index.
+
+    Attributes:
+        rows: (items, width) int32, positions; undefined where it is not `found`.
+        found: (items,) uint8, 1 where the row was filled.
     """
 
     def __init__(self, index: HnswIndex, vectors: NDArray[np.float32]) -> None:
         self._index = index
         self._vectors = vectors
-        self._rows = np.empty((len(vectors), min(MAX_WIDTH, len(vectors))), dtype=np.int32)
-        self._found = bytearray(len(vectors))
+        self.rows: NDArray[np.int32] = np.empty((len(vectors), min(MAX_WIDTH, len(vectors))), dtype=np.int32)
+        self.found: NDArray[np.uint8] = np.zeros(len(vectors), dtype=np.uint8)
 
-    @property
-    def width(self) -> int:
-        """Items of each neighbourhood."""
-        return self._rows.shape[1]
-
-    def of(self, positions: Sequence[int], count: int) -> NDArray[np.int32]:
-        """The nearest items of some items: (items, count) int32 positions, or (items, width) if `count` is more."""
-        found = self._found
-        if missing := [position for position in positions if not found[position]]:
-            self._rows[missing] = self._index.search(self._vectors[missing], self.width).positions
-            for position in missing:
-                found[position] = True
-        return self._rows[:, :count][positions]  # not take, which would copy the whole table first
+    def fill(self, positions: Sequence[int]) -> None:
+        """Searches for the neighbours of these items."""
+        self.rows[positions] = self._index.search(self._vectors[positions], self.rows.shape[1]).positions
+        self.found[positions] = 1
