@@ -3,15 +3,15 @@
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import find_packages, setup
 
+
+def compiled(module: str) -> Pybind11Extension:
+    """The client, which is all that most install, does without a compiler; the server says what it lacks."""
+    source = f"server/{module.replace('.', '/')}.cpp"
+    flags = ["-O3", "-fopenmp-simd"]
+    return Pybind11Extension(module, [source], cxx_std=17, extra_compile_args=flags, optional=True)
+
+
 setup(
     packages=[name for root in ("client", "server", "export") for name in find_packages(root)],
-    ext_modules=[
-        Pybind11Extension(
-            "tanager_server.engine._ranking",
-            ["server/tanager_server/engine/_ranking.cpp"],
-            cxx_std=17,
-            extra_compile_args=["-O3", "-fopenmp-simd"],
-            optional=True,  # the client, which is all that most install, needs no compiler; the server says what it lacks
-        )
-    ],
+    ext_modules=[compiled("tanager_server.engine._ranking"), compiled("tanager_server.rpc._results")],
 )

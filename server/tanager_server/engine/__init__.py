@@ -4,6 +4,7 @@ from tanager_server.engine.engine import Engine
 from tanager_server.engine.request import (
     NO_EVENTS,
     Events,
+    Page,
     Recommendation,
     RecommendQuery,
     ScoredItem,
@@ -18,6 +19,7 @@ __all__ = [
     "NO_EVENTS",
     "Engine",
     "Events",
+    "Page",
     "RecommendQuery",
     "Recommendation",
     "ScoredItem",

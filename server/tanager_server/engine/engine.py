@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from tanager_server.engine.popular import PopularItems
-from tanager_server.engine.ranking import SPARE, Ranked, Ranker, Wish
-from tanager_server.engine.request import Recommendation, ScoredItem, Shortfall, Source, Strategy, Timing
+from tanager_server.engine.ranking import SPARE, Ranker, Wish
+from tanager_server.engine.request import Recommendation, Shortfall, Strategy, Timing
 from tanager_server.engine.subject import History, resolve_history
 from tanager_server.errors import ItemNotFoundError
 from tanager_server.index import Neighbourhood
@@ -15,13 +15,11 @@ from tanager_server.index import Neighbourhood
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tanager_server.engine.request import RecommendQuery, SimilarQuery
+    from tanager_server.engine.request import Page, RecommendQuery, SimilarQuery
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, TextEncoder
 
 _SHOWN_ID_CHARS = 100
-# Making a flag of a number is slow.
-_SOURCES = tuple(Source(flags) for flags in range(1 << len(Source)))
 
 
 class Engine:
@@ -81,7 +79,6 @@ class Engine:
         page_size = query.page_size
         timing = Timing()
         wish: Wish | None = None
-        items: Sequence[ScoredItem]
         if query.text:
             reach = min(len(catalogue), page_size + len(excluded) + SPARE)
             prompt = generation.manifest.encoder.query_prompt
@@ -98,17 +95,17 @@ class Engine:
         began = time.monotonic()
         if history.seen:
             strategy = Strategy.PERSONAL
-            ranked = self._ranker.by_history(history, page_size=page_size, excluded=excluded, popular=True, wish=wish)
-            items = self._items(ranked, began, timing)
+            page = self._ranker.by_history(history, page_size=page_size, excluded=excluded, popular=True, wish=wish)
         elif wish is not None:
             strategy = Strategy.WISH
-            items = self._items(self._ranker.by_wish(wish, page_size=page_size, excluded=excluded), began, timing)
+            page = self._ranker.by_wish(wish, page_size=page_size, excluded=excluded)
         else:
             strategy = Strategy.COLD_START
-            items = self._popular.page(page_size=page_size, excluded=excluded)
-            timing.rank_s = time.monotonic() - began
-        shortfall = self._shortfall(items, page_size)
-        return Recommendation(items, strategy, shortfall, generation.manifest.bundle_id, history.unknown, timing)
+            page = self._popular.page(page_size=page_size, excluded=excluded)
+        timing.search_s += page.found_at - began
+        timing.rank_s = time.monotonic() - page.found_at
+        shortfall = self._shortfall(page, page_size)
+        return Recommendation(generation, page, strategy, shortfall, history.unknown, timing)
 
     def similar(self, query: SimilarQuery) -> Recommendation:
         """Items like one item, which is never among them.
@@ -122,32 +119,20 @@ class Engine:
             raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
         excluded = self._known(query.exclude)
         excluded.add(position)
-        timing = Timing()
         began = time.monotonic()
-        ranked = self._ranker.by_history(
+        page = self._ranker.by_history(
             History([position], [1.0], 0), page_size=query.page_size, excluded=excluded, popular=False
         )
-        items = self._items(ranked, began, timing)
-        shortfall = self._shortfall(items, query.page_size)
-        return Recommendation(items, Strategy.SIMILAR, shortfall, self.generation.manifest.bundle_id, 0, timing)
+        timing = Timing(search_s=page.found_at - began, rank_s=time.monotonic() - page.found_at)
+        shortfall = self._shortfall(page, query.page_size)
+        return Recommendation(self.generation, page, Strategy.SIMILAR, shortfall, 0, timing)
 
     def _known(self, item_ids: Sequence[str]) -> set[int]:
         if not item_ids:
             return set()
         return {position for position in self.generation.catalogue.positions(item_ids) if position is not None}
 
-    def _items(self, ranked: Ranked, began: float, timing: Timing) -> list[ScoredItem]:
-        catalogue = self.generation.catalogue
-        ids, titles, domains = catalogue.ids, catalogue.titles, catalogue.domains
-        items = [
-            ScoredItem(ids[position], titles[position], domains[position], score, _SOURCES[sources])
-            for position, score, sources in zip(ranked.positions, ranked.scores, ranked.sources, strict=True)
-        ]
-        timing.search_s += ranked.found_at - began
-        timing.rank_s = time.monotonic() - ranked.found_at
-        return items
-
-    def _shortfall(self, items: Sequence[ScoredItem], page_size: int) -> Shortfall:
-        if len(items) == page_size:
+    def _shortfall(self, page: Page, page_size: int) -> Shortfall:
+        if len(page.positions) == page_size:
             return Shortfall.NONE
         return Shortfall.CATALOGUE if page_size > len(self.generation.catalogue) else Shortfall.FILTER

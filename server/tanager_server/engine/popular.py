@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from tanager_server.engine.request import ScoredItem, Source
+from tanager_server.engine.request import Page, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from tanager_server.bundle import Catalogue
 
 
 class PopularItems:
-    """Pages of the most popular items. They never change, so their results are made once, as far as they were needed.
+    """Pages of the most popular items. They never change, so the list is made once, as far as it was needed.
 
     Args:
         catalogue: the items.
@@ -24,24 +25,22 @@ class PopularItems:
         self._catalogue = catalogue
         self._weight = weight
         self._positions: list[int] = []
-        self._items: list[ScoredItem] = []
+        self._scores: list[float] = []
 
-    def page(self, *, page_size: int, excluded: Collection[int]) -> Sequence[ScoredItem]:
+    def page(self, *, page_size: int, excluded: Collection[int]) -> Page:
         """The `page_size` most popular items that are not excluded, or as many as there are, best first."""
+        found_at = time.monotonic()
         reach = min(page_size + len(excluded), len(self._catalogue))
-        if reach > len(self._items):
+        if reach > len(self._positions):
             self._extend(reach)
-        if not excluded:
-            return self._items[:page_size]
-        left = zip(self._positions[:reach], self._items[:reach], strict=True)
-        return [item for position, item in left if position not in excluded][:page_size]
+        positions, scores = self._positions[:reach], self._scores[:reach]
+        if excluded:
+            left = [place for place, position in enumerate(positions) if position not in excluded][:page_size]
+            positions, scores = [positions[place] for place in left], [scores[place] for place in left]
+        return Page(positions, scores, [Source.POPULAR.value] * len(positions), found_at)
 
     def _extend(self, reach: int) -> None:
         catalogue = self._catalogue
-        new = catalogue.by_popularity[len(self._items) : reach]
-        scores = (self._weight * catalogue.popularity[new]).tolist()
+        new = catalogue.by_popularity[len(self._positions) : reach]
+        self._scores += (self._weight * catalogue.popularity[new]).tolist()
         self._positions += new.tolist()
-        self._items += [
-            ScoredItem(catalogue.ids[p], catalogue.titles[p], catalogue.domains[p], score, Source.POPULAR)
-            for p, score in zip(new.tolist(), scores, strict=True)
-        ]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_server.engine import _ranking
-from tanager_server.engine.request import Source
+from tanager_server.engine.request import Page, Source
 from tanager_server.engine.text_space import TextSpace
 from tanager_server.index import TextNeighbours
 
@@ -43,23 +43,6 @@ _CANDIDATE_SPREADS = 5.0
 _OUTSIDE_SPREADS = 6.0
 # Equal vectors may have averages that differ by rounding.
 _ROUNDING = 1e-5
-
-
-@dataclass(slots=True)
-class Ranked:
-    """A page, best first, column by column.
-
-    Attributes:
-        positions: of the items in the catalogue.
-        scores: of the items.
-        sources: `Source` flags.
-        found_at: when the candidates had been found, on the monotonic clock.
-    """
-
-    positions: list[int]
-    scores: list[float]
-    sources: list[int]
-    found_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +103,14 @@ class Ranker:
             fill_neighbours=text_neighbours.fill,
         )
 
-    def by_wish(self, wish: Wish, *, page_size: int, excluded: Collection[int]) -> Ranked:
+    def by_wish(self, wish: Wish, *, page_size: int, excluded: Collection[int]) -> Page:
         """What lies nearest to a wish; popularity only orders what is equally near."""
         near = wish.nearest
-        return Ranked(*self._native.by_wish(wish.vector, near.positions, near.similarities, page_size, excluded))
+        return Page(*self._native.by_wish(wish.vector, near.positions, near.similarities, page_size, excluded))
 
     def by_history(
         self, history: History, *, page_size: int, excluded: Collection[int], popular: bool, wish: Wish | None = None
-    ) -> Ranked:
+    ) -> Page:
         """What fits a history, and a wish if there is one.
 
         Args:
@@ -141,6 +124,4 @@ class Ranker:
             `page_size` items, or all that are not excluded if they are fewer.
         """
         asked = () if wish is None else (wish.vector, wish.nearest.positions, wish.nearest.similarities)
-        return Ranked(
-            *self._native.by_history(history.scored, history.weights, page_size, excluded, popular, *asked)
-        )
+        return Page(*self._native.by_history(history.scored, history.weights, page_size, excluded, popular, *asked))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tanager_server.index import Generation
+
 
 class Strategy(enum.Enum):
     """How a list came about."""
@@ -83,6 +85,22 @@ class SimilarQuery(NamedTuple):
     exclude: Sequence[str] = ()
 
 
+class Page(NamedTuple):
+    """Ranked items, best first, column by column.
+
+    Attributes:
+        positions: of the items in the catalogue.
+        scores: of the items.
+        sources: `Source` flags, as numbers.
+        found_at: when the candidates had been found, on the monotonic clock.
+    """
+
+    positions: Sequence[int]
+    scores: Sequence[float]
+    sources: Sequence[int]
+    found_at: float
+
+
 class ScoredItem(NamedTuple):
     """One result."""
 
@@ -106,11 +124,29 @@ class Timing:
 
 
 class Recommendation(NamedTuple):
-    """A ranked list and how it came about."""
+    """A ranked list and how it came about.
 
-    items: Sequence[ScoredItem]
+    Attributes:
+        generation: what was recommended from, and what the positions mean.
+        page: the list.
+        strategy: how it came about.
+        shortfall: why it is shorter than asked for.
+        unknown_items: events whose item the catalogue does not have.
+        timing: where the time went.
+    """
+
+    generation: Generation
+    page: Page
     strategy: Strategy
     shortfall: Shortfall
-    bundle_id: str
     unknown_items: int
     timing: Timing
+
+    @property
+    def items(self) -> list[ScoredItem]:
+        """The list, one by one."""
+        catalogue = self.generation.catalogue
+        return [
+            ScoredItem(catalogue.ids[item], catalogue.titles[item], catalogue.domains[item], score, Source(sources))
+            for item, score, sources in zip(self.page.positions, self.page.scores, self.page.sources, strict=True)
+        ]

@@ -123,7 +123,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 return error
 
         self._handlers[method] = grpc.unary_unary_rpc_method_handler(
-            call, request_deserializer=parse, response_serializer=handler.response_serializer
+            call, request_deserializer=parse, response_serializer=_serialize
         )
         return self._handlers[method]
 
@@ -224,6 +224,11 @@ def _request_id(context: Context) -> str | None:
         if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= _MAX_REQUEST_ID_CHARS:
             return value
     return None
+
+
+def _serialize(response: Message | bytes) -> bytes:
+    """Hot responses come serialised: see `responses`."""
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 async def _abort(context: Context, error: ServerError, request_id: str) -> None:

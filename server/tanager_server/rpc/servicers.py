@@ -17,9 +17,9 @@ from tanager.v1 import (
     recommendation_pb2,
     recommendation_pb2_grpc,
 )
-from tanager_server.engine import Shortfall, Source, Strategy
 from tanager_server.rpc import validation
 from tanager_server.rpc.interceptor import deadline_s
+from tanager_server.rpc.responses import ResponseEncoder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,14 +27,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.engine import Engine, Recommendation
+    from tanager_server.engine import Engine
     from tanager_server.runtime import Calibration
 
-_STRATEGIES = {strategy: f"STRATEGY_{strategy.name}" for strategy in Strategy}
-_SHORTFALLS = {shortfall: f"SHORTFALL_{shortfall.name}" for shortfall in Shortfall}
-_SOURCES = {
-    flags: [f"SOURCE_{source.name}" for source in Source if source.value & flags] for flags in range(1 << len(Source))
-}
 _MICROSECONDS = 1e6
 
 
@@ -43,32 +38,22 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._responses = ResponseEncoder()
 
     async def Recommend(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.RecommendRequest, context: ServicerContext[Message, Message]
-    ) -> recommendation_pb2.RecommendResponse:
+    ) -> bytes:
         """See the contract."""
         query = validation.recommend_query(request)
         answer = await self._engine.recommend(query, deadline=self._engine.deadline(deadline_s()))
-        return recommendation_pb2.RecommendResponse(
-            results=_results(answer),
-            shortfall=_SHORTFALLS[answer.shortfall],
-            unknown_item_count=answer.unknown_items,
-            served_by=_served_by(answer),
-            timing=_timing(answer),
-        )
+        return self._responses.encode(recommendation_pb2.RecommendResponse, answer)
 
     async def SimilarItems(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.SimilarItemsRequest, context: ServicerContext[Message, Message]
-    ) -> recommendation_pb2.SimilarItemsResponse:
+    ) -> bytes:
         """See the contract."""
         answer = self._engine.similar(validation.similar_query(request))
-        return recommendation_pb2.SimilarItemsResponse(
-            results=_results(answer),
-            shortfall=_SHORTFALLS[answer.shortfall],
-            served_by=_served_by(answer),
-            timing=_timing(answer),
-        )
+        return self._responses.encode(recommendation_pb2.SimilarItemsResponse, answer)
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
@@ -140,33 +125,3 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
                 quality=manifest.quality,
             ),
         )
-
-
-def _results(answer: Recommendation) -> list[common_pb2.Result]:
-    return [
-        common_pb2.Result(
-            item_id=item.item_id,
-            title=item.title,
-            domain=item.domain,
-            rank=rank,
-            score=item.score,
-            sources=_SOURCES[item.sources.value],
-        )
-        for rank, item in enumerate(answer.items, start=1)
-    ]
-
-
-def _served_by(answer: Recommendation) -> common_pb2.ServedBy:
-    return common_pb2.ServedBy(bundle_id=answer.bundle_id, strategy=_STRATEGIES[answer.strategy])
-
-
-def _timing(answer: Recommendation) -> common_pb2.Timing:
-    timing = answer.timing
-    return common_pb2.Timing(
-        queue_us=round(timing.queue_s * _MICROSECONDS),
-        tokenize_us=round(timing.tokenize_s * _MICROSECONDS),
-        encode_us=round(timing.encode_s * _MICROSECONDS),
-        search_us=round(timing.search_s * _MICROSECONDS),
-        rank_us=round(timing.rank_s * _MICROSECONDS),
-        batch_size=timing.batch_size,
-    )
