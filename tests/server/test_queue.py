@@ -119,6 +119,56 @@ def test_what_has_come_of_age_does_not_starve_behind_texts_that_can_only_go_by_t
     assert taken[5] == "patient"
 
 
+def test_what_a_full_batch_would_make_late_goes_in_a_smaller_one_first():
+    waiting = hurried(max_batch_size=2)
+    for number in range(6):
+        waiting.add(number, deadline=50)
+    waiting.add("hurried", deadline=0.6)  # alone it takes 0.45 s, with another 0.85 s
+    assert waiting.take() == ["hurried"]
+    assert waiting.take(0.45) == [0, 1]
+    assert waiting.shed == []
+
+
+def test_as_many_of_the_hurried_go_together_as_are_in_time_together():
+    waiting = Waiting(Cost(token_s=0.1), max_batch_tokens=16)
+    for number in range(8):
+        waiting.add(number, length=2, deadline=50)
+    for name, deadline in (("a", 0.5), ("b", 0.7), ("c", 0.75), ("d", 1.2)):
+        waiting.add(name, length=2, deadline=deadline)
+    # All eight that a batch may hold take 1.6 s; three take 0.6 s, for which "a" has no time; two take 0.4 s.
+    assert waiting.take() == ["a", "b"]
+    assert waiting.take(0.4) == ["c"]
+    assert waiting.take(0.6)[0] == "d"
+    assert waiting.shed == []
+
+
+def test_a_smaller_batch_is_filled_up_as_far_as_there_is_time():
+    waiting = Waiting(Cost(token_s=0.1), max_batch_tokens=16)
+    for number in range(8):
+        waiting.add(number, length=2, deadline=50)
+    waiting.add("hurried", length=2, deadline=1.1)
+    assert waiting.take() == ["hurried", 0, 1, 2, 3]
+
+
+def test_nobody_is_made_late_by_a_smaller_batch_for_others():
+    waiting = Waiting(Cost(token_s=0.1), max_batch_tokens=16, max_batch_size=4)
+    waiting.add("hurried", length=4, deadline=1.5)  # with the three others 1.6 s, alone 0.4 s
+    for number in range(6):
+        waiting.add(number, length=4, deadline=1.7)
+    assert waiting.take() == [0, 1, 2, 3]
+    assert waiting.shed == ["late"]
+
+
+def test_what_has_come_of_age_goes_along_with_the_hurried():
+    waiting = Waiting(Cost(fixed_s=0.05, token_s=0.1), max_batch_tokens=40, max_age_s=2.0, batch_cost_tokens=0)
+    waiting.add("patient", deadline=50)
+    waiting.add("other", length=30, deadline=50)
+    waiting.add("a", deadline=3.0, now=2.0)
+    waiting.add("b", deadline=3.1, now=2.0)
+    # All three of four tokens take 1.25 s; two of them 0.85 s.
+    assert sorted(waiting.take(2.0)) == ["a", "patient"]
+
+
 def test_a_window_of_late_texts_does_not_keep_those_behind_it_waiting():
     # A batch is expected to take 1 s, but times have strayed so much that it may take 5 s.
     waiting = Waiting(Cost(fixed_s=1.0, deviation_s=4.0), window=2, max_batch_size=1)

@@ -209,10 +209,9 @@ class Model:
         if not left:
             return
         everything = [*taken, *left]
-        alone_for_its_deadline = count == 1 and max(
-            caller.deadline for caller in taken[0].callers if not caller.answer.done()
-        ) < self.now + self.cost.bound(len(everything) * max(text.length for text in everything))
-        if alone_for_its_deadline:
+        soonest = min(max(caller.deadline for caller in text.callers if not caller.answer.done()) for text in taken)
+        hurried = soonest < self.now + self.cost.bound(len(everything) * max(text.length for text in everything))
+        if hurried:  # a smaller batch, for those that a full one might have made late
             return
         first = min(everything, key=lambda text: text.place)
         assert first in taken, "the most urgent text was passed over"

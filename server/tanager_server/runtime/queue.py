@@ -5,8 +5,9 @@ work yields `bulk_handicap_s` to interactive work. A text's urgency never change
 whatever waits comes first in the end: earliest deadline first, priorities with ageing, no starvation, in one number.
 
 The most urgent text is always in the next batch; the rest of it is the longest run of texts around it, in order of
-length, under the padded-token budget `count * longest` and with no more padding than a batch of its own for the padded
-texts would cost. What cannot be done by its deadline is never encoded.
+length, under the budget of padded tokens and with no more padding than a batch of its own for the padded texts would
+cost. Where that would make urgent texts late, a smaller batch goes first, unless others would be late for it. What
+cannot be done by its deadline is never encoded.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import operator
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from tanager_server.errors import DeadlineExpiredError, OverloadedError
+from tanager_server.runtime.choice import BatchChooser
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator
 
+    from tanager_server.runtime.choice import PaddedTokens
     from tanager_server.runtime.cost import CostModel
 
 # Texts ahead of another are counted by urgency in steps this wide.
@@ -109,6 +113,7 @@ class Queue(Generic[JobT, ResultT]):
         cost: what batches cost.
         workers: batches that are encoded at the same time.
         shed: told the reason of every text that is refused or dropped.
+        padded: tokens that a batch of so many texts, the longest so long, takes when it is run.
     """
 
     def __init__(
@@ -118,9 +123,12 @@ class Queue(Generic[JobT, ResultT]):
         cost: CostModel,
         workers: int = 1,
         shed: Callable[[str], object] | None = None,
+        padded: PaddedTokens = operator.mul,
     ) -> None:
         self._policy = policy
         self._cost = cost
+        self._padded = padded
+        self._chooser: BatchChooser[Entry[JobT, ResultT]] = BatchChooser(policy=policy, cost=cost, padded=padded)
         self._workers = workers
         self._on_shed = shed
         self._heap: list[tuple[float, int, Entry[JobT, ResultT]]] = []
@@ -196,7 +204,7 @@ class Queue(Generic[JobT, ResultT]):
         """
         urgency = self._urgency(now, deadline, bulk=bulk)
         length = job.length
-        own_s = self._cost.predict(length)
+        own_s = self._cost.predict(self._padded(1, length))
         if now + own_s >= deadline:
             self._tell("infeasible")
             self._cost.observe_refusal(padded_tokens=length, seconds=deadline - now)
@@ -279,7 +287,7 @@ class Queue(Generic[JobT, ResultT]):
 
     def _is_wanted(self, entry: Entry[JobT, ResultT], now: float) -> bool:
         """Drops callers who have gone or whose deadline cannot be met even by a batch of their own."""
-        ready = now + self._cost.predict(entry.length)
+        ready = now + self._cost.predict(self._padded(1, entry.length))
         for waiter in entry.waiters:
             if waiter.deadline <= ready and not waiter.future.done():
                 self._fail_late(waiter, "expired")
@@ -291,60 +299,22 @@ class Queue(Generic[JobT, ResultT]):
         return True
 
     def _choose(self, window: list[Entry[JobT, ResultT]], now: float) -> list[Entry[JobT, ResultT]]:
-        """The batch, of texts in order of urgency; drops those that a full batch would make late."""
+        """The batch, of texts in order of urgency; drops those that it would make late and no smaller one saves."""
         while window:
-            batch = self._fit(window)
-            ready = now + self._cost.bound(len(batch) * batch[-1].length)
+            batch = self._chooser.fit(window)
+            ready = now + self._chooser.bound(batch)
             late = [entry for entry in batch if entry.deadline < ready]
             if not late:
                 return batch
-            if len(batch) == self._depth:
-                # Nothing else waits: there is time to do the most urgent of them by itself, unless another has come
-                # of age, which would otherwise starve under a stream of such texts.
-                first = window[0]
-                return [first] if first.urgency <= now else [min(late, key=lambda entry: entry.urgency)]
-            # To serve these, a batch would have to be so small that more callers were late after it.
+            others_wait = len(batch) < self._depth
+            if hurried := self._chooser.hurry(window, late, now, others_wait=others_wait):
+                return hurried
             for entry in late:
                 for waiter in entry.waiters:
                     self._fail_late(waiter, "late")
                 self._drop(entry)
             window = [entry for entry in window if entry.waiting]
         return []
-
-    def _fit(self, window: Sequence[Entry[JobT, ResultT]]) -> list[Entry[JobT, ResultT]]:
-        """The longest run by length that holds the first, keeps the budget, and is not better split in two.
-
-        To split a batch costs a batch more, and saves at most its padding: so that may come to the cost of a batch.
-        """
-        policy = self._policy
-        # In order of length; of texts equally long the more urgent ones lie nearer to the most urgent of all.
-        length = window[0].length
-        shorter = sorted((e for e in reversed(window) if e.length < length), key=lambda entry: entry.length)
-        ordered = shorter + sorted((e for e in window if e.length >= length), key=lambda entry: entry.length)
-        first = len(shorter)
-        tokens = [0, *itertools.accumulate(entry.length for entry in ordered)]
-
-        def fits(start: int, last: int) -> bool:
-            count, longest = last + 1 - start, ordered[last].length
-            padded = count * longest
-            return (
-                padded <= policy.max_batch_tokens
-                and count <= policy.max_batch_size
-                and padded - (tokens[last + 1] - tokens[start]) <= policy.batch_cost_tokens
-            )
-
-        start = first
-        while start > 0 and fits(start - 1, first):
-            start -= 1
-        best = (start, first + 1)
-        for last in range(first + 1, len(ordered)):
-            while start < first and not fits(start, last):  # a longer text makes room for fewer shorter ones
-                start += 1
-            if not fits(start, last):
-                break
-            if last + 1 - start > best[1] - best[0]:
-                best = (start, last + 1)
-        return ordered[best[0] : best[1]]
 
     def _fail_late(self, waiter: Waiter[JobT, ResultT], reason: str) -> None:
         if not waiter.future.done():
