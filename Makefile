@@ -42,7 +42,7 @@ proto-check: setup  ## the contract: lint, no breaking change, generated code is
 lock: setup  ## write the versions in .venv to constraints.txt
 	$(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(pip|wheel)==' > constraints.txt
 
-$(VENV)/.complete: pyproject.toml constraints.txt
+$(VENV)/.complete: pyproject.toml setup.py constraints.txt $(wildcard server/tanager_server/*/*.cpp)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@

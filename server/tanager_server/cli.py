@@ -23,7 +23,12 @@ try:
     from tanager_server.runtime import Calibration, CostModel, Encoder, TextEncoder, batch_policy, calibrate
     from tanager_server.settings import load_settings
     from tanager_server.telemetry import Metrics, configure_logging, serve_metrics
-except ModuleNotFoundError as error:
+except ImportError as error:
+    if (error.name or "").startswith("tanager_server"):  # the client is installed without a compiler too
+        sys.exit(
+            f"tanager-server was installed without its compiled parts ({error}): "
+            "install a C++17 compiler, for example with apt install g++, and then this package again"
+        )
     sys.exit(f"tanager-server needs {error.name}: pip install 'tanager[server]' (or 'tanager[server-gpu]')")
 
 if TYPE_CHECKING:
