@@ -102,7 +102,9 @@ class Session:
                 self._run.abandon()
 
     async def _main(self) -> None:
-        connections = Connections(self.options.target, self.options.tls, self.options.connections)
+        connections = Connections(
+            self.options.target, self.options.tls, self.options.connections, self.options.timeout_s
+        )
         try:
             await connections.connect()
             if self.options.objective is None:
@@ -129,7 +131,7 @@ class Session:
     async def _once(self, connections: Connections, rate: float | None, prefix: str = "") -> Run:
         chosen = self.options
         self._run = run = Run(
-            connections.rpcs,
+            connections.channels,
             self.pool,
             self._draws,
             concurrency=chosen.concurrency,
@@ -137,7 +139,6 @@ class Session:
             duration_s=chosen.duration_s,
             count=chosen.count,
             warm_up_s=chosen.warm_up_s,
-            timeout_s=chosen.timeout_s,
         )
         watcher = asyncio.create_task(self._progress.watch(run, prefix, chosen.duration_s, chosen.count))
         try:

@@ -1,66 +1,182 @@
-"""The sending side: channels that carry bytes as they are, so that a call costs the generator as little as it can."""
+"""The sending side: connections to one server, each made anew when it breaks."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias
+import ssl
+import time
+from collections import deque
+from typing import TYPE_CHECKING
 
-import grpc
-
-from tanager._channel import Connection
 from tanager._errors import UnavailableError
-from tanager._version import __version__
-from tanager.load.workload import METHODS
+from tanager.load.calls import DEADLINE_EXCEEDED, UNAVAILABLE, Call
+from tanager.load.endpoint import Endpoint
+from tanager.load.http2 import Http2Connection, Http2Error
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tanager._values import Tls
+    from tanager.load.calls import Done
 
-Rpc: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
-
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # How many connections are made at the same time: a server's backlog is short.
 _CONNECTING = 64
 _CONNECT_TIMEOUT_S = 10.0
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 2.0
+
+
+class Channel:
+    """One connection at a time: a call that comes when there is none waits while one is made.
+
+    Neither retries nor health checks: what happens to a call is what is counted. Calls are queued; `flush` sends them,
+    and whatever tells a call's end flushes after it.
+
+    Args:
+        endpoint: The server.
+        timeout_s: Deadline of each call.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+        self._endpoint = endpoint
+        self._headers = endpoint.headers(timeout_s)
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._connection: Http2Connection | None = None
+        self._connections: set[Http2Connection] = set()
+        self._waiting: deque[Call] = deque()
+        # All have the same deadline, so it passes in the order in which they began.
+        self._begun: deque[Call] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._backoff_s = _MIN_BACKOFF_S
+        self._retry_s = 0.0
+
+    async def connect(self) -> None:
+        """Makes the connection.
+
+        Raises:
+            OSError: Nothing accepts it, or not in TLS.
+            Http2Error: What accepts it does not speak HTTP/2.
+        """
+        connection = Http2Connection(self._headers, self._changed)
+        self._connections.add(connection)
+        try:
+            await self._endpoint.open(connection)
+        except BaseException:
+            connection.close()
+            self._connections.discard(connection)
+            raise
+        self._connection = connection
+
+    def call(self, method: int, request: bytes, now_s: float, done: Done) -> None:
+        """Begins a call; its deadline counts from `now_s`, on `time.perf_counter`'s clock."""
+        begun = self._begun
+        while begun and begun[0].ended:
+            begun.popleft()
+        call = Call(method, request, done, now_s + self._timeout_s)
+        begun.append(call)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout_s, self._expire)
+        connection = self._connection
+        if connection is not None and connection.room:
+            connection.start(call)
+        else:
+            self._waiting.append(call)
+            self._make_room()
+
+    def flush(self) -> None:
+        """Sends what is queued."""
+        if self._connection is not None:
+            self._connection.flush()
+
+    async def close(self) -> None:
+        """Closes it, and drops what is in flight without a word."""
+        for handle in (self._timer, self._connecting):
+            if handle is not None:
+                handle.cancel()
+        self._waiting.clear()
+        for connection in self._connections:
+            connection.close()
+        # Transports tell their end in the next turn.
+        await asyncio.sleep(0)
+
+    def _changed(self) -> None:
+        """A connection is ready, has a stream free, takes no more calls, or has ended."""
+        self._connections = {one for one in self._connections if not one.ended}
+        self._start_waiting()
+        if self._waiting:
+            self._make_room()
+
+    def _start_waiting(self) -> None:
+        connection = self._connection
+        while self._waiting and connection is not None and connection.room:
+            if not (call := self._waiting.popleft()).ended:
+                connection.start(call)
+        self.flush()
+
+    def _make_room(self) -> None:
+        """Sees to it that what waits is sent or refused some time."""
+        if self._connecting is not None or (self._connection is not None and self._connection.accepting):
+            return
+        if time.perf_counter() < self._retry_s:
+            self._loop.call_soon(self._refuse)
+        else:
+            self._connecting = self._loop.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await self.connect()
+        except (OSError, Http2Error, TimeoutError):
+            self._retry_s = time.perf_counter() + self._backoff_s
+            self._backoff_s = min(self._backoff_s * 2, _MAX_BACKOFF_S)
+            self._connecting = None
+            self._refuse()
+        else:
+            self._backoff_s = _MIN_BACKOFF_S
+            self._connecting = None
+            self._changed()
+
+    def _refuse(self) -> None:
+        """Ends what waits: the server cannot be reached, and it is too early to try again."""
+        now = time.perf_counter()
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            call.end(UNAVAILABLE, b"", now)
+        self.flush()
+
+    def _expire(self) -> None:
+        """Ends the calls whose deadline has passed."""
+        now, begun = time.perf_counter(), self._begun
+        while begun and (begun[0].ended or begun[0].expires_s <= now):
+            call = begun.popleft()
+            if not call.ended:
+                if call.connection is not None:
+                    call.connection.cancel(call)
+                    call.connection.flush()
+                call.end(DEADLINE_EXCEEDED, b"", now)
+        self._timer = self._loop.call_later(begun[0].expires_s - now, self._expire) if begun else None
+        self._start_waiting()
 
 
 class Connections:
-    """Connections to one server. Neither retries nor health checks: what happens to a call is what is counted.
-
-    Belongs to the event loop that runs when it is made.
+    """Connections to one server. Belongs to the event loop that runs when it is made.
 
     Args:
-        target: host:port or a gRPC URI.
+        target: host:port or a URI of gRPC's schemes dns, ipv4, ipv6 or unix.
         tls: How to encrypt; None for not at all.
         number: How many connections.
+        timeout_s: Deadline of a call.
 
     Raises:
         ValueError: `target` makes no sense.
         OSError: A file of `tls` cannot be read.
     """
 
-    def __init__(self, target: str, tls: Tls | None, number: int) -> None:
+    def __init__(self, target: str, tls: Tls | None, number: int, timeout_s: float) -> None:
         self._target = target
-        connection = Connection(target, timeout_s=1, retry=None, tls=tls, metadata=None)
-        options: list[tuple[str, str | int]] = [
-            ("grpc.use_local_subchannel_pool", 1),  # otherwise all channels share one connection
-            ("grpc.enable_retries", 0),
-            ("grpc.primary_user_agent", f"tanager-load/{__version__}"),
-            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-        ]
-        if tls is not None and tls.server_name is not None:
-            options.append(("grpc.ssl_target_name_override", tls.server_name))
-        self._channels = [
-            grpc.aio.insecure_channel(connection.uri, options)
-            if connection.credentials is None
-            else grpc.aio.secure_channel(connection.uri, connection.credentials, options)
-            for _ in range(number)
-        ]
-        self.rpcs: list[tuple[Rpc, ...]] = [
-            tuple(channel.unary_unary(method, None, None) for method in METHODS) for channel in self._channels
-        ]
+        endpoint = Endpoint(target, tls)
+        self.channels: Sequence[Channel] = [Channel(endpoint, timeout_s) for _ in range(number)]
 
     async def connect(self) -> None:
         """Makes all of them, before anything is measured.
@@ -70,25 +186,26 @@ class Connections:
         """
         slots = asyncio.Semaphore(_CONNECTING)
 
-        async def one(channel: grpc.aio.Channel) -> None:
+        async def one(channel: Channel) -> None:
             async with slots, asyncio.timeout(_CONNECT_TIMEOUT_S):
-                state = channel.get_state(try_to_connect=True)
-                while state is not grpc.ChannelConnectivity.READY:
-                    if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and channel is self._channels[0]:
-                        raise UnavailableError(self._hint("nothing accepts the connection"))
-                    await channel.wait_for_state_change(state)
-                    state = channel.get_state(try_to_connect=True)
+                await channel.connect()
 
         try:
             # The first tells whether there is a server at all.
-            await one(self._channels[0])
-            await asyncio.gather(*map(one, self._channels[1:]))
+            await one(self.channels[0])
+            await asyncio.gather(*map(one, self.channels[1:]))
         except TimeoutError:
             raise UnavailableError(self._hint(f"not connected within {_CONNECT_TIMEOUT_S:g} s")) from None
+        except ssl.SSLError as error:
+            raise UnavailableError(self._hint(f"no TLS with it: {error.reason or error}")) from None
+        except Http2Error as error:
+            raise UnavailableError(self._hint(str(error))) from None
+        except OSError as error:
+            raise UnavailableError(self._hint(f"nothing accepts the connection ({error})")) from None
 
     async def close(self) -> None:
         """Closes all of them, and drops what is still in flight."""
-        for channel in self._channels:
+        for channel in self.channels:
             await channel.close()
 
     def _hint(self, what: str) -> str:

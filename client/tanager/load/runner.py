@@ -7,25 +7,25 @@ import gc
 import itertools
 import selectors
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-import grpc
 from google.protobuf.message import DecodeError
 
+from tanager.load.calls import INTERNAL, OK
 from tanager.load.measurement import Measurement, Recorder, Window, measure
 from tanager.load.workload import PARSERS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from tanager.load.connections import Rpc
+    from tanager.load.connections import Channel
     from tanager.load.workload import Pool
 
 _NO_STAGES = (0, 0, 0, 0, 0, 0)
-_INTERNAL: int = grpc.StatusCode.INTERNAL.value[0]
 _TICK_S = 0.05
-# A sender so late gives way to everything else after each call.
-_YIELD_LATE_S = 0.005
+# Calls that were due before the generator came to them are sent so many at a time.
+_MOST_TOGETHER = 16
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -44,7 +44,7 @@ class Run:
     were due: a server that stalls cannot make the generator look away.
 
     Args:
-        rpcs: By connection, by number of the method.
+        channels: Where calls are sent in turn.
         pool: The requests.
         draws: Which of them is sent next.
         concurrency: Callers of a closed loop; None for an open one.
@@ -52,7 +52,6 @@ class Run:
         duration_s: How long calls count; None if `count` says it.
         count: How many calls count; None if `duration_s` says it.
         warm_up_s: How long calls are sent before any counts.
-        timeout_s: Deadline of a call.
 
     Attributes:
         recorder: The calls that ended so far.
@@ -62,7 +61,7 @@ class Run:
 
     def __init__(
         self,
-        rpcs: Sequence[tuple[Rpc, ...]],
+        channels: Sequence[Channel],
         pool: Pool,
         draws: Iterator[int],
         *,
@@ -71,14 +70,13 @@ class Run:
         duration_s: float | None = None,
         count: int | None = None,
         warm_up_s: float = 0.0,
-        timeout_s: float = 5.0,
     ) -> None:
         if (concurrency is None) == (gaps is None) or (duration_s is None) == (count is None):
             raise ValueError("a run takes either concurrency or gaps, and either duration_s or count")
         self.recorder = Recorder()
         self.in_flight = 0
         self.interrupted = False
-        self._rpcs = rpcs
+        self._channels = channels
         self._requests = pool.requests
         self._draws = draws
         self._drawn = bytearray(len(pool.requests))
@@ -87,9 +85,10 @@ class Run:
         self._duration_s = duration_s
         self._left = count
         self._warm_up_s = warm_up_s
-        self._timeout_s = timeout_s
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._pacer: asyncio.Task[None] | None = None
+        self._pacer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+        # Whether a call of an open loop is still to be sent.
+        self._planned = False
         self._finished = asyncio.Event()
         self._fault: BaseException | None = None
         self._sending = False
@@ -105,7 +104,7 @@ class Run:
 
     async def run(self) -> None:
         """Runs to the end. When cancelled it sends no more, and waits for the answers that are due."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         # What lives now is no garbage during the run: looking it through over and over would be wasted.
         gc.collect()
         gc.freeze()
@@ -139,9 +138,9 @@ class Run:
     def interrupt(self) -> None:
         """Sends no more; calls count that were due until now."""
         now = time.perf_counter()
-        if now < self._end_s:
+        if now < self._end_s or self._planned:
             self.interrupted = True
-            self._end_s = max(now, self._begin_s)
+            self._end_s = max(min(now, self._end_s), self._begin_s)
             self._note_cpu_end()
         self._stop()
 
@@ -149,6 +148,7 @@ class Run:
         """Ends where it is, if it has not ended: for when the event loop is gone."""
         if not self._finished.is_set():
             self.interrupt()
+            self._dropped = self.in_flight
 
     def measurement(self) -> Measurement:
         """The figures: of the whole run, or of what there is if it was abandoned."""
@@ -167,44 +167,39 @@ class Run:
         if self._gaps is None:
             assert self._concurrency is not None
             for number in range(self._concurrency):
-                self._spawn(self._caller(self._rpcs[number % len(self._rpcs)]))
+                channel = self._channels[number % len(self._channels)]
+                if self._admit(now_s := time.perf_counter()):
+                    self._send(channel, now_s, now_s)
+            for channel in self._channels:
+                channel.flush()
         else:
-            self._pacer = self._spawn(self._send_when_due(self._gaps))
+            self._due_s = time.perf_counter()
+            self._planned = self._admit(self._due_s)
+            self._send_due(itertools.cycle(self._channels), self._gaps)
+        self._finish_if_all_ended()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fault = error
-            self._stop()
-        if not self._tasks:
-            self._finished.set()
-
-    def _stop(self) -> None:
-        self._sending = False
-        if self._pacer is not None:
-            self._pacer.cancel()
-
-    async def _caller(self, rpcs: tuple[Rpc, ...]) -> None:
-        while self._admit(due_s := time.perf_counter()):
-            await self._call(rpcs, due_s)
-
-    async def _send_when_due(self, gaps: Iterator[float]) -> None:
-        """Sends each call when it is due; what fell due meanwhile goes out at once: the plan never waits."""
-        rpcs = itertools.cycle(self._rpcs)
-        due_s = time.perf_counter()
-        while self._admit(due_s):
-            if (early_s := due_s - time.perf_counter()) > 0:
-                await asyncio.sleep(early_s)
-            elif -early_s > _YIELD_LATE_S:  # what is under way, the end of the run and Ctrl-C need a turn too
-                await asyncio.sleep(0)
-            self._spawn(self._call(next(rpcs), due_s))
-            due_s += next(gaps)
+    def _send_due(self, channels: Iterator[Channel], gaps: Iterator[float]) -> None:
+        """Sends what is due, together, and comes back when the next call is: the plan waits for nothing."""
+        try:
+            sent_on = []
+            while self._planned and self._due_s <= (now_s := time.perf_counter()):
+                channel = next(channels)
+                self._send(channel, self._due_s, now_s)
+                sent_on.append(channel)
+                self._due_s += next(gaps)
+                self._planned = self._admit(self._due_s)
+                # What is under way, the end of the run and Ctrl-C need a turn too.
+                if len(sent_on) == _MOST_TOGETHER:
+                    break
+            for channel in sent_on:
+                channel.flush()
+            if self._planned:
+                early_s = max(0.0, self._due_s - time.perf_counter())
+                self._pacer = self._loop.call_later(early_s, self._send_due, channels, gaps)
+            else:
+                self._finish_if_all_ended()
+        except Exception as error:  # run() raises it
+            self._fail(error)
 
     def _admit(self, due_s: float) -> bool:
         if not self._sending or due_s >= self._end_s:
@@ -215,45 +210,73 @@ class Run:
             self._left -= 1
         return True
 
-    async def _call(self, rpcs: tuple[Rpc, ...], due_s: float) -> None:
+    def _send(self, channel: Channel, due_s: float, sent_s: float) -> None:
         draw = next(self._draws)
         self._drawn[draw] = 1
         method, request = self._requests[draw]
         self.in_flight += 1
-        sent_s = time.perf_counter()
-        status, results, stages = 0, 0, _NO_STAGES
+        channel.call(method, request, sent_s, partial(self._ended, channel, method, due_s, sent_s))
+
+    def _ended(
+        self,
+        channel: Channel,
+        method: int,
+        due_s: float,
+        sent_s: float,
+        status: int,
+        answer: bytes | bytearray,
+        ended_s: float,
+    ) -> None:
+        """Takes down a call, and in a closed loop sends the next: its caller has waited for this one only."""
         try:
-            answer = await rpcs[method](request, timeout=self._timeout_s)
-            ended_s = time.perf_counter()
-            # The whole answer is parsed, by upb, in microseconds: an OK that holds none is no OK.
-            message = PARSERS[method](answer)
-            results = len(message.results)
-            timing = message.timing
-            stages = (
-                timing.queue_us,
-                timing.tokenize_us,
-                timing.encode_us,
-                timing.search_us,
-                timing.rank_us,
-                timing.batch_size,
-            )
-        except grpc.aio.AioRpcError as error:
-            ended_s = time.perf_counter()
-            status = error.code().value[0]
-        except DecodeError:
-            status = _INTERNAL
-        except asyncio.CancelledError:
-            self._dropped += 1
-            raise
-        finally:
             self.in_flight -= 1
-        recorder = self.recorder
-        recorder.ended_s.append(ended_s)
-        recorder.latency_s.append(ended_s - due_s)
-        recorder.lag_s.append(sent_s - due_s)
-        recorder.status.append(status)
-        recorder.results.append(results)
-        recorder.stages_us.extend(stages)
+            results, stages = 0, _NO_STAGES
+            if status == OK:
+                try:
+                    # The whole answer is parsed, by upb, in microseconds: an OK that holds none is no OK.
+                    message = PARSERS[method](bytes(answer))
+                except DecodeError:
+                    status = INTERNAL
+                else:
+                    results = len(message.results)
+                    timing = message.timing
+                    stages = (
+                        timing.queue_us,
+                        timing.tokenize_us,
+                        timing.encode_us,
+                        timing.search_us,
+                        timing.rank_us,
+                        timing.batch_size,
+                    )
+            recorder = self.recorder
+            recorder.ended_s.append(ended_s)
+            recorder.latency_s.append(ended_s - due_s)
+            recorder.lag_s.append(sent_s - due_s)
+            recorder.status.append(status)
+            recorder.results.append(results)
+            recorder.stages_us.extend(stages)
+            if self._gaps is None and self._admit(now_s := time.perf_counter()):
+                self._send(channel, now_s, now_s)
+            elif not self.in_flight:
+                self._finish_if_all_ended()
+        except Exception as error:  # run() raises it
+            self._fail(error)
+
+    def _finish_if_all_ended(self) -> None:
+        if not self.in_flight and not self._planned:
+            self._finished.set()
+
+    def _fail(self, error: Exception) -> None:
+        """Ends the run at once: nothing that it measured can be trusted."""
+        self._fault = error
+        self._stop()
+        self._finished.set()
+
+    def _stop(self) -> None:
+        self._sending = self._planned = False
+        if self._pacer is not None:
+            self._pacer.cancel()
+        self._finish_if_all_ended()
 
     async def _tick(self) -> None:
         """Notes how late the event loop comes to what is due."""

@@ -97,8 +97,8 @@ async def connections(server):
     """Connects: `await connections(number)`."""
     opened: list[Connections] = []
 
-    async def connect(number: int = 1) -> Connections:
-        opened.append(Connections(server.target, None, number))
+    async def connect(number: int = 1, timeout_s: float = 30.0) -> Connections:
+        opened.append(Connections(server.target, None, number, timeout_s))
         await opened[-1].connect()
         return opened[-1]
 
@@ -111,10 +111,10 @@ async def connections(server):
 async def new_run(connections, pool):
     """A run that has not begun: `await new_run(count=5, concurrency=1)`."""
 
-    async def make(number_of_connections: int = 1, **options) -> Run:
-        opened = await connections(number_of_connections)
+    async def make(number_of_connections: int = 1, timeout_s: float = 30.0, **options) -> Run:
+        opened = await connections(number_of_connections, timeout_s)
         draws = schedule.uniform_draws(len(pool.requests), Random(0))
-        return Run(opened.rpcs, pool, draws, **({"timeout_s": 30.0} | options))
+        return Run(opened.channels, pool, draws, **options)
 
     return make
 
