@@ -93,7 +93,7 @@ class Session:
             TanagerError: The server cannot be reached.
             KeyboardInterrupt: Interrupted before anything was sent.
         """
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=lambda: new_event_loop(self.options.connections)) as runner:
             try:
                 runner.run(self._main())
             except KeyboardInterrupt:

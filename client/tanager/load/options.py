@@ -24,17 +24,25 @@ STANDARD_OUTPUT = Path("-")
 _DEFAULT_CONCURRENCY = 16
 _DEFAULT_DURATION_S = 10.0
 _DEFAULT_FIRST_RATE = 50.0
+_DEFAULT_ARRIVALS = "poisson"
+_DEFAULT_POOL_SIZE = 10_000
+_DEFAULT_OBJECTIVE = "p99<=50ms"
+_DEFAULT_MAX_ERRORS = 0.001
+_DEFAULT_PRECISION = 0.05
 _MAX_CONNECTIONS = 10_000
 # Of each pair only one can hold. What the command line says of one replaces what the file says of the other.
 _EITHER_OR = (
     ("concurrency", "rate"),
+    ("concurrency", "arrivals"),
     ("duration", "count"),
-    ("concurrency", "find-rate"),
-    ("concurrency", "objective"),
     ("count", "find-rate"),
-    ("count", "objective"),
-    ("no-find-rate", "objective"),
+    ("no-tls", "ca-file"),
+    ("requests-file", "pool-size"),
+    *(("concurrency", option) for option in ("find-rate", "objective", "max-errors", "precision")),
+    *(("count", option) for option in ("objective", "max-errors", "precision")),
+    *(("no-find-rate", option) for option in ("objective", "max-errors", "precision")),
 )
+_NEED_FIND_RATE = ("objective", "max-errors", "precision")
 
 _DESCRIPTION = """\
 Sends requests to a Tanager server and measures what comes back.
@@ -130,7 +138,10 @@ def parse(argv: Sequence[str]) -> Options:
         SystemExit: With status 2 for wrong usage, after one line that says what is wrong; with 0 for --help.
     """
     parser = _parser()
-    path = parser.parse_args(argv).scenario
+    given = parser.parse_args(argv)
+    if given.target and given.target_option:
+        parser.error("TARGET and --target exclude each other; leave one out")
+    path = given.scenario
     if path is not None:
         argv = [*_scenario_arguments(parser, path, argv), *argv]
     return _options(parser, parser.parse_args(argv))
@@ -161,7 +172,7 @@ def _parser() -> _Parser:
     )
     add("--page-size", type=_whole(1, 1_000), default=10, metavar="N", help="results to ask for (default: %(default)s)")
     add("--zipf", type=_number(0), metavar="S", help="repeat requests: the k-th in proportion to k to the power of -S")
-    add("--pool-size", type=_whole(1), default=10_000, metavar="N", help="different requests to make (default: 10000)")
+    add("--pool-size", type=_whole(1), metavar="N", help=f"requests to make (default: {_DEFAULT_POOL_SIZE})")
     add("--seed", type=_whole(0), metavar="N", help="of all that is random (default: another one each time)")
 
     add = parser.add_argument_group("how to send it").add_argument
@@ -172,7 +183,7 @@ def _parser() -> _Parser:
         help=f"closed loop: calls in flight (default: {_DEFAULT_CONCURRENCY})",
     )
     add("--rate", type=_number(0, above=True), metavar="R", help="open loop: calls per second")
-    add("--arrivals", choices=ARRIVALS, default="poisson", help="spacing in an open loop (default: %(default)s)")
+    add("--arrivals", choices=ARRIVALS, help=f"spacing in an open loop (default: {_DEFAULT_ARRIVALS})")
     add("--duration", type=_number(0, above=True), metavar="S", help="seconds to measure (default: 10)")
     add("--count", type=_whole(1), metavar="N", help="calls to measure, instead of --duration")
     add("--warm-up", type=_number(0), default=2.0, metavar="S", help="seconds that do not count (default: %(default)g)")
@@ -190,19 +201,28 @@ def _parser() -> _Parser:
         metavar="N",
         help="connections to spread the calls over (default: %(default)s)",
     )
-    add("--tls", action=argparse.BooleanOptionalAction, default=False, help="encrypt, trusting public authorities")
+    add("--tls", action=argparse.BooleanOptionalAction, help="encrypt, trusting public authorities")
     add("--ca-file", metavar="FILE", help="encrypt, trusting the certificates in this PEM file")
 
     add = parser.add_argument_group("find the highest rate").add_argument
     add(
         "--find-rate",
         action=argparse.BooleanOptionalAction,
-        default=False,
         help="try rate after rate, each for --duration, beginning with --rate (default: 50)",
     )
-    add("--objective", type=_objective, metavar="BOUND", help="what must hold (default: p99<=50ms)")
-    add("--max-errors", type=_number(0, 1), default=0.001, metavar="SHARE", help="calls that may fail (default: 0.001)")
-    add("--precision", type=_number(0.001, 1), default=0.05, metavar="SHARE", help="how near to look (default: 0.05)")
+    add("--objective", type=_objective, metavar="BOUND", help=f"what must hold (default: {_DEFAULT_OBJECTIVE})")
+    add(
+        "--max-errors",
+        type=_number(0, 1),
+        metavar="SHARE",
+        help=f"calls that may fail (default: {_DEFAULT_MAX_ERRORS:g})",
+    )
+    add(
+        "--precision",
+        type=_number(0.001, 1),
+        metavar="SHARE",
+        help=f"how near to look (default: {_DEFAULT_PRECISION:g})",
+    )
 
     add = parser.add_argument_group("what to write").add_argument
     add("--json", type=Path, metavar="FILE", help="the figures as JSON; - for standard output, instead of the table")
@@ -244,15 +264,21 @@ _MAX_RATE = 100_000.0
 
 def _options(parser: _Parser, arguments: argparse.Namespace) -> Options:
     for one, other in _EITHER_OR:
-        if getattr(arguments, one, None) and getattr(arguments, other.replace("-", "_")):
-            parser.error(f"--{one} and --{other} exclude each other")
-    find_rate, concurrency, rate = arguments.find_rate, arguments.concurrency, arguments.rate
+        if _is_given(arguments, one) and _is_given(arguments, other):
+            parser.error(f"--{one} and --{other} exclude each other; leave one out")
+    find_rate, concurrency, rate = bool(arguments.find_rate), arguments.concurrency, arguments.rate
+    for option in _NEED_FIND_RATE:
+        if _is_given(arguments, option) and not find_rate:
+            parser.error(f"--{option} needs --find-rate")
+    if arguments.arrivals is not None and rate is None and not find_rate:
+        parser.error("--arrivals needs --rate or --find-rate: a closed loop sends when it is answered")
     if rate is not None and rate > _MAX_RATE:
         parser.error(f"--rate {rate:g} is more than any generator of this kind can send: at most {_MAX_RATE:g}")
-    if arguments.json is not None and str(arguments.json) == str(arguments.report) != "-":
-        parser.error("--json and --report name the same file")
-    if arguments.objective is not None and not find_rate:
-        parser.error("--objective needs --find-rate")
+    if arguments.report == STANDARD_OUTPUT:
+        parser.error("--report - is no file; give one, for example --report report.html")
+    files = [path.resolve() for path in (arguments.json, arguments.report) if path is not None]
+    if len(files) == 2 and files[0] == files[1]:
+        parser.error("--json and --report name the same file; give each its own")
     if find_rate and rate is None:
         rate = _DEFAULT_FIRST_RATE
     elif rate is None and concurrency is None:
@@ -270,22 +296,30 @@ def _options(parser: _Parser, arguments: argparse.Namespace) -> Options:
         timeout_s=arguments.timeout,
         workload=arguments.workload,
         requests_file=arguments.requests_file,
-        pool_size=arguments.pool_size,
+        pool_size=arguments.pool_size or _DEFAULT_POOL_SIZE,
         page_size=arguments.page_size,
         zipf=arguments.zipf,
         seed=secrets.randbits(32) if arguments.seed is None else arguments.seed,
         concurrency=concurrency,
         rate=rate,
-        arrivals=arguments.arrivals,
+        arrivals=arguments.arrivals or _DEFAULT_ARRIVALS,
         duration_s=duration_s,
         count=arguments.count,
         warm_up_s=arguments.warm_up,
-        objective=(arguments.objective or Objective.parse("p99<=50ms")) if find_rate else None,
-        max_errors=arguments.max_errors,
-        precision=arguments.precision,
+        objective=(arguments.objective or Objective.parse(_DEFAULT_OBJECTIVE)) if find_rate else None,
+        max_errors=_DEFAULT_MAX_ERRORS if arguments.max_errors is None else arguments.max_errors,
+        precision=arguments.precision or _DEFAULT_PRECISION,
         json=arguments.json,
         report=arguments.report,
     )
+
+
+def _is_given(arguments: argparse.Namespace, option: str) -> bool:
+    """Whether an option was given, or "no-" and a switch that was switched off."""
+    if option.startswith("no-"):
+        return getattr(arguments, option[3:].replace("-", "_")) is False
+    value = getattr(arguments, option.replace("-", "_"))
+    return value is not None and value is not False
 
 
 def _objective(text: str) -> Objective:

@@ -52,8 +52,7 @@ def test_defaults_are_a_closed_loop_of_wishes():
 
 def test_every_option_is_taken():
     argv = """host:1 --workload mixed --page-size 20 --zipf 1.1 --pool-size 99 --seed 5 --rate 12.5 --arrivals constant
-        --count 30 --warm-up 0 --timeout 0.5 --connections 3 --ca-file ca.pem --json - --report r.html
-        --requests-file r.jsonl"""
+        --count 30 --warm-up 0 --timeout 0.5 --connections 3 --ca-file ca.pem --json - --report r.html"""
     chosen = parse(shlex.split(argv))
     assert (chosen.target, chosen.workload, chosen.page_size, chosen.zipf) == ("host:1", "mixed", 20, 1.1)
     assert (chosen.pool_size, chosen.seed, chosen.rate, chosen.arrivals) == (99, 5, 12.5, "constant")
@@ -62,7 +61,9 @@ def test_every_option_is_taken():
     assert chosen.tls is not None
     assert chosen.tls.ca_file == "ca.pem"
     assert (chosen.json, chosen.report) == (options.STANDARD_OUTPUT, Path("r.html"))
-    assert chosen.requests_file == Path("r.jsonl")
+    assert parse(["--requests-file", "r.jsonl"]).requests_file == Path("r.jsonl")
+    chosen = parse(["--find-rate", "--max-errors", "0", "--precision", "0.2", "--arrivals", "constant"])
+    assert (chosen.max_errors, chosen.precision, chosen.arrivals) == (0, 0.2, "constant")
 
 
 def test_the_target_may_come_from_the_environment(monkeypatch):
@@ -104,6 +105,18 @@ def test_find_rate_is_an_open_loop_with_an_objective():
         (["--find-rate", "--concurrency", "5"], "--concurrency and --find-rate exclude each other"),
         (["--find-rate", "--count", "5"], "--count and --find-rate exclude each other"),
         (["--objective", "p99<=5ms"], "--objective needs --find-rate"),
+        (["--no-find-rate", "--objective", "p99<=5ms"], "--no-find-rate and --objective exclude each other"),
+        (["--precision", "0.1"], "--precision needs --find-rate"),
+        (["--max-errors", "0"], "--max-errors needs --find-rate"),
+        (["--max-errors", "0", "--rate", "5"], "--max-errors needs --find-rate"),
+        (["--max-errors", "0", "--concurrency", "5"], "--concurrency and --max-errors exclude each other; leave one"),
+        (["--arrivals", "poisson"], "--arrivals needs --rate or --find-rate"),
+        (["--arrivals", "poisson", "--concurrency", "5"], "--concurrency and --arrivals exclude each other"),
+        (["--pool-size", "5", "--requests-file", "r"], "--requests-file and --pool-size exclude each other"),
+        (["--no-tls", "--ca-file", "ca.pem"], "--no-tls and --ca-file exclude each other"),
+        (["a:1", "--target", "b:1"], "TARGET and --target exclude each other"),
+        (["--report", "-"], "--report - is no file; give one"),
+        (["--report", "./same", "--json", "same"], "--json and --report name the same file"),
         (["--find-rate", "--objective", "fast"], "--objective: an objective is one of"),
         (["--connections", "20"], "--connections 20 needs --concurrency 20 or more"),
     ],
@@ -137,11 +150,22 @@ def test_a_scenario_is_read_and_the_command_line_overrides_it(scenario):
         ("find-rate = true\nobjective = 'p99<=1ms'\nrate = 5", ["--concurrency", "5"]),
         ("duration = 5\nconcurrency = 5", ["--count", "9"]),
         ("find-rate = true\nobjective = 'p99<=1ms'\nconcurrency = 5", ["--no-find-rate"]),
+        ("find-rate = true\nmax-errors = 0\nprecision = 0.1\narrivals = 'constant'", ["--concurrency", "5"]),
     ],
 )
 def test_the_command_line_replaces_what_it_excludes(scenario, text, argv):
     chosen = parse(["--scenario", scenario(text), *argv])
     assert (chosen.concurrency, chosen.rate, chosen.objective) == (5, None, None)
+
+
+def test_the_command_line_replaces_what_needs_what_it_switches_off(scenario):
+    path = scenario("find-rate = true\nrate = 7\nobjective = 'p99<=1ms'\nmax-errors = 0\nprecision = 0.1")
+    chosen = parse(["--scenario", path, "--no-find-rate"])
+    assert (chosen.rate, chosen.objective) == (7, None)
+    assert parse(["--scenario", scenario("tls = true\nca-file = 'ca.pem'"), "--no-tls"]).tls is None
+    path = scenario("pool-size = 7")
+    assert parse(["--scenario", path]).pool_size == 7
+    assert parse(["--scenario", path, "--requests-file", "r.jsonl"]).requests_file == Path("r.jsonl")
 
 
 @pytest.mark.parametrize(

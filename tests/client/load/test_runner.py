@@ -1,6 +1,9 @@
 import asyncio
 import itertools
+import select
 import selectors
+import socket
+import sys
 import time
 
 import grpc
@@ -207,7 +210,29 @@ async def test_a_run_that_makes_no_sense_is_refused(pool, options):
         Run([], pool, iter([]), **options)
 
 
-def test_the_event_loop_does_not_round_its_timers_to_milliseconds():
-    loop = new_event_loop()
+def test_the_event_loop_of_few_connections_does_not_round_its_timers_to_milliseconds():
+    loop = new_event_loop(1)
     assert isinstance(loop._selector, selectors.SelectSelector)  # type: ignore[attr-defined]
     loop.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
+def test_the_event_loop_of_many_connections_neither_and_looks_at_one_descriptor(monkeypatch):
+    asked, select_ = [], select.select
+
+    def spy(readable, writable, failed, timeout):
+        asked.append((readable, timeout))
+        return select_(readable, writable, failed, 0)
+
+    loop = new_event_loop(1_000)
+    selector = loop._selector  # type: ignore[attr-defined]
+    one, other = socket.socketpair()
+    selector.register(one, selectors.EVENT_READ)
+    monkeypatch.setattr(select, "select", spy)
+    assert selector.select(50e-6) == []
+    other.send(b"x")
+    ((key, events),) = selector.select(50e-6)
+    assert (key.fileobj, events) == (one, selectors.EVENT_READ)
+    assert asked == [([selector.fileno()], 50e-6)] * 2
+    for closing in (one, other, loop):
+        closing.close()
