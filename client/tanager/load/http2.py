@@ -236,7 +236,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         # One message, not compressed: nothing else was asked for.
         if status == OK and (len(body) < 5 or _MESSAGE_HEAD.unpack_from(body) != (0, len(body) - 5)):
             status = INTERNAL
-        call.end(status, body[5:], now)
+        call.end(status, body[5:] if status == OK else b"", now)
         if len(self.streams) + 1 >= self._max_streams or not self.accepting:
             self._freed()
 

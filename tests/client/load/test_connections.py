@@ -1,0 +1,269 @@
+"""Connections to gRPC's own server, and to what is none."""
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from tanager import Tls, UnavailableError
+from tanager.load.connections import Connections
+from tanager.load.endpoint import Endpoint
+from tanager.load.workload import RECOMMEND, SIMILAR_ITEMS
+from tanager.v1 import recommendation_pb2
+
+SERVICE = "tanager.v1.RecommendationService"
+OK, DEADLINE_EXCEEDED, UNAVAILABLE = 0, 4, 14
+REQUEST = recommendation_pb2.RecommendRequest(text="wish").SerializeToString()
+
+
+@pytest.fixture
+async def serve():
+    """Starts gRPC's server with an answer and options: the server and its port. All are stopped at the end."""
+    running = []
+
+    async def start(answer, *options, port: int = 0):
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *options])
+        handler: Any = grpc.unary_unary_rpc_method_handler(answer)
+        methods = dict.fromkeys(("Recommend", "SimilarItems"), handler)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        running.append(server)
+        return server, port
+
+    yield start
+    for server in running:
+        await server.stop(None)
+
+
+@pytest.fixture
+async def connect():
+    """Connects to a port: the channel."""
+    opened = []
+
+    async def to(port: int, timeout_s: float = 30.0):
+        opened.append(Connections(f"127.0.0.1:{port}", None, 1, timeout_s))
+        await opened[-1].connect()
+        return opened[-1].channels[0]
+
+    yield to
+    for connections in opened:
+        await connections.close()
+
+
+def call(channel, request: bytes = REQUEST, method: int = RECOMMEND) -> asyncio.Future[tuple[int, bytes]]:
+    ended: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+
+    def done(status: int, message: bytes | bytearray, ended_s: float) -> None:
+        if not ended.done():  # the test may have given up
+            ended.set_result((status, bytes(message)))
+
+    channel.call(method, request, time.perf_counter(), done)
+    channel.flush()
+    return ended
+
+
+async def echo(request, context):
+    return request
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_384 - 5, 16_384, 70_000, 3_000_000])
+async def test_requests_and_answers_of_any_size_arrive_as_they_are(serve, connect, size):
+    _, port = await serve(echo)
+    request = bytes(itertools.islice(itertools.cycle(range(251)), size))
+    assert await asyncio.wait_for(call(await connect(port), request), 30) == (OK, request)
+
+
+async def test_many_large_requests_at_once_share_the_windows(serve, connect):
+    _, port = await serve(echo)
+    channel = await connect(port)
+    requests = [bytes((number,)) * 100_000 for number in range(100)]
+    answers = await asyncio.wait_for(asyncio.gather(*(call(channel, request) for request in requests)), 60)
+    assert answers == [(OK, request) for request in requests]
+
+
+async def test_both_methods_and_the_deadline_are_told(serve, connect):
+    told = []
+
+    async def answer(request, context):
+        told.append(context.time_remaining())
+        return request
+
+    _, port = await serve(answer)
+    channel = await connect(port, timeout_s=600)
+    for method in (RECOMMEND, SIMILAR_ITEMS, RECOMMEND, SIMILAR_ITEMS):
+        assert (await asyncio.wait_for(call(channel, method=method), 30))[0] == OK
+    assert len(told) == 4
+    assert all(0 < remaining <= 600 for remaining in told)
+
+
+async def test_no_more_calls_are_in_flight_than_the_server_allows(serve, connect):
+    inside = most = 0
+
+    async def answer(request, context):
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0)
+        inside -= 1
+        return request
+
+    _, port = await serve(answer, ("grpc.max_concurrent_streams", 2))
+    channel = await connect(port)
+    answers = await asyncio.wait_for(asyncio.gather(*(call(channel) for _ in range(20))), 30)
+    assert {status for status, _ in answers} == {OK}
+    assert 1 <= most <= 2
+
+
+async def test_a_deadline_that_passes_ends_the_call_here_and_on_the_server(serve, connect):
+    gone = asyncio.Event()
+
+    async def answer(request, context):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    _, port = await serve(answer)
+    channel = await connect(port, timeout_s=0.05)
+    assert await asyncio.wait_for(call(channel), 30) == (DEADLINE_EXCEEDED, b"")
+    await asyncio.wait_for(gone.wait(), 30)
+
+
+async def test_a_call_that_waits_for_a_stream_has_its_deadline_too(serve, connect):
+    async def answer(request, context):
+        await asyncio.Event().wait()
+
+    _, port = await serve(answer, ("grpc.max_concurrent_streams", 1))
+    channel = await connect(port, timeout_s=0.05)
+    answers = await asyncio.wait_for(asyncio.gather(*(call(channel) for _ in range(5))), 30)
+    assert answers == [(DEADLINE_EXCEEDED, b"")] * 5
+
+
+async def test_a_server_that_goes_is_unavailable_and_found_again(serve, connect):
+    server, port = await serve(echo)
+    channel = await connect(port)
+    assert (await call(channel))[0] == OK
+    await server.stop(None)
+    assert await asyncio.wait_for(call(channel), 30) == (UNAVAILABLE, b"")
+    # Too early to try again: refused at once.
+    assert await asyncio.wait_for(call(channel), 30) == (UNAVAILABLE, b"")
+    await serve(echo, port=port)
+
+    async def until_answered() -> None:
+        while (await call(channel))[0] != OK:
+            pass
+
+    await asyncio.wait_for(until_answered(), 30)
+
+
+async def test_a_server_that_is_stopped_in_good_order_finishes_what_is_in_flight(serve, connect):
+    held, release = asyncio.Event(), asyncio.Event()
+
+    async def answer(request, context):
+        held.set()
+        await release.wait()
+        return request
+
+    server, port = await serve(answer)
+    channel = await connect(port)
+    ended = call(channel)
+    await asyncio.wait_for(held.wait(), 30)
+    stopping = asyncio.create_task(server.stop(30))
+    await asyncio.sleep(0)
+    release.set()
+    assert await asyncio.wait_for(ended, 30) == (OK, REQUEST)
+    await asyncio.wait_for(stopping, 30)
+
+
+async def test_connections_that_the_server_ends_for_their_age_cost_no_call(serve, connect):
+    peers = set()
+
+    async def answer(request, context):
+        peers.add(context.peer())
+        return request
+
+    _, port = await serve(answer, ("grpc.max_connection_age_ms", 50), ("grpc.max_connection_age_grace_ms", 30_000))
+    channel = await connect(port)
+
+    async def until_connected_anew() -> None:
+        while len(peers) < 3:
+            assert (await call(channel))[0] == OK
+
+    await asyncio.wait_for(until_connected_anew(), 30)
+
+
+async def test_what_speaks_no_http2_is_told():
+    async def answer(reader, writer):
+        await reader.readline()
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    other = await asyncio.start_server(answer, "127.0.0.1", 0)
+    connections = Connections(f"127.0.0.1:{other.sockets[0].getsockname()[1]}", None, 1, 1.0)
+    with pytest.raises(UnavailableError, match="does not speak HTTP/2"):
+        await connections.connect()
+    await connections.close()
+    other.close()
+    await other.wait_closed()
+
+
+async def test_tls_with_a_server_that_has_none_is_told(serve):
+    _, port = await serve(echo)
+    connections = Connections(f"127.0.0.1:{port}", Tls(), 1, 1.0)
+    with pytest.raises(UnavailableError, match="agree on TLS"):
+        await connections.connect()
+    await connections.close()
+
+
+async def test_a_unix_socket(tmp_path):
+    server = grpc.aio.server()
+    methods: dict[str, Any] = {"Recommend": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    server.add_insecure_port(f"unix:{tmp_path}/s")
+    await server.start()
+    connections = Connections(f"unix:{tmp_path}/s", None, 1, 30.0)
+    await connections.connect()
+    assert await asyncio.wait_for(call(connections.channels[0]), 30) == (OK, REQUEST)
+    await connections.close()
+    await server.stop(None)
+
+
+@pytest.mark.parametrize("target", ["xds:///name", "ipv4:127.0.0.1:1,127.0.0.1:2", "dns:///name", "unix-abstract:x"])
+def test_a_target_that_cannot_be_connected_to_directly_is_refused(target):
+    with pytest.raises(ValueError, match="host:port or unix:PATH"):
+        Endpoint(target, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "authority"),
+    [
+        ("host:1", b"host:1"),
+        ("dns:///host:1", b"host:1"),
+        ("dns:host:1", b"host:1"),
+        ("[::1]:1", b"[::1]:1"),
+        ("ipv4:127.0.0.1:1", b"127.0.0.1:1"),
+        ("unix:/a/b", b"localhost"),
+    ],
+)
+def test_calls_name_the_server(target, authority):
+    assert dict(Endpoint(target, None).headers(1.0)[0])[b":authority"] == authority
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "header"),
+    [(5, b"5000000u"), (1e-9, b"1u"), (500, b"500000m"), (1e6, b"1000000S"), (1e9, b"99999999S")],
+)
+def test_the_deadline_is_written_in_at_most_eight_digits(timeout_s, header):
+    assert dict(Endpoint("host:1", None).headers(timeout_s)[0])[b"grpc-timeout"] == header
+
+
+def test_a_ca_file_without_a_certificate_is_named(tmp_path):
+    path = tmp_path / "ca.pem"
+    path.write_text("nothing")
+    with pytest.raises(ValueError, match=r"--ca-file .*ca\.pem: holds no certificate"):
+        Endpoint("host:1", Tls(ca_file=path))
