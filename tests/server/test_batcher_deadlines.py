@@ -32,6 +32,9 @@ class Traffic:
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
+        self.seconds = _SECONDS
+        self.slowness_s = 0.0  # of every batch, beyond what was measured
+        self.encoded = 0
         self.chance = random.Random(7)
         self.served: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
@@ -56,9 +59,9 @@ class Traffic:
         return self.workers * (_FIXED_S + _TOKEN_S * padded_tokens)
 
     async def encode(self, batch: Sequence[Text]) -> list[object]:
-        await asyncio.sleep(
-            self.batch_s(len(batch) * max(text.length for text in batch)) * self.chance.uniform(0.9, 1.1)
-        )
+        self.encoded += len(batch)
+        seconds = self.slowness_s + self.batch_s(len(batch) * max(text.length for text in batch))
+        await asyncio.sleep(seconds * self.chance.uniform(0.9, 1.1))
         return [text.name for text in batch]
 
     async def call(self, name: str, length: int, time_s: float, bulk: bool) -> None:
@@ -75,7 +78,7 @@ class Traffic:
     ) -> None:
         chance, calls = random.Random(name), []
         moment = now()
-        end = moment + _SECONDS
+        end = moment + self.seconds
         while (moment := moment + chance.expovariate(rate)) < end:
             await until(moment)
             calls.append(asyncio.create_task(self.call(name, lengths(chance), time_s, bulk)))
@@ -110,6 +113,27 @@ def test_near_deadlines_are_met_beside_patient_load(lengths, least, load, bulk):
     # half of those that have 40 ms would be served.
     traffic = play(Traffic(), ("patient", load * _CAPACITY, 10.0, lengths, *bulk), ("hurried", 150.0, 0.04, lengths))
     assert traffic.share("hurried") >= least
+
+
+def test_callers_without_time_do_not_make_the_model_forget_what_it_knows():
+    # The encoder has become slow since it was measured: what has three milliseconds cannot be served.
+    traffic = Traffic()
+    for _ in range(200):
+        traffic.cost.observe(tokens=16, padded_tokens=16, seconds=0.02)
+    traffic.slowness_s = 0.018
+    play(traffic, ("impossible", 500.0, 0.003, sixteen))
+    assert traffic.served["impossible"] == 0
+    assert traffic.encoded <= _SECONDS  # one a second is tried
+    assert traffic.cost.predict(16) == pytest.approx(0.02, rel=0.2)
+
+
+def test_callers_who_are_all_refused_since_the_encoder_was_slow_once_are_served_again():
+    traffic = Traffic()
+    for _ in range(200):
+        traffic.cost.observe(tokens=16, padded_tokens=16, seconds=0.5)
+    traffic.seconds = 20.0
+    play(traffic, ("hurried", 20.0, 0.05, sixteen))
+    assert traffic.share("hurried") > 0.5
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

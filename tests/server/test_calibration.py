@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tanager_server.runtime import Encoder, calibration
 from tanager_server.runtime.calibration import Calibration, batch_policy, calibrate
 from tanager_server.settings import BatchingSettings, EncoderSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Batches beyond those for which there are cores.
 SPARE = 1
@@ -29,6 +33,8 @@ class Machine:
         self.wall = self.cpu = 0.0
         self.opened: list[int] = []
         self.batches: list[tuple[int, int]] = []
+        self.warmed: list[dict[str, int]] = []
+        self.padded_tokens: Callable[[int, int], int] = operator.mul
 
     def open(self, threads: int) -> Any:
         self.opened.append(threads)
@@ -39,7 +45,12 @@ class Machine:
             self.wall += self.wall_s(threads, len(batch))
             self.cpu += self.cpu_s(threads, len(batch))
 
-        return SimpleNamespace(encode=encode, threads=threads)
+        return SimpleNamespace(
+            encode=encode,
+            threads=threads,
+            padded_tokens=self.padded_tokens,
+            warm=lambda **bounds: self.warmed.append(bounds),
+        )
 
     def calibrate(self, *, batching=None, **encoder):
         settings = EncoderSettings.model_validate(encoder), BatchingSettings.model_validate(batching or {})

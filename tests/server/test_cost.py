@@ -107,20 +107,21 @@ def test_an_encoder_that_has_become_slow_is_found_out_within_some_batches():
     assert model.predict(16) > 0.1
 
 
-def test_what_is_refused_for_having_once_been_slow_is_tried_again():
+def test_a_model_that_is_much_too_slow_is_mended_by_a_few_probes():
     model = seen(CostModel(SAMPLES), [16] * 500, 2.0, 0.001)
     assert model.predict(16) > 1
-    for _ in range(100):
-        model.observe_refusal(padded_tokens=16, seconds=0.1)
-    assert model.predict(16) < 0.1
+    for _ in range(10):
+        model.observe_probe(padded_tokens=16, seconds=0.002)
+    assert model.predict(16) < 0.05
+    assert model.bound(16) < 0.05
 
 
-def test_refusals_of_what_never_was_possible_change_nothing():
-    model = seen(CostModel(SAMPLES), [16] * 500, 2.0, 0.001)
-    before = model.predict(16)
-    for _ in range(100):
-        model.observe_refusal(padded_tokens=16, seconds=0.001)
-    assert model.predict(16) == before
+def test_probes_that_take_as_long_as_was_foretold_change_nothing():
+    model = seen(CostModel(SAMPLES), [16, 256, 512] * 100, 0.004, 0.0001)
+    for _ in range(10):
+        model.observe_probe(padded_tokens=16, seconds=0.0056)
+    assert model.predict(16) == pytest.approx(0.0056, rel=0.05)
+    assert model.predict(512) == pytest.approx(0.0552, rel=0.05)
 
 
 @given(

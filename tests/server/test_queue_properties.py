@@ -64,6 +64,7 @@ class Waiting:
     urgency: float
     entry: Any
     callers: list[Caller]
+    probe: bool = False
     taken: bool = False
 
     @property
@@ -83,6 +84,7 @@ class Model:
         self.texts: list[Waiting] = []
         self.callers: list[Caller] = []
         self.running: list[list[Any]] = []
+        self.refused_at = self.probed_at = -1e9
 
     # What happens
 
@@ -115,19 +117,27 @@ class Model:
         assert not full
         answer, text = Answer(), Text(len(self.texts), length)
         waiter = outcome(self.queue.add, text, answer, now=self.now, deadline=deadline, bulk=bulk, key=key)
+        infeasible = self.now + own_s >= deadline
         if isinstance(waiter, DeadlineExpiredError):
-            assert self.now + own_s >= deadline
+            assert infeasible
+            self.refused_at = self.now
             return
         if isinstance(waiter, OverloadedError):
             assert waiter.retry_after_s > 0
-            assert self.now + own_s < deadline <= maybe_done + _TINY
+            assert deadline <= maybe_done + _TINY
             return
-        assert surely_done < deadline + _TINY
+        if infeasible:  # a probe: such texts were refused before, and none was tried for a second
+            assert self.refused_at >= 0
+            assert self.now - self.probed_at >= 1.0
+            assert self.now < deadline
+            self.probed_at = self.now
+        else:
+            assert surely_done < deadline + _TINY
         # No text that comes later goes before one that has come of age: with this, nothing starves.
         assert urgency > self.now
         caller = Caller(waiter, answer, deadline)
         self.callers.append(caller)
-        self.texts.append(Waiting(len(self.texts), key, length, urgency, waiter.entry, [caller]))
+        self.texts.append(Waiting(len(self.texts), key, length, urgency, waiter.entry, [caller], probe=infeasible))
 
     def join(self, entry: Any, deadline: float, bulk: bool) -> None:
         (text,) = (text for text in self.texts if text.entry is entry)
@@ -154,7 +164,7 @@ class Model:
         aged = [text for text in before if text.urgency <= self.now]
         late = self.shed.count("late")
         batch = self.queue.take(self.now)
-        if self.shed.count("late") > late:
+        if self.shed.count("late") > late and not any(text.probe for text in before):
             # (What has expired unseen beyond the window counts as waiting.)
             assert not self.fits(before), "dropped, though there was time to do it alone"
         taken = [next(text for text in before if text.entry is entry) for entry in batch]
@@ -205,7 +215,9 @@ class Model:
             assert text.wanted(), "encoded for nobody"
             for caller in text.callers:
                 if not caller.answer.done():
-                    assert caller.deadline > self.now + self.cost.predict(text.length), "encoded too late"
+                    own_s = 0.0 if text.probe else self.cost.predict(text.length)
+                    assert caller.deadline > self.now + own_s, "encoded too late"
+        assert count == 1 or not any(text.probe for text in taken), "a probe beside others"
         if not left:
             return
         everything = [*taken, *left]
@@ -217,7 +229,9 @@ class Model:
         assert first in taken, "the most urgent text was passed over"
         for text in taken:
             for other in left:
-                assert other.length != text.length or other.place > text.place, "of equally long ones the later first"
+                assert other.probe or other.length != text.length or other.place > text.place, (
+                    "of equally long ones the later first"
+                )
 
     def check_counts(self) -> None:
         alive = self.alive()

@@ -40,6 +40,9 @@ class Recorder:
         self.go = threading.Event()
         self.go.set()
 
+    def padded_tokens(self, count, length):
+        return count * length
+
     def tokenize(self, texts):
         self.tokenized.append((threading.current_thread().name, len(texts)))
         return [[-1 if "!" in text else len(text)] * (1 + len(text) % 7) for text in texts]

@@ -13,16 +13,20 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import math
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
 
 from tanager_server.errors import DeadlineExpiredError, DrainingError, EncodeError, EncoderStuckError
 from tanager_server.runtime.cost import CostModel
 from tanager_server.runtime.queue import Encoded, Entry, JobT, Queue, ResultT, Waiter
+from tanager_server.runtime.suspects import Suspects
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 
+    from tanager_server.runtime.choice import PaddedTokens
     from tanager_server.runtime.queue import BatchPolicy
 
 _log = logging.getLogger(__name__)
@@ -37,6 +41,7 @@ class _Run(Generic[JobT, ResultT]):
 
     batch: Batch[JobT, ResultT]
     began: float
+    was_stuck: bool
     future: asyncio.Future[Sequence[ResultT]]
     timer: asyncio.TimerHandle = field(init=False)
 
@@ -63,6 +68,8 @@ class Batcher(Generic[JobT, ResultT]):
         clock: monotonic seconds; deadlines are on the same clock.
         cost: what batches cost; it learns from each.
         workers: batches that are encoded at the same time.
+        spare_workers: that take the place of those whose batches hang.
+        padded: tokens that a batch of so many texts, the longest so long, takes when it is run.
         observe: told of every batch.
 
     Use as an async context manager: what waits at its end is failed.
@@ -76,21 +83,30 @@ class Batcher(Generic[JobT, ResultT]):
         clock: Callable[[], float],
         cost: CostModel | None = None,
         workers: int = 1,
+        spare_workers: float = math.inf,
+        padded: PaddedTokens = operator.mul,
         observe: BatchObserver | None = None,
     ) -> None:
         self._encode = encode
+        self._padded = padded
         self._policy = policy
         self._clock = clock
         self._observe = observe
         self.cost = cost or CostModel()
-        self._queue: Queue[JobT, ResultT] = Queue(policy=policy, cost=self.cost, workers=workers, shed=self._tell_shed)
+        self._queue: Queue[JobT, ResultT] = Queue(
+            policy=policy, cost=self.cost, workers=workers, shed=self._tell_shed, padded=padded
+        )
         self._retries: collections.deque[Batch[JobT, ResultT]] = collections.deque()
         self._running: set[_Run[JobT, ResultT]] = set()
+        self._given_up: set[_Run[JobT, ResultT]] = set()
+        self._suspects = Suspects()
+        self._succeeded = -math.inf
         self._workers = workers
+        self._spare_workers = spare_workers
         self._dispatch_is_due = False
         self._closed = False
         self.stuck = False
-        """Whether the last batch that ended did so by being given up."""
+        """Whether the last batch that ended did so by being given up, or none can be begun any more."""
 
     async def __aenter__(self) -> Batcher[JobT, ResultT]:
         return self
@@ -118,10 +134,22 @@ class Batcher(Generic[JobT, ResultT]):
         Raises:
             OverloadedError: they may not.
             DrainingError: the batcher is closed.
+            EncoderStuckError: no worker is left.
         """
         if self._closed:
             raise DrainingError(_CLOSED)
+        if not self._usable_workers():
+            raise EncoderStuckError(_NO_WORKER)
         self._queue.check_room(count, now=self._clock(), deadline=deadline, bulk=bulk)
+
+    def check_keys(self, keys: Iterable[Hashable]) -> None:
+        """Checks that the encoder did not hang at any of these lately.
+
+        Raises:
+            EncodeError: it did.
+        """
+        if self._suspects and any(self._suspects.is_guilty(key, now=self._clock()) for key in keys):
+            raise EncodeError("the encoder did not come back from this text lately; it is not tried again for a while")
 
     async def join(self, key: Hashable, *, deadline: float, bulk: bool = False) -> Encoded[ResultT] | None:
         """Waits for the job with this key, if one waits or is being encoded already; else None, at once.
@@ -146,7 +174,7 @@ class Batcher(Generic[JobT, ResultT]):
         bulk: bool = False,
         keys: Sequence[Hashable] | None = None,
     ) -> list[Encoded[ResultT]]:
-        """Encodes the jobs of one call, all or none.
+        """Encodes the jobs of one call, all or none; what another call brought already is encoded once for both.
 
         Cancelling the await drops what of them has not been encoded.
 
@@ -154,7 +182,7 @@ class Batcher(Generic[JobT, ResultT]):
             jobs: at least one.
             deadline: on the batcher's clock; what cannot be done by then is never encoded.
             bulk: whether interactive texts go first.
-            keys: what others may `join` them by.
+            keys: by which jobs are known to be the same; None for jobs that share with none and are not remembered.
 
         Returns:
             What became of each, in their order.
@@ -163,17 +191,24 @@ class Batcher(Generic[JobT, ResultT]):
             OverloadedError: the queue has no room for all of them, or would take too long; raised at once.
             DrainingError: the batcher is closed.
             DeadlineExpiredError: the deadline passed first.
-            EncodeError: the encoder failed.
+            EncodeError: the encoder failed, or hung at one of them lately.
+            EncoderStuckError: the encoder did not come back, or no worker is left.
         """
-        self.check_room(len(jobs), deadline=deadline, bulk=bulk)
+        self.check_keys(keys or ())
+        known = sum(self._queue.find(key) is not None for key in keys or ())
+        self.check_room(len(jobs) - known, deadline=deadline, bulk=bulk)
         loop, now = asyncio.get_running_loop(), self._clock()
         waiters: list[Waiter[JobT, ResultT]] = []
         try:
             for number, job in enumerate(jobs):
-                key = keys[number] if keys is not None else None
-                waiters.append(
-                    self._queue.add(job, loop.create_future(), now=now, deadline=deadline, bulk=bulk, key=key)
-                )
+                key, future = keys[number] if keys is not None else None, loop.create_future()
+                entry = self._queue.find(key) if key is not None else None
+                if entry is not None:
+                    waiter = self._queue.join(entry, future, now=now, deadline=deadline, bulk=bulk)
+                else:
+                    alone = key in self._suspects
+                    waiter = self._queue.add(job, future, now=now, deadline=deadline, bulk=bulk, key=key, alone=alone)
+                waiters.append(waiter)
         except BaseException:
             self._leave(waiters)
             raise
@@ -204,11 +239,14 @@ class Batcher(Generic[JobT, ResultT]):
     def _dispatch(self) -> None:
         """Starts batches as long as there are free workers and texts."""
         self._dispatch_is_due = False
-        while len(self._running) < self._workers and not self._closed:
+        while len(self._running) < self._usable_workers() and not self._closed:
             batch = self._next_batch()
             if not batch:
                 return
             self._start(batch)
+
+    def _usable_workers(self) -> float:
+        return min(self._workers, self._workers + self._spare_workers - len(self._given_up))
 
     def _next_batch(self) -> Batch[JobT, ResultT]:
         now = self._clock()
@@ -235,27 +273,31 @@ class Batcher(Generic[JobT, ResultT]):
         except Exception as error:  # whatever the encode function raises
             future = loop.create_future()
             future.set_exception(error)
-        run = _Run(batch, began, future)
+        run = _Run(batch, began, self.stuck, future)
         run.timer = loop.call_later(self._policy.stuck_after_s, self._give_up, run, loop.time())
         self._running.add(run)
         future.add_done_callback(lambda _: self._finish(run))
 
     def _finish(self, run: _Run[JobT, ResultT]) -> None:
         if run not in self._running:  # given up, or the end has come
+            self._given_up.discard(run)
             if run.future.cancelled():
                 return
             if (error := run.future.exception()) is not None:
                 _log.error("a batch that had been given up failed", exc_info=error)
             else:  # who is told that it is stuck sends no more calls: nothing else would show that it has recovered
                 self.stuck = False
+                self._clear_of_suspicion(run.batch)
+            self._dispatch_soon()  # with one worker more
             return
         self._running.discard(run)
         run.timer.cancel()
         batch, error = run.batch, _error(run)
         if error is None:
             self.stuck = False
+            self._clear_of_suspicion(batch)
             # The encoder goes on with the next batch while the callers of this one are answered.
-            ended = self._clock()
+            ended = self._succeeded = self._clock()
             self._dispatch()
             self._answer(batch, run.future.result(), began=run.began, ended=ended)
             return
@@ -276,12 +318,31 @@ class Batcher(Generic[JobT, ResultT]):
             run.timer = loop.call_later(self._policy.stuck_after_s, self._give_up, run, loop.time())
             return
         self._running.discard(run)
+        self._given_up.add(run)
+        self._remember(run)
         self.stuck = True
         error = EncoderStuckError(f"the encoder did not come back within {self._policy.stuck_after_s:g} s")
         _log.error("a batch of %d texts was given up: %s", len(run.batch), error)
         self._tell_failed(stuck=True)
         self._fail(run.batch, error)
+        if not self._usable_workers():
+            _log.error("no worker is left: %s", _NO_WORKER)
+            waiting = [*self._retries, self._queue.clear()]
+            self._retries.clear()
+            for batch in waiting:
+                self._fail(batch, EncoderStuckError(_NO_WORKER))
         self._dispatch_soon()
+
+    def _remember(self, run: _Run[JobT, ResultT]) -> None:
+        """What hung by itself is not tried again, unless the encoder as a whole was not known to be well."""
+        guilty = len(run.batch) == 1 and (not run.was_stuck or self._succeeded >= run.began)
+        keys = [entry.key for entry in run.batch if entry.key is not None]
+        self._suspects.add(keys, now=self._clock(), guilty=guilty)
+
+    def _clear_of_suspicion(self, batch: Batch[JobT, ResultT]) -> None:
+        if self._suspects:
+            for entry in batch:
+                self._suspects.clear(entry.key)
 
     def _bisect(self, batch: Batch[JobT, ResultT], error: BaseException) -> None:
         """Has the halves of a failed batch tried next, down to the text that fails by itself."""
@@ -303,11 +364,15 @@ class Batcher(Generic[JobT, ResultT]):
                 if not waiter.future.done():
                     queue_s = max(began - waiter.submitted, 0.0)
                     waiter.future.set_result(Encoded(result, queue_s, seconds, size))
-        tokens, longest = sum(entry.length for entry in batch), max(entry.length for entry in batch)
-        self.cost.observe(tokens=tokens, padded_tokens=size * longest, seconds=seconds)
+        tokens = sum(entry.length for entry in batch)
+        padded_tokens = self._padded(size, max(entry.length for entry in batch))
+        if batch[0].probe:
+            self.cost.observe_probe(padded_tokens=padded_tokens, seconds=seconds)
+        else:
+            self.cost.observe(tokens=tokens, padded_tokens=padded_tokens, seconds=seconds)
         self._tell(
             lambda observer: observer.observe_batch(
-                size=size, tokens=tokens, padded_tokens=size * longest, seconds=seconds, wasted=wasted
+                size=size, tokens=tokens, padded_tokens=padded_tokens, seconds=seconds, wasted=wasted
             )
         )
 
@@ -335,6 +400,7 @@ class Batcher(Generic[JobT, ResultT]):
 
 # A timer so many times later than it was set for tells of a process that was stopped.
 _STOOD_STILL = 1.5
+_NO_WORKER = "the encoder hangs; the server must be restarted"
 _CLOSED = "the server is shutting down; try again"
 
 

@@ -51,6 +51,10 @@ class TextCache(Generic[V]):
             self._observe(value is not None)
         return value
 
+    def peek(self, text: str) -> V | None:
+        """The value or None, without counting as a look-up or a use."""
+        return self._values.get(text)
+
     def put(self, text: str, value: V) -> None:
         """Keeps the value, at the cost of those not used for longest."""
         size = _size(text, value)

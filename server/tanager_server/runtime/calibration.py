@@ -84,6 +84,9 @@ def calibrate(
 
     Returns:
         The encoder, warm, and how to run it.
+
+    Raises:
+        StartupError: a batch of the size that the settings ask for cannot be run.
     """
     began = time.perf_counter()
     cores = cores or len(os.sched_getaffinity(0))
@@ -91,24 +94,29 @@ def calibrate(
     sizes = _SIZES[encoder.device]
     if batching.max_batch_tokens:
         sizes = (min(batching.max_batch_tokens, sizes[-1]),)
-    samples = [(_LENGTH, _measure(best.encoder, 1).wall_s)]
+    padded_tokens = best.encoder.padded_tokens
+    samples = [(padded_tokens(1, _LENGTH), _measure(best.encoder, 1).wall_s)]
     chosen, least = 0, math.inf
     for size in sizes:
         count = min(max(1, size // _LENGTH), batching.max_batch_size)
+        while count > 1 and padded_tokens(count, _LENGTH) > size:  # such a batch will never be run
+            count -= 1
         took = _measure(best.encoder, count)
         cost_s = (took.wall_s if encoder.device == "cuda" else took.cpu_s) / count
         if cost_s > (1 + _TOLERABLE) * least:
             break
-        samples.append((count * _LENGTH, took.wall_s))
+        samples.append((padded_tokens(count, _LENGTH), took.wall_s))
         chosen, least = size, min(least, cost_s)
     # By the two smallest: beyond, a token costs the more the larger its batch.
     cost = CostModel(samples[:2])
     # Where tokens cost nothing measurable, any padding is better than another batch.
     cost_tokens = round(cost.fixed_s / cost.token_s) if cost.token_s else batching.max_batch_tokens or chosen
+    max_batch_tokens = batching.max_batch_tokens or chosen
+    best.encoder.warm(max_batch_tokens=max_batch_tokens, max_batch_size=batching.max_batch_size)
     return best.encoder, Calibration(
         threads=best.threads,
         workers=best.workers,
-        max_batch_tokens=batching.max_batch_tokens or chosen,
+        max_batch_tokens=max_batch_tokens,
         batch_cost_tokens=cost_tokens if batching.batch_cost_tokens is None else batching.batch_cost_tokens,
         samples=tuple(samples),
         took_s=time.perf_counter() - began,

@@ -12,8 +12,8 @@ _KEEP = 0.98
 # More than so many times what was expected tells of a machine that stood still; if it was the encoder that has become
 # slow, the next batches tell so too.
 _OUTLIER = 10.0
-# Share of its weight that what was learned keeps at each refusal that is owed to it.
-_DOUBT = 0.9
+# What was learned keeps so much of its weight when a probe takes less than half of the time that it foretold.
+_DOUBT = 0.5
 # A prediction that shall hold is this many mean deviations above the mean.
 _DEVIATIONS = 2.0
 
@@ -37,7 +37,6 @@ class CostModel:
         self._busy_s = self._tokens = 0.0
         self.fixed_s = self.token_s = 0.0
         self._solve()
-        self._prior_fixed_s, self._prior_token_s = self.fixed_s, self.token_s
 
     def observe(self, *, tokens: int, padded_tokens: int, seconds: float) -> None:
         """A batch took so long."""
@@ -50,16 +49,16 @@ class CostModel:
         self._tokens = _KEEP * self._tokens + tokens
         self._solve()
 
-    def observe_refusal(self, *, padded_tokens: int, seconds: float) -> None:
-        """A batch that would have had so many seconds was not tried, since it is predicted to take longer.
+    def observe_probe(self, *, padded_tokens: int, seconds: float) -> None:
+        """A text took so long that was tried although there seemed to be no time for it.
 
-        If the samples measured before serving say otherwise, what was learned since weighs less from now on: who tries
-        nothing learns nothing, and would believe for ever that all is as slow as it once was.
+        Who tries nothing learns nothing, and would believe for ever that all is as slow as it once was. Probes are few:
+        one that finds the model much too slow counts for many batches.
         """
-        if self._prior_fixed_s + self._prior_token_s * padded_tokens < seconds:
+        if seconds < _DOUBT * self.predict(padded_tokens):
             self._sums = [_DOUBT * total for total in self._sums]
             self._deviation *= _DOUBT
-            self._solve()
+        self.observe(tokens=padded_tokens, padded_tokens=padded_tokens, seconds=seconds)
 
     def predict(self, padded_tokens: int) -> float:
         """Seconds that a batch of so many padded tokens takes on average."""

@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tanager_server.bundle import manifest as schema
-from tanager_server.errors import BundleError, EncodeError
+from tanager_server.errors import BundleError, EncodeError, StartupError
 from tanager_server.runtime.session import BoundRunner, DirectRunner, Runner, open_session
 
 if TYPE_CHECKING:
@@ -62,7 +62,12 @@ class Encoder:
         self.max_tokens = max_tokens
         """Tokens read of a text."""
         session = open_session(model_path, device=device, threads=threads)
-        self._runner: Runner = BoundRunner(session, device) if bound or device == "cuda" else DirectRunner(session)
+        runner = BoundRunner(session, device) if bound or device == "cuda" else DirectRunner(session)
+        self._runner: Runner = runner
+        self._fixed_shapes = runner.fixed_shapes
+        self.padded_tokens: Callable[[int, int], int] = runner.padded_tokens
+        """Tokens of a batch of so many texts, the longest so long, as it is run: with the padding up to a fixed shape,
+        where shapes are fixed."""
         self.provider: str = session.get_providers()[0]
         """ONNX Runtime execution provider in use."""
 
@@ -104,6 +109,29 @@ class Encoder:
         if not np.isfinite(vectors).all():
             raise EncodeError(f"the encoder returned vectors that are not finite for a batch of shape {mask.shape}")
         return vectors
+
+    def warm(self, *, max_batch_tokens: int, max_batch_size: int) -> int:
+        """Runs every shape that a batch may have, where shapes are fixed: the first run of each takes long.
+
+        Returns:
+            How many shapes; 0 where any shape is as good as another.
+
+        Raises:
+            StartupError: one of them cannot be run.
+        """
+        shapes = self._fixed_shapes(
+            max_batch_tokens=max_batch_tokens, max_batch_size=max_batch_size, max_length=self.max_tokens
+        )
+        for shape in shapes:
+            tokens = np.ones(shape, dtype=np.int64)
+            try:
+                self._runner.run(tokens, tokens)
+            except Exception as error:  # ONNX Runtime's exceptions share no root but this
+                raise StartupError(
+                    f"batching.max_batch_tokens is {max_batch_tokens}, but a batch of shape {shape} does not run: "
+                    f"{error}; set a smaller one"
+                ) from error
+        return len(shapes)
 
     def encode_texts(
         self, texts: Sequence[str], *, progress: Callable[[int], object] | None = None

@@ -35,6 +35,9 @@ _STEP_S = 0.05
 _MIN_RETRY_S = 0.05
 # How much longer a queue is taken to be than it looks: a text that waits in vain costs more than one that is refused.
 _CAUTION = 1.35
+# Of texts whose deadlines seem too near, one in such a time is tried: the model may have become too pessimistic, and
+# who is only ever refused teaches it nothing. More would let callers without time keep the encoder busy.
+_PROBE_PAUSE_S = 1.0
 
 
 class Job(Protocol):
@@ -92,7 +95,12 @@ class Waiter(Generic[JobT, ResultT]):
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[JobT, ResultT]):
-    """One text and all who wait for it."""
+    """One text and all who wait for it.
+
+    Attributes:
+        alone: whether it goes in a batch of its own.
+        probe: whether it is tried although there seems to be no time; such a one goes alone too.
+    """
 
     job: JobT
     length: int
@@ -101,6 +109,8 @@ class Entry(Generic[JobT, ResultT]):
     urgency: float
     deadline: float
     waiters: list[Waiter[JobT, ResultT]]
+    alone: bool = False
+    probe: bool = False
     waiting: bool = True
     in_window: bool = False
 
@@ -135,6 +145,7 @@ class Queue(Generic[JobT, ResultT]):
         self._numbers: Iterator[int] = itertools.count()
         self._by_key: dict[Hashable, Entry[JobT, ResultT]] = {}
         self._depth = 0
+        self._next_probe = math.inf
         self._tokens_by_step: defaultdict[int, int] = defaultdict(int)
 
     def __len__(self) -> int:
@@ -195,8 +206,9 @@ class Queue(Generic[JobT, ResultT]):
         deadline: float,
         bulk: bool,
         key: Hashable | None,
+        alone: bool = False,
     ) -> Waiter[JobT, ResultT]:
-        """Puts a text into the queue, whatever its length.
+        """Puts a text into the queue, whatever its length; if it is to go alone, for a batch of its own.
 
         Raises:
             OverloadedError: what lies ahead of it takes longer than its deadline allows.
@@ -205,17 +217,25 @@ class Queue(Generic[JobT, ResultT]):
         urgency = self._urgency(now, deadline, bulk=bulk)
         length = job.length
         own_s = self._cost.predict(self._padded(1, length))
+        probe = False
         if now + own_s >= deadline:
-            self._tell("infeasible")
-            self._cost.observe_refusal(padded_tokens=length, seconds=deadline - now)
-            raise DeadlineExpiredError(f"the deadline is too near: encoding the text alone takes {own_s:.3f} s")
+            probe = now < deadline and now >= self._next_probe
+            if not probe:
+                self._next_probe = min(self._next_probe, now + _PROBE_PAUSE_S)
+                self._tell("infeasible")
+                raise DeadlineExpiredError(f"the deadline is too near: encoding the text alone takes {own_s:.3f} s")
+            own_s = 0.0
         ahead_s = self._seconds_ahead(urgency)
         if now + ahead_s + own_s >= deadline:
             self._tell("backlog")
             raise OverloadedError(
                 f"the texts that wait already take {ahead_s:.2f} s, longer than this call may", retry_after_s=ahead_s
             )
-        entry: Entry[JobT, ResultT] = Entry(job, length, key, next(self._numbers), urgency, deadline, [])
+        if probe:
+            self._next_probe = now + _PROBE_PAUSE_S
+        entry: Entry[JobT, ResultT] = Entry(
+            job, length, key, next(self._numbers), urgency, deadline, [], alone=alone or probe, probe=probe
+        )
         waiter = Waiter(entry, future, deadline, now)
         entry.waiters.append(waiter)
         heapq.heappush(self._heap, (urgency, entry.number, entry))
@@ -287,7 +307,7 @@ class Queue(Generic[JobT, ResultT]):
 
     def _is_wanted(self, entry: Entry[JobT, ResultT], now: float) -> bool:
         """Drops callers who have gone or whose deadline cannot be met even by a batch of their own."""
-        ready = now + self._cost.predict(self._padded(1, entry.length))
+        ready = now if entry.probe else now + self._cost.predict(self._padded(1, entry.length))
         for waiter in entry.waiters:
             if waiter.deadline <= ready and not waiter.future.done():
                 self._fail_late(waiter, "expired")
@@ -300,6 +320,9 @@ class Queue(Generic[JobT, ResultT]):
 
     def _choose(self, window: list[Entry[JobT, ResultT]], now: float) -> list[Entry[JobT, ResultT]]:
         """The batch, of texts in order of urgency; drops those that it would make late and no smaller one saves."""
+        if window and window[0].alone:
+            return window[:1]
+        window = [entry for entry in window if not entry.alone]
         while window:
             batch = self._chooser.fit(window)
             ready = now + self._chooser.bound(batch)

@@ -42,6 +42,14 @@ class DirectRunner:
         (vectors,) = self._session.run(None, {_IDS: ids, _MASK: mask})
         return np.asarray(vectors, dtype=np.float32)
 
+    def padded_tokens(self, count: int, length: int) -> int:
+        """Tokens of a batch of so many texts, the longest so long, as it is run."""
+        return count * length
+
+    def fixed_shapes(self, *, max_batch_tokens: int, max_batch_size: int, max_length: int) -> list[tuple[int, int]]:
+        """Shapes that are better run once before serving: none."""
+        return []
+
 
 class BoundRunner:
     """Few fixed shapes, each with its buffers on the device, bound once (ONNX Runtime's I/O binding).
@@ -76,6 +84,21 @@ class BoundRunner:
             self._session.run_with_iobinding(binding)
             vectors = binding.copy_outputs_to_cpu()[0]
         return np.asarray(vectors[:count], dtype=np.float32)
+
+    def padded_tokens(self, count: int, length: int) -> int:
+        """Tokens of a batch of so many texts, the longest so long, as it is run: those of its bucket."""
+        rows, columns = bucket(count, length)
+        return rows * columns
+
+    def fixed_shapes(self, *, max_batch_tokens: int, max_batch_size: int, max_length: int) -> list[tuple[int, int]]:
+        """Every shape that a batch within these bounds is run with; a text alone may be longer than the budget."""
+        most_rows, most_columns = bucket(max_batch_size, max_length)
+        return [
+            (1 << power, columns)
+            for columns in range(_LENGTH_STEP, most_columns + 1, _LENGTH_STEP)
+            for power in range(most_rows.bit_length())
+            if power == 0 or (columns << power) <= max_batch_tokens
+        ]
 
     def _binding(self, rows: int, columns: int) -> tuple[ort.IOBinding, ort.OrtValue, ort.OrtValue]:
         if (found := self._bindings.get((rows, columns))) is not None:

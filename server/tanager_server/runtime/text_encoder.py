@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tanager_server.errors import EncoderStuckError
 from tanager_server.index import Neighbourhood
 from tanager_server.runtime.batcher import Batcher, BatchObserver
 from tanager_server.runtime.cache import TextCache
@@ -35,8 +34,8 @@ _COMMON_REACH = 64
 # Encoding takes every core it is given; the event loop, which answers those who need no encoding and refuses those who
 # come to a full queue, must not wait for one.
 _NICENESS = 8
-# Threads that were given up with a batch that did not come back, and may still hold a core each.
-_MAX_LOST_THREADS = 4
+# Threads that take the place of those whose batches do not come back, and which may still hold a core each.
+_SPARE_THREADS = 4
 
 
 class TextObserver(BatchObserver, Protocol):
@@ -119,7 +118,7 @@ class TextEncoder:
         retrieve: finds the nearest items of (n, dim) vectors, so many each; called in the encode thread.
         cost: what batches cost, as far as it is known.
         workers: batches at a time, each in a thread of its own.
-        cache_bytes: for encoded wishes; 0 for no cache.
+        cache_bytes: for encoded texts; 0 for no cache.
         observe: told of every batch and look-up.
     """
 
@@ -140,13 +139,20 @@ class TextEncoder:
         self.provider = encoder.provider
         self._encoder = encoder
         self._retrieve = retrieve
-        self._max_threads = workers + _MAX_LOST_THREADS
         self._threads: list[WorkerThread] = []
         self._free_threads: list[WorkerThread] = []
         self._tokenize_thread = WorkerThread("tokenize")
+        self._search_thread = WorkerThread("search", niceness=_NICENESS)
         self._cache: TextCache[_Vector] = TextCache(cache_bytes, observe.observe_cache if observe else None)
         self._batcher: Batcher[_Text, _Vector] = Batcher(
-            self._encode, policy=policy, clock=self.clock, cost=cost, workers=workers, observe=observe
+            self._encode,
+            policy=policy,
+            clock=self.clock,
+            cost=cost,
+            workers=workers,
+            spare_workers=_SPARE_THREADS,
+            padded=encoder.padded_tokens,
+            observe=observe,
         )
 
     async def __aenter__(self) -> TextEncoder:
@@ -155,7 +161,7 @@ class TextEncoder:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._batcher.__aexit__(*exc)
-        for thread in (*self._threads, self._tokenize_thread):
+        for thread in (*self._threads, self._tokenize_thread, self._search_thread):
             thread.close()
 
     @property
@@ -176,6 +182,9 @@ class TextEncoder:
     async def encode_texts(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         """Encodes the texts of one call, all or none, after those of `encode_wish`.
 
+        A text seen lately comes from the cache; one that another call waits for is encoded once for both. Not so while
+        the encoder is stuck: then the server tries it with a text of its own, which has to come to it each time.
+
         Args:
             texts: at least one text.
             deadline: on `clock`.
@@ -183,21 +192,27 @@ class TextEncoder:
         Raises:
             OverloadedError: the queue has no room for all of them, or would take too long.
             DeadlineExpiredError: the deadline passed first.
-            EncodeError: the encoder failed.
+            EncodeError: the encoder failed, or hung at one of the texts lately.
+            EncoderStuckError: the encoder did not come back, or no thread is left.
         """
-        vectors = {text: cached.vector for text in texts if (cached := self._cache.get(text)) is not None}
+        shared = not self.stuck
+        known = {text: self._cache.get(text) for text in texts} if shared else {}
+        vectors = {text: cached.vector for text, cached in known.items() if cached is not None}
         missing = [text for text in dict.fromkeys(texts) if text not in vectors]
         if not missing:
             return EncodedTexts([vectors[text] for text in texts], 0.0, 0.0, 0.0, 0)
         # Before tokenising, which takes longer than a refusal should.
+        self._batcher.check_keys(missing)
         self._batcher.check_room(len(missing), deadline=deadline, bulk=True)
         began = self.clock()
         tokens = await self._tokenize(missing)
         tokenize_s = self.clock() - began
         encoded = await self._batcher.submit(
-            [_Text(ids, len(ids), 0) for ids in tokens], deadline=deadline, bulk=True, keys=None
+            [_Text(ids, len(ids), 0) for ids in tokens], deadline=deadline, bulk=True, keys=missing if shared else None
         )
-        vectors.update((text, each.result.vector) for text, each in zip(missing, encoded, strict=True))
+        for text, each in zip(missing, encoded, strict=True):
+            vectors[text] = each.result.vector
+            self._keep(text, each.result)
         last = max(encoded, key=lambda each: each.queue_s)
         return EncodedTexts(
             vectors=[vectors[text] for text in texts],
@@ -221,7 +236,8 @@ class TextEncoder:
             As `encode_texts`.
         """
         if (cached := self._cache.get(text)) is not None:
-            return self._with_reach(text, cached, reach, tokenize_s=0.0, queue_s=0.0, encode_s=0.0, batch_size=0)
+            return await self._with_reach(text, cached, reach, tokenize_s=0.0, queue_s=0.0, encode_s=0.0, batch_size=0)
+        self._batcher.check_keys([text])
         tokenize_s = 0.0
         encoded = await self._batcher.join(text, deadline=deadline)
         if encoded is None:
@@ -229,13 +245,10 @@ class TextEncoder:
             began = self.clock()
             (tokens,) = await self._tokenize([text])
             tokenize_s = self.clock() - began
-            # A long text was tokenised elsewhere, and meanwhile another call may have brought the same.
-            encoded = await self._batcher.join(text, deadline=deadline)
-            if encoded is None:
-                job = _Text(tokens, len(tokens), max(reach, _COMMON_REACH))
-                (encoded,) = await self._batcher.submit([job], deadline=deadline, keys=[text])
-        self._cache.put(text, encoded.result)  # also if another call brought it: that one may have gone
-        return self._with_reach(
+            job = _Text(tokens, len(tokens), max(reach, _COMMON_REACH))
+            (encoded,) = await self._batcher.submit([job], deadline=deadline, keys=[text])
+        self._keep(text, encoded.result)  # also if another call brought it: that one may have gone
+        return await self._with_reach(
             text,
             encoded.result,
             reach,
@@ -245,7 +258,7 @@ class TextEncoder:
             batch_size=encoded.batch_size,
         )
 
-    def _with_reach(
+    async def _with_reach(
         self,
         text: str,
         found: _Vector,
@@ -256,15 +269,26 @@ class TextEncoder:
         encode_s: float,
         batch_size: int,
     ) -> EncodedWish:
-        assert found.nearest is not None
         nearest, search_s = found.nearest, found.search_s if batch_size else 0.0
-        if found.reach < reach:
-            began = self.clock()
-            wider = self._retrieve(found.vector[None], reach)
-            nearest = Neighbourhood(wider.positions[0], wider.similarities[0])
-            search_s = self.clock() - began
-            self._cache.put(text, _Vector(found.vector, reach, nearest, found.encode_s, search_s))
+        if nearest is None or found.reach < reach:  # encoded for Embed, or for a smaller page
+            reach = max(reach, _COMMON_REACH)
+            wider = await self._search_thread.run(self._search, found, reach)
+            self._keep(text, wider)
+            nearest, search_s = wider.nearest, wider.search_s
+        assert nearest is not None
         return EncodedWish(found.vector, nearest, tokenize_s, queue_s, encode_s, search_s, batch_size)
+
+    def _search(self, encoded: _Vector, reach: int) -> _Vector:
+        """The same vector, with so many items."""
+        began = self.clock()
+        found = self._retrieve(encoded.vector[None], reach)
+        nearest = Neighbourhood(found.positions[0], found.similarities[0])
+        return _Vector(encoded.vector, reach, nearest, encoded.encode_s, self.clock() - began)
+
+    def _keep(self, text: str, found: _Vector) -> None:
+        """Puts a vector into the cache, unless the same with more neighbours is there already."""
+        kept = self._cache.peek(text)
+        self._cache.put(text, kept if kept is not None and kept.reach > found.reach else found)
 
     async def _tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         if len(texts) > _TOKENIZE_SLICE or sum(map(len, texts)) > _TOKENIZE_INLINE_CHARS:
@@ -280,13 +304,11 @@ class TextEncoder:
     def _encode(self, batch: Sequence[_Text]) -> asyncio.Future[list[_Vector]]:
         thread = self._free_threads.pop() if self._free_threads else self._new_thread()
         encoded = thread.run(self._encode_and_search, batch)
-        # A thread that hangs never becomes free again, and another takes its place.
+        # A thread that hangs never becomes free again, and another takes its place; the batcher knows how often.
         encoded.add_done_callback(lambda _: self._free_threads.append(thread))
         return encoded
 
     def _new_thread(self) -> WorkerThread:
-        if len(self._threads) >= self._max_threads:
-            raise EncoderStuckError("the encoder hangs; the server must be restarted")
         self._threads.append(WorkerThread(f"encode-{len(self._threads)}", niceness=_NICENESS))
         return self._threads[-1]
 
