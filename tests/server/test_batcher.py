@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 
 import pytest
 from tests.server.batching import ScriptedEncoder, Seen, Text, now, outcomes, policy, simulated, until
@@ -15,8 +16,10 @@ from tanager_server.runtime.cost import CostModel
 FAR = 1000.0
 
 
-def batcher(encoder, *, cost=None, workers=1, observe=None, **changes):
-    return Batcher(encoder, policy=policy(**changes), clock=now, cost=cost, workers=workers, observe=observe)
+def batcher(encoder, *, cost=None, workers=1, observe=None, padded=operator.mul, **changes):
+    return Batcher(
+        encoder, policy=policy(**changes), clock=now, cost=cost, workers=workers, observe=observe, padded=padded
+    )
 
 
 def call(texts, *jobs, deadline=FAR, **options):
@@ -94,6 +97,20 @@ async def test_padding_counts_towards_the_token_budget():
         # 12 tokens, but three texts padded to six would be 18.
         await asyncio.gather(*(call(texts, Text(name, length)) for name, length in (("a", 6), ("b", 3), ("c", 3))))
     assert [sorted(batch) for batch in encoder.batches] == [["a", "b"], ["c"]]
+
+
+@simulated
+async def test_what_a_fixed_shape_adds_counts_towards_budget_cost_and_metrics():
+    encoder, seen, cost = ScriptedEncoder(), Seen(), CostModel()
+
+    def padded(count, longest):  # to four texts and to multiples of eight tokens
+        return 4 * -(-count // 4) * 8 * -(-longest // 8)
+
+    async with batcher(encoder, observe=seen, cost=cost, max_batch_tokens=40, padded=padded) as texts:
+        await asyncio.gather(*(call(texts, Text(name, 5)) for name in range(6)))
+    assert encoder.batches == [[0, 1, 2, 3], [4, 5]]  # thirty tokens, but a fifth text would make them 64
+    assert [(each["tokens"], each["padded_tokens"]) for each in seen.batches] == [(20, 32), (10, 32)]
+    assert cost.predict(32) == pytest.approx(1.0)
 
 
 @simulated

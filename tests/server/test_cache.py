@@ -73,6 +73,18 @@ def test_look_ups_are_told_unless_there_is_no_cache():
     assert told == [False, True]
 
 
+def test_peeking_is_no_use_and_no_look_up():
+    told: list[bool] = []
+    cache: TextCache[Value] = TextCache(2 * (ENTRY + 600), told.append)
+    for text in "ab":
+        cache.put(text, Value(500))
+    assert cache.peek("a") == Value(500)
+    assert cache.peek("c") is None
+    cache.put("c", Value(500))
+    assert cache.peek("a") is None  # it went first all the same
+    assert told == []
+
+
 @given(
     max_bytes=st.integers(0, 8000),
     actions=st.lists(st.tuples(st.booleans(), st.integers(0, 8), st.integers(0, 3000)), max_size=60),

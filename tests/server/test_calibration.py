@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -173,6 +174,27 @@ def test_no_batch_is_tried_that_is_larger_than_allowed(machine):
     built = machine(linear)
     built.calibrate(batching={"max_batch_size": 5})
     assert max(count for _, count in built.batches if count != 16) == 5
+
+
+def test_where_shapes_are_fixed_those_that_are_run_are_measured(machine):
+    built = machine(linear)
+    built.padded_tokens = lambda count, length: 16 * 2 ** math.ceil(math.log2(count))
+    found = built.calibrate(batching={"max_batch_tokens": 400, "max_batch_size": 24})[1]
+    # 24 texts would be padded to 32, which is over the budget.
+    assert {count for _, count in built.batches} == {1, 16}
+    assert [tokens for tokens, _ in found.samples] == [16, 256]
+    built.calibrate(batching={"max_batch_tokens": 512, "max_batch_size": 24})
+    assert built.batches[-1] == (1, 24)  # run as 32
+
+
+def test_the_encoder_is_warmed_for_the_batches_that_will_be_run(machine):
+    built = machine(linear)
+    built.calibrate(batching={"max_batch_size": 50})
+    built.calibrate(batching={"max_batch_tokens": 100, "max_batch_size": 50})
+    assert built.warmed == [
+        {"max_batch_tokens": 2048, "max_batch_size": 50},
+        {"max_batch_tokens": 100, "max_batch_size": 50},
+    ]
 
 
 @pytest.mark.parametrize("wall_s", [lambda threads, count: 0.003, lambda threads, count: 0.01 / count])

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from tanager_server.errors import StartupError
 from tanager_server.runtime import Encoder
 from tanager_server.runtime.session import BoundRunner, DirectRunner, bucket, open_session
 
@@ -47,6 +48,30 @@ def test_every_batch_fits_its_bucket_and_a_bucket_is_its_own():
             assert count <= rows < 2 * count
             assert length <= columns < length + 16
             assert bucket(rows, columns) == (rows, columns)
+
+
+def test_padded_tokens_are_those_of_the_shape_that_is_run(session):
+    direct, bound = DirectRunner(session), BoundRunner(session, "cpu")
+    assert direct.padded_tokens(5, 33) == 5 * 33
+    assert bound.padded_tokens(5, 33) == 8 * 48
+
+
+@pytest.mark.parametrize(
+    ("max_batch_tokens", "max_batch_size", "max_length"), [(512, 20, 64), (16, 1, 40), (100, 8, 33)]
+)
+def test_every_shape_that_a_batch_within_the_bounds_may_have_is_known(
+    session, max_batch_tokens, max_batch_size, max_length
+):
+    bounds = {"max_batch_tokens": max_batch_tokens, "max_batch_size": max_batch_size, "max_length": max_length}
+    bound = BoundRunner(session, "cpu")
+    needed = {
+        bucket(count, length)
+        for count in range(1, max_batch_size + 1)
+        for length in range(1, max_length + 1)
+        if count == 1 or bound.padded_tokens(count, length) <= max_batch_tokens
+    }
+    assert sorted(bound.fixed_shapes(**bounds)) == sorted(needed)
+    assert DirectRunner(session).fixed_shapes(**bounds) == []
 
 
 @pytest.mark.parametrize(
@@ -104,3 +129,31 @@ def test_an_encoder_with_bound_buffers_is_the_same_encoder(opened_bundle):
     direct, bound = (Encoder(**files, max_tokens=64, threads=1, bound=each) for each in (False, True))
     np.testing.assert_allclose(bound.encode_texts(texts), direct.encode_texts(texts), atol=1e-5)
     assert bound.check_probe(opened_bundle.read_probe()) > 0.999
+
+
+def test_a_warm_encoder_meets_no_new_shape(opened_bundle):
+    files = {"model_path": opened_bundle.file("encoder.onnx"), "tokenizer_path": opened_bundle.file("tokenizer.json")}
+    direct, bound = (Encoder(**files, max_tokens=64, threads=1, bound=each) for each in (False, True))
+    assert direct.warm(max_batch_tokens=128, max_batch_size=5) == 0
+    assert direct.padded_tokens(3, 5) == 15
+    # 16 tokens: 1, 2, 4 and 8 texts; 32: 1, 2 and 4; 48: 1 and 2; 64: 1 and 2.
+    assert bound.warm(max_batch_tokens=128, max_batch_size=5) == 11
+    assert bound.padded_tokens(3, 5) == 64
+    runner = bound._runner
+    assert isinstance(runner, BoundRunner)
+    assert len(runner._bindings) == 11
+    bound.encode([[1] * 5] * 5)
+    bound.encode([[1] * 64])
+    assert len(runner._bindings) == 11
+
+
+def test_a_shape_that_does_not_run_names_the_setting(opened_bundle, monkeypatch):
+    files = {"model_path": opened_bundle.file("encoder.onnx"), "tokenizer_path": opened_bundle.file("tokenizer.json")}
+    bound = Encoder(**files, max_tokens=64, threads=1, bound=True)
+
+    def run(ids, mask):
+        raise MemoryError("no room on the device")
+
+    monkeypatch.setattr(bound._runner, "run", run)
+    with pytest.raises(StartupError, match=r"batching\.max_batch_tokens is 128, .*\(1, 16\).*no room.*smaller"):
+        bound.warm(max_batch_tokens=128, max_batch_size=5)

@@ -232,6 +232,7 @@ async def test_a_wider_reach_than_was_cached_is_searched_for_once(start, recorde
             wider = await texts.encode_wish("wish", reach=90, deadline=deadline())
             assert wider.nearest.positions.tolist() == list(range(90))
     assert [reach for _, reach, _ in finder.asked] == [COMMON_REACH, 90]
+    assert finder.asked[1][2] == "search"  # and not the event loop, which it would hold up
     assert recorder.batches == [[4]]
 
 
@@ -278,7 +279,63 @@ async def test_a_wish_in_the_cache_needs_no_room_in_the_queue(start, recorder):
         await asyncio.gather(running, waiting)
 
 
+async def test_texts_that_were_embedded_are_kept_and_a_wish_finds_them(start, recorder, finder):
+    async with start() as texts:
+        first = await texts.encode_texts(["wish", "other"], deadline=deadline())
+        again = await texts.encode_texts(["other", "wish"], deadline=deadline())
+        assert finder.asked == []
+        for _ in range(2):
+            wish = await texts.encode_wish("wish", reach=10, deadline=deadline())
+    assert recorder.batches == [[4, 5]]
+    assert [vector.tolist() for vector in again.vectors] == [vector.tolist() for vector in first.vectors[::-1]]
+    assert again.batch_size == wish.batch_size == 0
+    assert wish.vector.tolist() == [4]
+    assert wish.nearest.positions.tolist() == list(range(COMMON_REACH))
+    assert finder.asked == [(1, COMMON_REACH, "search")]  # once, and not by the event loop
+
+
+async def test_more_neighbours_in_the_cache_are_not_lost_for_fewer(start, recorder, finder):
+    async with start(max_batch_size=1) as texts:
+        recorder.go.clear()
+        wish = asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=deadline()))
+        await begun(recorder)
+        # Shares the wish, and has its vector long before the rest is done.
+        embed = asyncio.create_task(texts.encode_texts(["wish", "b", "cc"], deadline=deadline()))
+        await asyncio.sleep(0)
+        recorder.go.set()
+        await wish
+        assert len((await texts.encode_wish("wish", reach=90, deadline=deadline())).nearest.positions) == 90
+        await embed
+        assert len((await texts.encode_wish("wish", reach=90, deadline=deadline())).nearest.positions) == 90
+    assert [reach for _, reach, _ in finder.asked] == [COMMON_REACH, 90]
+
+
 # In flight
+
+
+async def test_texts_to_embed_and_wishes_that_are_the_same_share_an_encoding(start, recorder, finder):
+    async with start(cache_bytes=0) as texts:
+        recorder.go.clear()
+        calls = [asyncio.create_task(texts.encode_texts(["running"], deadline=deadline()))]
+        await begun(recorder)
+        wish = asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=deadline()))
+        embed = asyncio.create_task(texts.encode_texts(["embedded", "wish", "running"], deadline=deadline()))
+        await asyncio.sleep(0)
+        late = asyncio.create_task(texts.encode_wish("embedded", reach=90, deadline=deadline()))
+        await asyncio.sleep(0)
+        assert texts.queue_depth == 2
+        recorder.go.set()
+        await asyncio.gather(*calls)
+        assert (await wish).vector.tolist() == [4]
+        assert np.ravel((await embed).vectors).tolist() == [8, 4, 7]
+        assert (await late).vector.tolist() == [8]
+        assert len((await late).nearest.positions) == 90
+        assert (await late).search_s >= 0
+    assert [sorted(batch) for batch in recorder.batches] == [[7], [4, 8]]
+    assert [(reach, name.split("-")[0]) for _, reach, name in finder.asked] == [
+        (COMMON_REACH, "encode"),
+        (90, "search"),
+    ]
 
 
 async def test_the_same_wish_of_several_calls_is_encoded_once(start, recorder):
@@ -413,6 +470,41 @@ async def test_a_thread_that_hangs_is_replaced_and_serves_again_when_it_comes_ba
         assert len(texts._free_threads) == 3
 
 
+async def test_a_text_that_hung_is_refused_before_it_is_tokenized_and_costs_no_other_thread(start, recorder):
+    async with start(stuck_after_s=0.02) as texts:
+        recorder.go.clear()
+        with pytest.raises(EncoderStuckError):
+            await texts.encode_wish("hangs", reach=10, deadline=deadline())
+        await begun(recorder)
+        done = len(recorder.tokenized)
+        for refused in (
+            texts.encode_wish("hangs", reach=10, deadline=deadline()),
+            texts.encode_texts(["other", "hangs"], deadline=deadline()),
+        ):
+            with pytest.raises(EncodeError, match="did not come back from this text"):
+                refused.send(None)
+        assert len(recorder.tokenized) == done
+        assert len(texts._threads) == 1
+
+
+async def test_while_it_is_stuck_a_text_is_encoded_though_it_is_in_the_cache(start, recorder):
+    # The server tries a stuck encoder with always the same text: from the cache it would learn nothing.
+    async with start(stuck_after_s=0.5) as texts:
+        await texts.encode_texts(["trial"], deadline=deadline())
+        await begun(recorder)
+        recorder.go.clear()
+        with pytest.raises(EncoderStuckError):
+            await texts.encode_texts(["hangs"], deadline=deadline())
+        await begun(recorder)
+        trial = asyncio.create_task(texts.encode_texts(["trial"], deadline=deadline()))
+        await begun(recorder)
+        assert texts.stuck
+        recorder.go.set()
+        assert (await trial).batch_size == 1
+        assert not texts.stuck
+        assert (await texts.encode_texts(["trial"], deadline=deadline())).batch_size == 0
+
+
 async def test_only_so_many_threads_are_lost(start, recorder):
     async with start(workers=2, stuck_after_s=0.02) as texts:
         recorder.go.clear()
@@ -444,5 +536,5 @@ async def test_closing_while_a_batch_runs_fails_its_caller(start, recorder):
     with pytest.raises(DrainingError):
         await texts.encode_texts(["c"], deadline=deadline())
     recorder.go.set()
-    for thread in (*texts._threads, texts._tokenize_thread):
+    for thread in (*texts._threads, texts._tokenize_thread, texts._search_thread):
         thread._thread.join()
