@@ -183,10 +183,10 @@ class Http2Connection(asyncio.BufferedProtocol):
                     if flags & _PADDED:
                         begin, end = begin + 1, end - buffer[begin]
                     if call.body:
-                        self._continue(call, buffer[begin:end], now)
+                        self._continue(call, buffer[begin:end])
                     else:
                         call.body = bytes(self._view[begin:end])
-                    if flags & _END_STREAM:  # gRPC ends with headers
+                    if flags & _END_STREAM and stream in self.streams:  # gRPC ends with headers
                         self._finish(stream, None, now)
             elif kind == _HEADERS:
                 if stream in self.streams:
@@ -216,7 +216,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         if flags & _END_STREAM:
             self._finish(stream, grpc_status, now)
 
-    def _continue(self, call: Call, more: bytearray, now: float) -> None:
+    def _continue(self, call: Call, more: bytearray) -> None:
         """Adds to an answer that comes in more than one frame."""
         if isinstance(call.body, bytes):
             call.body = bytearray(call.body)

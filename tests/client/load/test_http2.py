@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from tanager.load import calls
+from tanager.load import calls, http2
 from tanager.load.calls import Call
 from tanager.load.http2 import Http2Connection
 
@@ -181,6 +181,28 @@ async def test_a_cancelled_call_is_told_to_the_server_and_its_answer_ignored(pee
     peer.say(frame(HEADERS, 4, 1, OK_HEADERS), frame(DATA, 0, 1, MESSAGE), frame(HEADERS, 5, 1, trailers(0)))
     assert peer.ended == {}
     assert not peer.transport.gone
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+async def test_an_answer_beyond_all_bounds_is_given_up(peer, monkeypatch, flags):
+    monkeypatch.setattr(http2, "_MAX_ANSWER_BYTES", 10)
+    peer.call()
+    peer.heard()
+    peer.say(frame(DATA, 0, 1, b"x" * 6), frame(DATA, flags, 1, b"x" * 6), frame(DATA, 0, 1, b"x" * 6))
+    assert peer.ended == {b"request": (calls.RESOURCE_EXHAUSTED, b"")}
+    assert peer.heard() == [(RST_STREAM, 0, 1, struct.pack(">I", 8))]
+
+
+async def test_an_answer_before_the_request_is_all_sent_ends_it(peer):
+    peer.say(settings(window=10))
+    peer.heard()
+    peer.call(b"x" * 20)
+    peer.heard()
+    peer.say(frame(HEADERS, 5, 1, OK_HEADERS + trailers(3)))
+    assert peer.ended == {b"x" * 20: (3, b"")}
+    assert peer.heard() == [(RST_STREAM, 0, 1, struct.pack(">I", 0))]
+    peer.say(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 100)))
+    assert peer.heard() == []
 
 
 async def test_requests_keep_to_the_windows_of_the_server(peer):

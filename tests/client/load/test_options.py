@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -213,8 +214,15 @@ def test_the_configuration_for_ghz_asks_for_what_the_contract_has():
     assert method in descriptor.methods_by_name
     for request in config["data"]:
         json_format.ParseDict(request, recommendation_pb2.RecommendRequest())
-    # Those keys that ghz's documentation names; it ignores others without a word.
-    assert config.keys() <= {
+    # Keys and values that ghz's options reference and its Config name; it ignores other keys without a word, and takes
+    # "close" for a duration-stop that it does not know.
+    assert config.keys() == {
         "name", "host", "insecure", "call", "data", "concurrency", "connections", "duration", "duration-stop",
-        "timeout", "format", "total",
+        "timeout", "format",
     }  # fmt: skip
+    assert config["insecure"] is True
+    assert config["duration-stop"] in ("close", "wait", "ignore")
+    assert config["format"] in ("summary", "csv", "json", "pretty", "html", "influx-summary", "influx-details")
+    assert all(isinstance(config[key], int) for key in ("concurrency", "connections"))
+    assert all(re.fullmatch(r"\d+(ms|s|m|h)", config[key]) for key in ("duration", "timeout"))
+    assert set(re.findall(r"{{(.*?)}}", json.dumps(config["data"]))) <= {".RequestNumber", ".UUID"}

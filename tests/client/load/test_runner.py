@@ -170,6 +170,18 @@ async def test_an_interrupt_ends_early_and_keeps_what_there_is(server, new_run, 
     assert 0 < measurement.duration_s < 3600
 
 
+async def test_an_interrupt_while_the_plan_is_late_is_told(server, new_run):
+    """All calls are due at once and there is no end of them: the time is over before they are sent."""
+    run = await new_run(gaps=itertools.repeat(0.0), duration_s=0.01)
+    running = asyncio.create_task(run.run())
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.02, running.cancel)
+    await asyncio.wait_for(running, 30)
+    measurement = run.measurement()
+    assert measurement.interrupted
+    assert measurement.duration_s == pytest.approx(0.01)
+
+
 async def test_an_interrupt_waits_for_the_answers_that_are_due(server, new_run):
     held, release = asyncio.Event(), asyncio.Event()
 
