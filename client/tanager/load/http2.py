@@ -254,9 +254,9 @@ class Http2Connection(asyncio.BufferedProtocol):
                 if flags & _END_HEADERS and stream in self.streams:
                     self._take_headers(stream, first_flags, block + payload, now)
         elif kind == _RST_STREAM:
-            if (call := self.streams.pop(stream, None)) is not None:
-                self._held.pop(stream, None)
-                self._end([call], status_of_reset(_U32.unpack(payload)[0]))
+            status = status_of_reset(_U32.unpack(payload)[0])
+            if (call := self.streams.get(stream)) is not None:
+                self._end([call], status)
                 self._freed()
         elif kind == _SETTINGS:
             if not flags & _ACK:

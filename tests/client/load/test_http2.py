@@ -4,6 +4,8 @@ import asyncio
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tanager.load import calls, http2
 from tanager.load.calls import Call
@@ -305,3 +307,30 @@ async def test_the_windows_of_answers_are_topped_up(peer):
     for _ in range(1_025):
         peer.say(frame(DATA, 0, 7, b"x" * 16_384))
     assert peer.heard() == [(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 24))]
+
+
+FRAMES = st.builds(
+    frame,
+    st.integers(0, 10),
+    st.integers(0, 255),
+    st.sampled_from((0, 1, 3, 5)),
+    st.binary(max_size=20) | st.sampled_from((OK_HEADERS, trailers(0), MESSAGE, b"\0\0\0\x08")),
+)
+
+
+@given(st.lists(FRAMES, max_size=12), st.integers(1, 40))
+def test_whatever_frames_come_each_call_ends_once_at_most_and_nothing_is_raised(frames, at_once):
+    async def main() -> None:
+        peer = Peer()
+        peer.say(settings())
+        peer.call(b"a")
+        peer.call(b"b")
+        for said in frames:
+            if peer.transport.gone:
+                break
+            peer.say(said, at_once=at_once)
+        in_flight = {call.request for call in peer.connection.streams.values()}
+        assert in_flight.isdisjoint(peer.ended)
+        assert in_flight | peer.ended.keys() == {b"a", b"b"}
+
+    asyncio.run(main())
