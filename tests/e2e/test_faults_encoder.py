@@ -108,6 +108,28 @@ async def test_a_batch_that_does_not_come_back_is_given_up(tiny_bundle: Path):
             watch.cancel()
 
 
+async def test_a_text_that_hung_is_refused_and_holds_up_nobody_again(tiny_bundle: Path):
+    options = (*ONE_AT_A_TIME, "--batching.stuck-after-s", "0.5")
+    with ServerProcess(tiny_bundle, *options, program=PROGRAM) as server:
+        async with (
+            AsyncClient(server.address, timeout_s=30, retry=None) as caller,
+            grpc.aio.insecure_channel(server.address) as channel,
+        ):
+            with pytest.raises(UnavailableError):
+                await (await _hold(server, caller))
+            await _health(channel, SERVING)
+            for _ in range(10):  # more than threads that may be lost
+                with pytest.raises(InternalError):
+                    await caller.recommend(text="hold")
+                assert len(await caller.recommend(text="space", page_size=3)) == 3
+            await _health(channel, SERVING)
+            assert server.metrics()[STUCK] == 1
+            server.signal(signal.SIGUSR1)  # it was no fault of the text: it comes back after all
+            async with asyncio.timeout(TIMEOUT_S):
+                while not await _is_held_again(server, caller):
+                    pass
+
+
 async def test_an_encoder_that_hangs_for_good_and_comes_back(tiny_bundle: Path):
     options = (*ONE_AT_A_TIME, "--batching.stuck-after-s", "0.2", "--batching.max-batch-size", "1")
     with ServerProcess(tiny_bundle, *options, program=PROGRAM) as server:
@@ -146,6 +168,15 @@ async def _hold(server: ServerProcess, caller: AsyncClient) -> asyncio.Task[Reco
     held = asyncio.create_task(caller.recommend(text="hold"))
     await asyncio.to_thread(server.wait_for, HELD)
     return held
+
+
+async def _is_held_again(server: ServerProcess, caller: AsyncClient) -> bool:
+    """Whether the text `hold` is given to the encoder, and not refused at once."""
+    server.signal(signal.SIGUSR1)
+    try:
+        return len(await caller.recommend(text="hold")) > 0
+    except InternalError:
+        return False
 
 
 async def _health(channel: grpc.aio.Channel, status: int) -> None:
