@@ -51,9 +51,9 @@ class Transport(asyncio.Transport):
 class Peer:
     """The server's end of a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Http2Connection | None = None) -> None:
         self.changes = 0
-        self.connection = Http2Connection([PATH, PATH[:1]], self._changed)
+        self.connection = connection or Http2Connection([PATH, PATH[:1]], self._changed)
         self.transport = Transport()
         self.connection.connection_made(self.transport)
         assert self.transport.written.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
