@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -66,14 +67,15 @@ class Call:
 
 
 class Model:
-    def __init__(self, policy: BatchPolicy, workers: int) -> None:
+    def __init__(self, policy: BatchPolicy, workers: int, spare_workers: float) -> None:
         self.encoder = ScriptedEncoder(
             lambda batch: _FIXED_S + _TOKEN_S * len(batch) * max(text.length for text in batch)
         )
         self.workers, self.policy, self.seen = workers, policy, Seen()
         self.batcher: Batcher[Text, object] = Batcher(
-            self.encoder, policy=policy, clock=now, workers=workers, observe=self.seen
+            self.encoder, policy=policy, clock=now, workers=workers, spare_workers=spare_workers, observe=self.seen
         )
+        self.spare_workers = spare_workers
         self.texts: list[Text] = []
         self.calls: list[Call] = []
 
@@ -158,7 +160,7 @@ class Model:
         failed = [set(batch) for batch in self.encoder.batches if set(batch) & self.encoder.hanging]
         assert self.seen.failed.count(True) == len(failed)
         assert sum(batch["size"] for batch in self.seen.batches) == answered.total()
-        assert self.encoder.most <= self.workers + len(failed)
+        assert self.encoder.most <= self.workers + min(len(failed), self.spare_workers)
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +171,6 @@ def _quiet(caplog):
 
 
 @settings(max_examples=200, deadline=None)
-@given(policy=policies, workers=st.integers(1, 3), schedule=schedules)
-def test_every_text_is_encoded_once_or_its_caller_told_why_not(policy, workers, schedule):
-    simulate(Model(policy, workers).play(schedule))
+@given(policy=policies, workers=st.integers(1, 3), spare=st.sampled_from([0, 2, math.inf]), schedule=schedules)
+def test_every_text_is_encoded_once_or_its_caller_told_why_not(policy, workers, spare, schedule):
+    simulate(Model(policy, workers, spare).play(schedule))

@@ -131,6 +131,15 @@ def test_an_encoder_with_bound_buffers_is_the_same_encoder(opened_bundle):
     assert bound.check_probe(opened_bundle.read_probe()) > 0.999
 
 
+def test_no_batch_is_padded_beyond_what_the_model_can_read(session):
+    bound = BoundRunner(session, "cpu", max_length=40)
+    assert bound.padded_tokens(1, 33) == 40
+    assert bound.run(*batch_of(33, 40, 2)).shape == (3, 32)
+    assert set(bound._bindings) == {(4, 40)}
+    shapes = bound.fixed_shapes(max_batch_tokens=80, max_batch_size=4, max_length=40)
+    assert shapes == [(1, 16), (2, 16), (4, 16), (1, 32), (2, 32), (1, 40), (2, 40)]
+
+
 def test_a_warm_encoder_meets_no_new_shape(opened_bundle):
     files = {"model_path": opened_bundle.file("encoder.onnx"), "tokenizer_path": opened_bundle.file("tokenizer.json")}
     direct, bound = (Encoder(**files, max_tokens=64, threads=1, bound=each) for each in (False, True))

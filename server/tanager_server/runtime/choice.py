@@ -89,32 +89,31 @@ class BatchChooser(Generic[CandidateT]):
             Empty if nobody would be in time, or another text would be late for it: where all have about the same
             time, serving some of them in small batches only makes more of them late.
         """
+        spared = {id(entry) for entry in late}
         urgent = sorted(late, key=lambda entry: entry.urgency)
         first = window[0]
-        if first.urgency <= now and first not in late:
+        if first.urgency <= now and id(first) not in spared:
             urgent.insert(0, first)
         draft = _Draft(urgent[0])
         for entry in urgent[1:]:
             self._add_in_time(draft, entry, now)
         ready = now + self.bound(draft.entries)
-        saved = any(entry.deadline >= ready for entry in draft.entries if entry in late)
+        saved = any(entry.deadline >= ready for entry in draft.entries if id(entry) in spared)
         if saved:
-            longest, spared = draft.longest, {id(entry) for entry in (*late, *draft.entries)}
+            longest = draft.longest
+            spared.add(id(urgent[0]))
             for entry in window:
                 if entry.length <= longest and id(entry) not in spared:
                     self._add_in_time(draft, entry, now)
-        if others_wait and not (saved and self._is_harmless(draft.entries, window, late, now)):
-            return []
+        if others_wait:
+            spared.update(map(id, draft.entries))
+            others = [entry for entry in window if id(entry) not in spared]
+            if not saved or (others and not self._is_harmless(draft.entries, others, now)):
+                return []
         return sorted(draft.entries, key=lambda entry: entry.length)
 
-    def _is_harmless(
-        self, batch: Sequence[CandidateT], window: Sequence[CandidateT], late: Sequence[CandidateT], now: float
-    ) -> bool:
-        """Whether nobody who would be in time without this batch is late after it."""
-        spared = {id(entry) for entry in (*late, *batch)}
-        others = [entry for entry in window if id(entry) not in spared]
-        if not others:
-            return True
+    def _is_harmless(self, batch: Sequence[CandidateT], others: Sequence[CandidateT], now: float) -> bool:
+        """Whether nobody of the others who would be in time without this batch is late after it."""
         next_s, delay_s = self.bound(self.fit(others)), self.bound(batch)
         return not any(now + next_s <= entry.deadline < now + delay_s + next_s for entry in others)
 

@@ -62,7 +62,9 @@ class Encoder:
         self.max_tokens = max_tokens
         """Tokens read of a text."""
         session = open_session(model_path, device=device, threads=threads)
-        runner = BoundRunner(session, device) if bound or device == "cuda" else DirectRunner(session)
+        runner = (
+            BoundRunner(session, device, max_length=max_tokens) if bound or device == "cuda" else DirectRunner(session)
+        )
         self._runner: Runner = runner
         self._fixed_shapes = runner.fixed_shapes
         self.padded_tokens: Callable[[int, int], int] = runner.padded_tokens

@@ -60,10 +60,12 @@ class BoundRunner:
     Args:
         session: what to run.
         device: `cuda`, or `cpu` where the same path is to be tested.
+        max_length: tokens beyond which the model knows no position, and so no batch is padded; None for no such limit.
     """
 
-    def __init__(self, session: ort.InferenceSession, device: Device) -> None:
+    def __init__(self, session: ort.InferenceSession, device: Device, *, max_length: int | None = None) -> None:
         self._session = session
+        self._max_length = max_length
         self._device = device
         self._output = session.get_outputs()[0].name
         self._bindings: dict[tuple[int, int], tuple[ort.IOBinding, ort.OrtValue, ort.OrtValue]] = {}
@@ -72,7 +74,7 @@ class BoundRunner:
     def run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """See `Runner`."""
         count, length = ids.shape
-        rows, columns = bucket(count, length)
+        rows, columns = self._shape(count, length)
         padded_ids = np.zeros((rows, columns), dtype=np.int64)
         padded_mask = np.zeros((rows, columns), dtype=np.int64)
         padded_ids[:count, :length], padded_mask[:count, :length] = ids, mask
@@ -87,18 +89,23 @@ class BoundRunner:
 
     def padded_tokens(self, count: int, length: int) -> int:
         """Tokens of a batch of so many texts, the longest so long, as it is run: those of its bucket."""
-        rows, columns = bucket(count, length)
+        rows, columns = self._shape(count, length)
         return rows * columns
 
     def fixed_shapes(self, *, max_batch_tokens: int, max_batch_size: int, max_length: int) -> list[tuple[int, int]]:
         """Every shape that a batch within these bounds is run with; a text alone may be longer than the budget."""
         most_rows, most_columns = bucket(max_batch_size, max_length)
+        lengths = {self._shape(1, columns)[1] for columns in range(_LENGTH_STEP, most_columns + 1, _LENGTH_STEP)}
         return [
             (1 << power, columns)
-            for columns in range(_LENGTH_STEP, most_columns + 1, _LENGTH_STEP)
+            for columns in sorted(lengths)
             for power in range(most_rows.bit_length())
             if power == 0 or (columns << power) <= max_batch_tokens
         ]
+
+    def _shape(self, count: int, length: int) -> tuple[int, int]:
+        rows, columns = bucket(count, length)
+        return rows, columns if self._max_length is None else min(columns, self._max_length)
 
     def _binding(self, rows: int, columns: int) -> tuple[ort.IOBinding, ort.OrtValue, ort.OrtValue]:
         if (found := self._bindings.get((rows, columns))) is not None:
