@@ -5,6 +5,7 @@ PYTHON ?= python3
 DEMO := build/demo
 BUNDLE ?= $(DEMO)/bundle
 SCENARIO ?= tests/load/mixed.toml
+CPP := $(wildcard server/tanager_server/*/*.cpp)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -26,9 +27,10 @@ bench: setup $(VENV)/.bench  ## Tanager beside other servers and itself, about 1
 load: setup  ## serve a bundle, load it, write build/load/report.html: make load BUNDLE=DIR SCENARIO=FILE
 	$(BIN)/python -m tests.bench.run_scenario $(BUNDLE) $(SCENARIO)
 
-lint: setup  ## ruff: errors, style, formatting
+lint: setup  ## ruff and clang-format: errors, style, formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 
 type: setup  ## mypy, strict
 	$(BIN)/mypy
@@ -42,7 +44,7 @@ proto-check: setup  ## the contract: lint, no breaking change, generated code is
 lock: setup  ## write the versions in .venv to constraints.txt
 	$(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(pip|wheel)==' > constraints.txt
 
-$(VENV)/.complete: pyproject.toml setup.py constraints.txt $(wildcard server/tanager_server/*/*.cpp)
+$(VENV)/.complete: pyproject.toml setup.py constraints.txt $(CPP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@

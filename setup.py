@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 def compiled(module: str) -> Pybind11Extension:
     """The client, which is all that most install, does without a compiler; the server says what it lacks."""
     source = f"server/{module.replace('.', '/')}.cpp"
-    flags = ["-O3", "-fopenmp-simd"]
+    flags = ["-O3", "-fopenmp-simd", "-Wall", "-Wextra"]
     return Pybind11Extension(module, [source], cxx_std=17, extra_compile_args=flags, optional=True)
 
 

@@ -35,9 +35,7 @@ using Positions = std::vector<Position>;
 // Positions, scores, `Source` flags, and when the candidates had been found, on the monotonic clock in seconds.
 using Page = std::tuple<Positions, std::vector<float>, std::vector<int>, double>;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 float dot(const float* a, const float* b, std::size_t dim) {
   float sum = 0.0F;
@@ -63,7 +61,8 @@ void multiply(const float* rows, const Positions& positions, const float* direct
   }
 }
 
-// The mean of `vectors @ direction`, and the standard deviation of `vectors @ direction - lift * average`: see TextSpace.
+// The mean of `vectors @ direction`, and the standard deviation of `vectors @ direction - lift * average`: see
+// TextSpace.
 std::pair<double, double> project(const float* direction, const float* mean, std::size_t dim, double spread,
                                   double lift) {
   const double product = dot(direction, mean, dim);
@@ -100,7 +99,7 @@ struct Wish {
 
 // What of the bundle and its settings ranking reads: views of arrays that `owner` keeps.
 struct Tables {
-  const float *vectors, *mean, *average, *weights, *popularity;
+  const float *vectors, *mean, *average, *weights, *popularity, *similarities;
   const std::int64_t *indptr, *by_popularity;
   const std::int32_t *indices, *neighbours;
   const std::uint8_t* neighbours_found;
@@ -111,17 +110,16 @@ class Ranking {
  public:
   Ranking(Array<float> vectors, Array<std::int64_t> indptr, Array<std::int32_t> indices, Array<float> weights,
           Array<float> popularity, Array<std::int64_t> by_popularity, Array<float> average, Array<float> mean,
-          Array<std::int32_t> neighbours, Array<std::uint8_t> neighbours_found, const py::kwargs& settings)
+          Array<std::int32_t> neighbours, Array<float> similarities, Array<std::uint8_t> neighbours_found,
+          const py::kwargs& settings)
       : owner_(py::make_tuple(vectors, indptr, indices, weights, popularity, by_popularity, average, mean, neighbours,
-                              neighbours_found)),
+                              similarities, neighbours_found)),
         collaborative_(settings["collaborative"].cast<float>()),
         history_text_(settings["history_text"].cast<float>()),
         wish_(settings["wish"].cast<float>()),
         spread_(settings["spread"].cast<double>()),
         spare_(settings["spare"].cast<std::size_t>()),
         interests_(settings["interests"].cast<std::size_t>()),
-        interest_items_(settings["interest_items"].cast<std::size_t>()),
-        min_interest_items_(settings["min_interest_items"].cast<std::size_t>()),
         candidate_spreads_(settings["candidate_spreads"].cast<double>()),
         outside_spreads_(settings["outside_spreads"].cast<double>()),
         rounding_(settings["rounding"].cast<double>()),
@@ -137,16 +135,30 @@ class Ranking {
     };
     if (vectors.ndim() != 2 || !has(indptr, items + 1) || !has(indices, weights.size()) || !has(popularity, items) ||
         !has(by_popularity, items) || !has(average, items) || !has(mean, dim) || neighbours.ndim() != 2 ||
-        static_cast<std::size_t>(neighbours.shape(0)) != items || !has(neighbours_found, items)) {
+        static_cast<std::size_t>(neighbours.shape(0)) != items || similarities.ndim() != 2 ||
+        similarities.shape(0) != neighbours.shape(0) || similarities.shape(1) != neighbours.shape(1) ||
+        !has(neighbours_found, items)) {
       throw py::value_error("the arrays do not fit one another");
     }
-    tables_ = {vectors.data(),       mean.data(),       average.data(),          weights.data(),
-               popularity.data(),    indptr.data(),     by_popularity.data(),    indices.data(),
-               neighbours.data(),    neighbours_found.data(), items, dim, static_cast<std::size_t>(neighbours.shape(1))};
+    tables_ = {vectors.data(),
+               mean.data(),
+               average.data(),
+               weights.data(),
+               popularity.data(),
+               similarities.data(),
+               indptr.data(),
+               by_popularity.data(),
+               indices.data(),
+               neighbours.data(),
+               neighbours_found.data(),
+               items,
+               dim,
+               static_cast<std::size_t>(neighbours.shape(1))};
     double sum = 0.0;
     for (std::size_t i = 0; i < items; ++i) sum += tables_.popularity[i];
     mean_popularity_ = sum / static_cast<double>(items);
     sums_.assign(items, 0.0F);
+    known_.assign(items, 0.0F);
     marks_.assign(items, 0);
   }
 
@@ -232,7 +244,8 @@ class Ranking {
     Cleaner(const Cleaner&) = delete;
     Cleaner& operator=(const Cleaner&) = delete;
     ~Cleaner() {
-      for (const Position item : ranking_.touched_) ranking_.sums_[item] = 0.0F, ranking_.marks_[item] = 0;
+      for (const Position item : ranking_.touched_)
+        ranking_.sums_[item] = ranking_.known_[item] = 0.0F, ranking_.marks_[item] = 0;
       ranking_.touched_.clear();
     }
 
@@ -277,9 +290,10 @@ class Ranking {
     marks_[item] |= marks;
   }
 
-  // The score with the average in place of the product with the profile, and without the wish.
+  // The score with averages in place of those products with the profile that are not known, and without the wish.
   float estimate(Position item, float lift, bool popular) const {
-    return collaborative_ * sums_[item] + lift * tables_.average[item] + (popular ? tables_.popularity[item] : 0.0F);
+    return collaborative_ * sums_[item] + lift * tables_.average[item] + known_[item] +
+           (popular ? tables_.popularity[item] : 0.0F);
   }
 
   // Items that may reach the page, in no order.
@@ -305,7 +319,7 @@ class Ranking {
       for (std::size_t i = 0; i < wish->count; ++i) find(wish->positions[i], kNearWish, pool);
     }
     const Positions liked = latest_liked(rows, weights);
-    find_neighbours(liked, pool);
+    find_neighbours(liked, rows, weights, pool);
 
     float lift = 0.0F;
     for (const float weight : weights) lift += weight * history_text_;
@@ -352,18 +366,27 @@ class Ranking {
     return liked;
   }
 
-  void find_neighbours(const Positions& liked, Positions& pool) {
+  // Finds the neighbourhoods of some items by text; their products are known.
+  void find_neighbours(const Positions& liked, const Positions& rows, const std::vector<float>& weights,
+                       Positions& pool) {
     if (liked.empty()) return;
     Positions missing;
     for (const Position item : liked) {
       if (!tables_.neighbours_found[item]) missing.push_back(item);
     }
     if (!missing.empty()) fill_neighbours_(missing);
-    const std::size_t each =
-        std::min(tables_.neighbours_width, std::max(min_interest_items_, interest_items_ / liked.size()));
+    const std::size_t width = tables_.neighbours_width;
     for (const Position item : liked) {
-      const std::int32_t* row = tables_.neighbours + item * tables_.neighbours_width;
-      for (std::size_t i = 0; i < each; ++i) find(row[i], kByText, pool);
+      float weight = 0.0F;
+      for (std::size_t h = 0; h < rows.size(); ++h) {
+        if (rows[h] == item) weight += weights[h] * history_text_;
+      }
+      const std::int32_t* row = tables_.neighbours + item * width;
+      const float* similarities = tables_.similarities + item * width;
+      for (std::size_t i = 0; i < width; ++i) {
+        find(row[i], kByText, pool);
+        known_[row[i]] += weight * (similarities[i] - tables_.average[row[i]]);
+      }
     }
   }
 
@@ -385,12 +408,13 @@ class Ranking {
   Tables tables_;
   const float collaborative_, history_text_, wish_;
   const double spread_;
-  const std::size_t spare_, interests_, interest_items_, min_interest_items_;
+  const std::size_t spare_, interests_;
   const double candidate_spreads_, outside_spreads_, rounding_;
   const int from_wish_, from_text_, from_collaborative_, from_popular_;
   const py::function search_, fill_neighbours_;
   double mean_popularity_;
-  std::vector<float> sums_;
+  // By item: the sum over B; by how much the known products differ from the average; marks.
+  std::vector<float> sums_, known_;
   std::vector<std::uint8_t> marks_;
   Positions touched_;
 };
@@ -401,12 +425,12 @@ PYBIND11_MODULE(_ranking, module) {
   module.doc() = "The inner loops of ranking.";
   py::class_<Ranking>(module, "Ranking")
       .def(py::init<Array<float>, Array<std::int64_t>, Array<std::int32_t>, Array<float>, Array<float>,
-                    Array<std::int64_t>, Array<float>, Array<float>, Array<std::int32_t>, Array<std::uint8_t>,
-                    const py::kwargs&>(),
+                    Array<std::int64_t>, Array<float>, Array<float>, Array<std::int32_t>, Array<float>,
+                    Array<std::uint8_t>, const py::kwargs&>(),
            py::arg("vectors").noconvert(), py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
            py::arg("weights").noconvert(), py::arg("popularity").noconvert(), py::arg("by_popularity").noconvert(),
            py::arg("average").noconvert(), py::arg("mean").noconvert(), py::arg("neighbours").noconvert(),
-           py::arg("neighbours_found").noconvert())
+           py::arg("similarities").noconvert(), py::arg("neighbours_found").noconvert())
       .def("by_wish", &Ranking::by_wish, py::arg("vector"), py::arg("near"), py::arg("similarities"),
            py::arg("page_size"), py::arg("excluded"))
       .def("by_history", &Ranking::by_history, py::arg("rows"), py::arg("weights"), py::arg("page_size"),

@@ -5,9 +5,10 @@
 with the weights a, b, c, d of the bundle's `scoring.json`. A cold item has no column in B: its text carries it.
 
 The sums over B are cheap; products with an item's vector are not, since the vector has to come from memory. So every
-candidate gets its sum over B and, in place of the products, what they are on average; only those that may still reach
-the page are scored exactly. Where the text alone may carry an item onto the page, the nearest items are searched for.
-No call takes time that grows with the catalogue. The loops are in `_ranking.cpp`.
+candidate gets its sum over B, the products that are known because it is a neighbour of an item of the history, and in
+place of the others what they are on average; only those that may still reach the page are scored exactly. Where the
+text alone may carry an item onto the page, the nearest items are searched for. No call takes time that grows with the
+catalogue. The loops are in `_ranking.cpp`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,8 @@ if TYPE_CHECKING:
 
 SPARE = 50
 """Candidates taken from a source beyond what the page and the exclusions need, for the other terms to reorder."""
-# Latest liked items whose neighbours are candidates, and how many neighbours they have together, so that several
-# interests all find candidates.
+# Latest liked items whose neighbours are candidates.
 _INTERESTS = 8
-_INTEREST_ITEMS = 128
-_MIN_INTEREST_ITEMS = 16
 # How far from the average the text of a candidate is taken to lie at most, and that of an item which is none, in
 # multiples of the spread. More is slower, less misses items: see tests/bench/candidate_recall.py.
 _CANDIDATE_SPREADS = 5.0
@@ -83,6 +81,7 @@ class Ranker:
             text.average,
             text.mean,
             text_neighbours.rows,
+            text_neighbours.similarities,
             text_neighbours.found,
             collaborative=scoring.collaborative,
             history_text=scoring.history_text,
@@ -90,8 +89,6 @@ class Ranker:
             spread=text.spread,
             spare=SPARE,
             interests=_INTERESTS,
-            interest_items=_INTEREST_ITEMS,
-            min_interest_items=_MIN_INTEREST_ITEMS,
             candidate_spreads=_CANDIDATE_SPREADS,
             outside_spreads=_OUTSIDE_SPREADS,
             rounding=_ROUNDING,

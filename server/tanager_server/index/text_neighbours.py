@@ -29,6 +29,7 @@ class TextNeighbours:
 
     Attributes:
         rows: (items, width) int32, positions; undefined where it is not `found`.
+        similarities: (items, width) float32, inner products of the item with each of its row.
         found: (items,) uint8, 1 where the row was filled.
     """
 
@@ -36,9 +37,11 @@ class TextNeighbours:
         self._index = index
         self._vectors = vectors
         self.rows: NDArray[np.int32] = np.empty((len(vectors), min(MAX_WIDTH, len(vectors))), dtype=np.int32)
+        self.similarities: NDArray[np.float32] = np.empty(self.rows.shape, dtype=np.float32)
         self.found: NDArray[np.uint8] = np.zeros(len(vectors), dtype=np.uint8)
 
     def fill(self, positions: Sequence[int]) -> None:
         """Searches for the neighbours of these items."""
-        self.rows[positions] = self._index.search(self._vectors[positions], self.rows.shape[1]).positions
+        nearest = self._index.search(self._vectors[positions], self.rows.shape[1])
+        self.rows[positions], self.similarities[positions] = nearest.positions, nearest.similarities
         self.found[positions] = 1

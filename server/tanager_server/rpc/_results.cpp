@@ -1,5 +1,5 @@
-// The `results` of a response as protobuf's wire format: for ten messages of six fields, Python's own objects take longer
-// than finding what is in them.
+// The `results` of a response as protobuf's wire format: for ten messages of six fields, Python's own objects take
+// longer than finding what is in them.
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
