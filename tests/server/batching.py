@@ -9,7 +9,7 @@ import selectors
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tanager_server.runtime.queue import BatchPolicy
+from tanager_server.runtime.job import BatchPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence

@@ -20,7 +20,7 @@ from tests.server.batching import ScriptedEncoder, Seen, Text, now, settle, simu
 
 from tanager_server.errors import DeadlineExpiredError, EncodeError, EncoderStuckError, OverloadedError
 from tanager_server.runtime.batcher import Batcher
-from tanager_server.runtime.queue import BatchPolicy
+from tanager_server.runtime.job import BatchPolicy
 
 _FIXED_S, _TOKEN_S = 0.05, 0.01
 _STUCK_AFTER_S = 3.0

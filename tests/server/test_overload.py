@@ -16,7 +16,7 @@ from tests.server.batching import Seen, Text, now, simulate, until
 from tanager_server.errors import DeadlineExpiredError, OverloadedError
 from tanager_server.runtime.batcher import Batcher
 from tanager_server.runtime.cost import CostModel
-from tanager_server.runtime.queue import BatchPolicy
+from tanager_server.runtime.job import BatchPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,8 @@ from tests.server.batching import Text
 
 from tanager_server.errors import DeadlineExpiredError, OverloadedError, ServerError
 from tanager_server.runtime.cost import CostModel
-from tanager_server.runtime.queue import BatchPolicy, Encoded, Queue
+from tanager_server.runtime.job import BatchPolicy, Encoded
+from tanager_server.runtime.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from tanager_server.runtime.batcher import Batcher
 from tanager_server.runtime.calibration import Calibration, batch_policy, calibrate
 from tanager_server.runtime.cost import CostModel
 from tanager_server.runtime.encoder import Encoder, Tokens
-from tanager_server.runtime.queue import BatchPolicy
+from tanager_server.runtime.job import BatchPolicy
 from tanager_server.runtime.text_encoder import EncodedTexts, EncodedWish, TextEncoder
 
 __all__ = [

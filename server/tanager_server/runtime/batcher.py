@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
 
 from tanager_server.errors import DeadlineExpiredError, DrainingError, EncodeError, EncoderStuckError
 from tanager_server.runtime.cost import CostModel
-from tanager_server.runtime.queue import Encoded, Entry, JobT, Queue, ResultT, Waiter
+from tanager_server.runtime.job import Encoded, Entry, JobT, ResultT, Waiter
+from tanager_server.runtime.queue import Queue
 from tanager_server.runtime.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 
     from tanager_server.runtime.choice import PaddedTokens
-    from tanager_server.runtime.queue import BatchPolicy
+    from tanager_server.runtime.job import BatchPolicy
 
 _log = logging.getLogger(__name__)
 
@@ -196,7 +197,8 @@ class Batcher(Generic[JobT, ResultT]):
         """
         self.check_keys(keys or ())
         known = sum(self._queue.find(key) is not None for key in keys or ())
-        self.check_room(len(jobs) - known, deadline=deadline, bulk=bulk)
+        if known < len(jobs):
+            self.check_room(len(jobs) - known, deadline=deadline, bulk=bulk)
         loop, now = asyncio.get_running_loop(), self._clock()
         waiters: list[Waiter[JobT, ResultT]] = []
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tanager_server.runtime.cost import CostModel
-from tanager_server.runtime.queue import BatchPolicy
+from tanager_server.runtime.job import BatchPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tanager_server.runtime.cost import CostModel
-    from tanager_server.runtime.queue import BatchPolicy
+    from tanager_server.runtime.job import BatchPolicy
 
     PaddedTokens = Callable[[int, int], int]
 

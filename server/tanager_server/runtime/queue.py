@@ -17,11 +17,11 @@ import itertools
 import math
 import operator
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from tanager_server.errors import DeadlineExpiredError, OverloadedError
 from tanager_server.runtime.choice import BatchChooser
+from tanager_server.runtime.job import Encoded, Entry, JobT, ResultT, Waiter
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tanager_server.runtime.choice import PaddedTokens
     from tanager_server.runtime.cost import CostModel
+    from tanager_server.runtime.job import BatchPolicy
 
 # Texts ahead of another are counted by urgency in steps this wide.
 _STEP_S = 0.05
@@ -38,81 +39,6 @@ _CAUTION = 1.35
 # Of texts whose deadlines seem too near, one in such a time is tried: the model may have become too pessimistic, and
 # who is only ever refused teaches it nothing. More would let callers without time keep the encoder busy.
 _PROBE_PAUSE_S = 1.0
-
-
-class Job(Protocol):
-    """What is encoded: anything that has a length in tokens."""
-
-    @property
-    def length(self) -> int:
-        """Tokens."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPolicy:
-    """Bounds of the batcher; `settings.BatchingSettings` describes them, `calibration` measures the first two."""
-
-    max_batch_tokens: int
-    batch_cost_tokens: int
-    max_batch_size: int
-    window: int
-    max_queue: int
-    max_age_s: float
-    bulk_handicap_s: float
-    stuck_after_s: float
-
-
-JobT = TypeVar("JobT", bound=Job)
-ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded(Generic[ResultT]):
-    """What became of one job.
-
-    Attributes:
-        result: what the encode function made of it.
-        queue_s: from submission until its batch began; 0 for who joined later.
-        batch_s: run time of that batch.
-        batch_size: texts in that batch, other callers' included.
-    """
-
-    result: ResultT
-    queue_s: float
-    batch_s: float
-    batch_size: int
-
-
-@dataclass(slots=True, eq=False)
-class Waiter(Generic[JobT, ResultT]):
-    """One caller who waits for one entry."""
-
-    entry: Entry[JobT, ResultT]
-    future: asyncio.Future[Encoded[ResultT]]
-    deadline: float
-    submitted: float
-
-
-@dataclass(slots=True, eq=False)
-class Entry(Generic[JobT, ResultT]):
-    """One text and all who wait for it.
-
-    Attributes:
-        alone: whether it goes in a batch of its own.
-        probe: whether it is tried although there seems to be no time; such a one goes alone too.
-    """
-
-    job: JobT
-    length: int
-    key: Hashable | None
-    number: int
-    urgency: float
-    deadline: float
-    waiters: list[Waiter[JobT, ResultT]]
-    alone: bool = False
-    probe: bool = False
-    waiting: bool = True
-    in_window: bool = False
 
 
 class Queue(Generic[JobT, ResultT]):

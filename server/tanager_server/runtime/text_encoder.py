@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tanager_server.index import Nearest
     from tanager_server.runtime.cost import CostModel
     from tanager_server.runtime.encoder import Encoder, Tokens
-    from tanager_server.runtime.queue import BatchPolicy
+    from tanager_server.runtime.job import BatchPolicy
 
     Retrieve = Callable[[NDArray[np.float32], int], Nearest]
 
