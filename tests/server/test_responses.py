@@ -29,8 +29,10 @@ def read(encoded):
 @given(catalogue=items, page=ranked)
 def test_results_are_those_that_protobuf_would_have_written(catalogue, page):
     page = [(position % len(catalogue), score, sources) for position, score, sources in page]
-    encoder = ResultEncoder(*zip(*catalogue, strict=True), _SOURCES)
-    encoded = encoder.encode(*([row[column] for row in page] for column in range(3)))
+    ids, titles, domains = zip(*catalogue, strict=True)
+    encoder = ResultEncoder(ids, titles, domains, _SOURCES)
+    positions, scores, flags = ([row[column] for row in page] for column in range(3))
+    encoded = encoder.encode(positions, scores, flags)
     expected = recommendation_pb2.RecommendResponse(
         results=[
             common_pb2.Result(
