@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 from random import Random
@@ -145,8 +144,10 @@ class Session:
             await run.run()
         finally:
             watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+            await asyncio.wait((watcher,))
+            # A second Ctrl-C may have struck while it wrote: that has ended the loop, and is not to be raised again.
+            if not watcher.cancelled() and isinstance(error := watcher.exception(), Exception):
+                raise error
         return run
 
     def _gaps(self, rate: float) -> Iterator[float]:
