@@ -129,6 +129,13 @@ def test_what_a_full_batch_would_make_late_goes_in_a_smaller_one_first():
     assert waiting.shed == []
 
 
+def test_of_equally_urgent_texts_that_are_hurried_the_earlier_goes_first():
+    waiting = Waiting(Cost(fixed_s=0.1, token_s=0.01), max_age_s=0.2)
+    waiting.add("earlier", length=6, deadline=1.2)
+    waiting.add("later", length=1, deadline=1.2)
+    assert waiting.take(1.0) == ["earlier"]  # both together would be done at 1.22
+
+
 def test_as_many_of_the_hurried_go_together_as_are_in_time_together():
     waiting = Waiting(Cost(token_s=0.1), max_batch_tokens=16)
     for number in range(8):

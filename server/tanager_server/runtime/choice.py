@@ -90,10 +90,9 @@ class BatchChooser(Generic[CandidateT]):
             time, serving some of them in small batches only makes more of them late.
         """
         spared = {id(entry) for entry in late}
-        urgent = sorted(late, key=lambda entry: entry.urgency)
         first = window[0]
-        if first.urgency <= now and id(first) not in spared:
-            urgent.insert(0, first)
+        # In the window's order: among equally urgent ones the earlier come first there.
+        urgent = [entry for entry in window if id(entry) in spared or (entry is first and entry.urgency <= now)]
         draft = _Draft(urgent[0])
         for entry in urgent[1:]:
             self._add_in_time(draft, entry, now)
