@@ -71,7 +71,7 @@ class BatchingSettings(_Section):
 
 
 class CacheSettings(_Section):
-    """The cache of encoded wishes."""
+    """The cache of encoded texts."""
 
     max_mb: float = Field(32.0, ge=0, allow_inf_nan=False, description="memory for vectors and neighbours; 0: no cache")
 
