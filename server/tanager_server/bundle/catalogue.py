@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -76,13 +75,6 @@ class Catalogue:
     def by_popularity(self) -> NDArray[np.int64]:
         """(items,) int64: rows from the most to the least popular; equals keep the catalogue's order."""
         return np.argsort(-self.popularity, kind="stable")
-
-    @cached_property
-    def popularity_ranks(self) -> array[int]:
-        """Place of each item in `by_popularity`, from 0; an array that is quick to read one number from."""
-        ranks = np.empty(len(self), dtype=np.int64)
-        ranks[self.by_popularity] = np.arange(len(self))
-        return array("q", ranks.tobytes())
 
     @cached_property
     def domain_counts(self) -> dict[str, int]:
