@@ -104,7 +104,7 @@ def _repeat(setting: Setting, turns: list[Turn], number: int, repetitions: int) 
 def _tuning_turns() -> tuple[Turn, ...]:
     """Every way that a framework may be told to work."""
     return tuple(
-        Turn(f"{contender.name}:{tuning}", replace(contender, tuning=tuning), (check, texts, single))
+        Turn(f"{contender.name}:{tuning}", replace(contender, tuning=tuning), (single, check, texts))
         for contender in ANSWERING
         for tuning in TUNINGS.get(contender.name, ())
     )

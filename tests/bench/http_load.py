@@ -3,7 +3,7 @@
     python -m tests.bench.http_load HOST:PORT/PATH REQUESTS --concurrency N (--duration S | --count N)
 
 Prints a JSON object with the keys of `tanager load --json` that the bench reads. On raw asyncio protocols: it costs
-less CPU a call than the gRPC generator does, so that it is no handicap for who is measured with it.
+about the CPU a call that `tanager load` does (the report shows both), so that neither is a handicap.
 """
 
 from __future__ import annotations

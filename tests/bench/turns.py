@@ -283,7 +283,8 @@ def overload(setting: Setting, running: Running) -> Measured:
 
 
 def _answering(contender: Contender) -> Turn:
-    return Turn(contender.name, contender, (check, texts, single))
+    # One at a time first: some learn from a crowd how long to wait for the next request, and wait on when it has gone.
+    return Turn(contender.name, contender, (single, check, texts))
 
 
 ANSWERING = (TANAGER, UNBATCHED, TEI, MOSEC, MOSEC_SORTED, LITSERVE, BENTOML, FASTAPI)
