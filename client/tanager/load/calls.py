@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import grpc
-
-if TYPE_CHECKING:
-    from tanager.load.http2 import Http2Connection
 
 OK: int = grpc.StatusCode.OK.value[0]
 DEADLINE_EXCEEDED: int = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
@@ -54,6 +51,16 @@ class Done(Protocol):
         """Takes the gRPC status, for OK the answer, and when it came, on `time.perf_counter`'s clock."""
 
 
+class Carrier(Protocol):
+    """What a call was sent on."""
+
+    def cancel(self, call: Call, /) -> None:
+        """Forgets a call, and queues that the server is told."""
+
+    def flush(self) -> None:
+        """Writes what is queued."""
+
+
 class Call:
     """One call, from when it is due to its end.
 
@@ -62,6 +69,7 @@ class Call:
         request: The serialised message.
         done: Called at its end, once.
         expires_s: When its deadline passes.
+        connection: What it was sent on; None before.
         stream: Its number on the connection; 0 before it is sent.
         ended: Whether it has ended.
     """
@@ -73,7 +81,7 @@ class Call:
         self.request = request
         self.done = done
         self.expires_s = expires_s
-        self.connection: Http2Connection | None = None
+        self.connection: Carrier | None = None
         self.stream = 0
         self.ended = False
         self.http_status: int | None = None

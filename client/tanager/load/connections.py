@@ -28,6 +28,9 @@ _MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 2.0
 class Channel:
     """One connection at a time: a call that comes when there is none waits while one is made.
 
+    Where none can be made, calls are refused by the attempt that fails, and those that come then wait for the next: a
+    caller that calls again at once is told as often as there are attempts, and no faster.
+
     Neither retries nor health checks: what happens to a call is what is counted. Calls are queued; `flush` sends them,
     and whatever tells a call's end flushes after it.
 
@@ -48,6 +51,7 @@ class Channel:
         self._begun: deque[Call] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._backoff_s = _MIN_BACKOFF_S
         self._retry_s = 0.0
 
@@ -78,11 +82,12 @@ class Channel:
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._expire)
         connection = self._connection
-        if connection is not None and connection.room:
+        if not self._waiting and connection is not None and connection.room:
             connection.start(call)
         else:
+            # Behind those that wait: room that one of them may have was made by a call whose caller calls again now.
             self._waiting.append(call)
-            self._make_room()
+            self._start_waiting()
 
     def flush(self) -> None:
         """Sends what is queued."""
@@ -91,7 +96,7 @@ class Channel:
 
     async def close(self) -> None:
         """Closes it, and drops what is in flight without a word."""
-        for handle in (self._timer, self._connecting):
+        for handle in (self._timer, self._connecting, self._retry):
             if handle is not None:
                 handle.cancel()
         self._waiting.clear()
@@ -104,26 +109,39 @@ class Channel:
         """A connection is ready, has a stream free, takes no more calls, or has ended."""
         self._connections = {one for one in self._connections if not one.ended}
         self._start_waiting()
-        if self._waiting:
-            self._make_room()
-
-    def _start_waiting(self) -> None:
-        connection = self._connection
-        while self._waiting and connection is not None and connection.room:
-            if not (call := self._waiting.popleft()).ended:
-                connection.start(call)
         self.flush()
 
+    def _start_waiting(self) -> None:
+        """Starts what waits, as far as there is room, and sees to it that the rest is started or refused some time."""
+        waiting, connection = self._waiting, self._connection
+        while waiting:
+            if waiting[0].ended:
+                waiting.popleft()
+            elif connection is not None and connection.room:
+                connection.start(waiting.popleft())
+            else:
+                self._make_room()
+                break
+
     def _make_room(self) -> None:
-        """Sees to it that what waits is sent or refused some time."""
-        if self._connecting is not None or (self._connection is not None and self._connection.accepting):
+        """Connects, now or when it is time to try again, unless that is under way or the connection will have room."""
+        if self._connecting is not None or self._retry is not None:
             return
-        if time.perf_counter() < self._retry_s:
-            self._loop.call_soon(self._refuse)
+        if self._connection is not None and self._connection.accepting:
+            return
+        early_s = self._retry_s - time.perf_counter()
+        if early_s > 0:
+            self._retry = self._loop.call_later(early_s, self._try_again)
         else:
-            self._connecting = self._loop.create_task(self._reconnect())
+            self._try_again()
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._connecting = self._loop.create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
+        # A server that accepts connections only to end them is not to be asked without a pause either.
+        self._retry_s = time.perf_counter() + _MIN_BACKOFF_S
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await self.connect()
@@ -138,12 +156,11 @@ class Channel:
             self._changed()
 
     def _refuse(self) -> None:
-        """Ends what waits: the server cannot be reached, and it is too early to try again."""
+        """Ends what waits: the server cannot be reached. Callers that call again wait for the next attempt."""
         now = time.perf_counter()
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
             call.end(UNAVAILABLE, b"", now)
-        self.flush()
 
     def _expire(self) -> None:
         """Ends the calls whose deadline has passed."""
@@ -157,6 +174,7 @@ class Channel:
                 call.end(DEADLINE_EXCEEDED, b"", now)
         self._timer = self._loop.call_later(begun[0].expires_s - now, self._expire) if begun else None
         self._start_waiting()
+        self.flush()
 
 
 class Connections:

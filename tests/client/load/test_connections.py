@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import time
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import grpc
@@ -158,7 +160,7 @@ async def test_a_server_that_goes_is_unavailable_and_found_again(serve, connect)
     assert (await call(channel))[0] == OK
     await server.stop(None)
     assert await asyncio.wait_for(call(channel), 30) == (UNAVAILABLE, b"")
-    # Too early to try again: refused at once.
+    # Too early to try again: refused when the next attempt fails.
     assert await asyncio.wait_for(call(channel), 30) == (UNAVAILABLE, b"")
     await serve(echo, port=port)
 
@@ -167,6 +169,109 @@ async def test_a_server_that_goes_is_unavailable_and_found_again(serve, connect)
             pass
 
     await asyncio.wait_for(until_answered(), 30)
+
+
+class Callers:
+    """A closed loop on one channel: each caller calls again as soon as it is told the end of a call, as a run does."""
+
+    def __init__(self, channel: Channel, number: int) -> None:
+        self.statuses: list[Counter[int]] = [Counter() for _ in range(number)]
+        self.total: Counter[int] = Counter()
+        self._channel = channel
+        self._stopped = False
+        self._wanted: tuple[int, int] = OK, 0
+        self._come = asyncio.Event()
+
+    def begin(self) -> None:
+        for number in range(len(self.statuses)):
+            self._call(number)
+        self._channel.flush()
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    async def until(self, status: int, times: int) -> None:
+        """Waits for so many more calls that end with a status."""
+        self._come.clear()
+        self._wanted = status, self.total[status] + times
+        await asyncio.wait_for(self._come.wait(), 30)
+
+    def _call(self, number: int) -> None:
+        self._channel.call(RECOMMEND, REQUEST, time.perf_counter(), partial(self._done, number))
+
+    def _done(self, number: int, status: int, message: bytes | bytearray, ended_s: float) -> None:
+        self.statuses[number][status] += 1
+        self.total[status] += 1
+        wanted, times = self._wanted
+        if self.total[wanted] >= times:
+            self._come.set()
+        if not self._stopped:
+            self._call(number)
+
+
+async def test_callers_that_call_again_at_once_wait_for_the_next_attempt_and_find_the_server_again(serve, connect):
+    server, port = await serve(echo)
+    channel = await connect(port)
+    attempts = 0
+    connect_ = channel.connect
+
+    async def counted() -> None:
+        nonlocal attempts
+        attempts += 1
+        await connect_()
+
+    channel.connect = counted
+    callers = Callers(channel, 20)
+    callers.begin()
+    await callers.until(OK, 200)
+    await server.stop(None)
+    await callers.until(UNAVAILABLE, 60)
+    await serve(echo, port=port)
+    await callers.until(OK, 200)
+    callers.stop()
+    # Each caller is told once of each connection that was lost, and once of each attempt that failed.
+    assert callers.total[UNAVAILABLE] <= 20 * (attempts + 1)
+
+
+async def test_a_server_that_accepts_and_goes_is_not_tried_over_and_over():
+    """Callers that call again at once meet a server that ends each connection as soon as it is made."""
+
+    class Leaving:
+        def headers(self, timeout_s: float) -> list[list[tuple[bytes, bytes]]]:
+            return [PATH]
+
+        async def open(self, connection: Http2Connection) -> None:
+            Peer(connection).say(settings())
+            asyncio.get_running_loop().call_soon(connection.connection_lost, None)
+
+    endpoint: Any = Leaving()
+    channel = Channel(endpoint, 0.5)
+    await channel.connect()
+    callers = Callers(channel, 5)
+    callers.begin()
+    await callers.until(UNAVAILABLE, 20)
+    callers.stop()
+    assert channel._connecting is None
+    assert channel._retry is not None
+    await channel.close()
+
+
+async def test_a_call_that_waits_for_the_next_attempt_has_its_deadline_too(serve, connect):
+    server, port = await serve(echo)
+    channel = await connect(port, timeout_s=0.02)
+    await server.stop(None)
+    assert (await asyncio.wait_for(call(channel), 30))[0] == UNAVAILABLE
+    assert await asyncio.wait_for(call(channel), 30) == (DEADLINE_EXCEEDED, b"")
+
+
+async def test_callers_have_their_turn_where_the_server_allows_fewer_in_flight(serve, connect):
+    _, port = await serve(echo, ("grpc.max_concurrent_streams", 10))
+    callers = Callers(await connect(port), 40)
+    callers.begin()
+    await callers.until(OK, 2_000)
+    callers.stop()
+    served = [statuses[OK] for statuses in callers.statuses]
+    assert min(served) > max(served) / 2
 
 
 async def test_a_server_that_is_stopped_in_good_order_finishes_what_is_in_flight(serve, connect):
