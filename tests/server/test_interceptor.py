@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
 import secrets
+import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -12,6 +16,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from tanager.v1 import recommendation_pb2_grpc
 from tanager.v1.recommendation_pb2 import RecommendRequest, RecommendResponse
 from tanager_server.errors import (
     BundleError,
@@ -27,13 +32,10 @@ from tanager_server.errors import (
     StartupError,
 )
 from tanager_server.rpc.interceptor import CallInterceptor, deadline_s
+from tanager_server.telemetry import call_log
 
 METHOD = "/tanager.v1.RecommendationService/Recommend"
 SECRET = "/home/somebody/secret"
-
-
-class Aborted(BaseException):
-    """What `abort` raises, which is no Exception in gRPC either."""
 
 
 class Context:
@@ -44,6 +46,7 @@ class Context:
         self.trailing: dict[str, Any] = {}
         self.code: grpc.StatusCode | None = None
         self.message = ""
+        self.aborted: grpc.aio.AbortError | None = None
 
     def invocation_metadata(self):
         return self.metadata
@@ -57,7 +60,8 @@ class Context:
     async def abort(self, code, details="", trailing_metadata=()):
         self.code, self.message = code, details
         self.trailing |= dict(trailing_metadata)
-        raise Aborted
+        self.aborted = grpc.aio.AbortError("Locally aborted.")
+        raise self.aborted
 
     def details(self, kind):
         """The one error detail, of this kind."""
@@ -110,7 +114,10 @@ def intercept(calls):
         wrapped: Any = await interceptor.intercept_service(continuation, details)
 
         async def call(context, data=b""):
-            return await wrapped.unary_unary(wrapped.request_deserializer(data), context)
+            answered = await wrapped.unary_unary(wrapped.request_deserializer(data), context)
+            if context.aborted is not None:  # a method may keep it to itself, and gRPC raises it all the same
+                raise context.aborted
+            return answered
 
         return interceptor, call, wrapped is handler
 
@@ -127,7 +134,7 @@ def answering(outcome=None):
 
 
 async def aborted(call, context, data=b""):
-    with pytest.raises(Aborted):
+    with pytest.raises(grpc.aio.AbortError):
         await call(context, data)
     return context
 
@@ -202,9 +209,25 @@ async def test_fields_at_fault_come_as_bad_request(intercept):
     assert [(v.field, v.description) for v in found] == [("text", "must not be blank"), ("page_size", "三")]
 
 
-async def test_an_overload_comes_with_the_time_to_try_again(intercept):
-    context = await aborted((await intercept(answering(OverloadedError("full", retry_after_s=0.25))))[1], Context())
-    assert context.details(error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() == 250_000_000
+@pytest.mark.parametrize(
+    ("retry_after_s", "told_ms"),
+    [(0.25, 250), (0.07, 70), (0.1, 100), (0.2501, 260), (0.0001, 10), (3600.0, 3_600_000)],
+)
+async def test_an_overload_comes_with_the_time_to_try_again_in_hundredths_of_a_second(
+    intercept, retry_after_s, told_ms
+):
+    for _ in range(2):  # packed, and as it was packed before
+        error = OverloadedError("full", retry_after_s=retry_after_s)
+        context = await aborted((await intercept(answering(error)))[1], Context())
+        assert context.details(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == told_ms
+
+
+async def test_refusals_that_differ_are_told_apart(intercept):
+    for message, retry_after_s in (("full", 0.25), ("fuller", 0.25), ("full", 0.5), ("full", 0.25)):
+        error = OverloadedError(message, retry_after_s=retry_after_s)
+        context = await aborted((await intercept(answering(error)))[1], Context())
+        assert context.message == message
+        assert context.details(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == retry_after_s * 1000
 
 
 @pytest.mark.parametrize(
@@ -350,20 +373,140 @@ async def test_without_metrics_calls_are_answered_all_the_same(intercept):
     assert (await call(Context())).unknown_item_count == 3
 
 
-async def test_of_refused_calls_few_a_second_are_logged_and_the_next_line_tells_how_many_were_not(
-    intercept, caplog, monkeypatch
-):
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (OverloadedError("full", retry_after_s=1.0), 20),
+        (DeadlineExpiredError("too near"), 20),
+        (DrainingError("shutting down"), 20),
+        (EncoderStuckError("hangs"), 50),
+        (ItemNotFoundError("no item"), 50),
+    ],
+)
+async def test_of_shed_calls_few_a_second_are_logged_and_of_others_each(intercept, caplog, monkeypatch, error, lines):
     caplog.set_level(logging.INFO)
-    seconds = [100.0]
-    monkeypatch.setattr("tanager_server.rpc.interceptor.time.monotonic", lambda: seconds[0])
-
-    async def refuse(request, context):
-        raise OverloadedError("full", retry_after_s=1.0)
-
-    _, call, _ = await intercept(refuse, log_calls=False)
+    monkeypatch.setattr(call_log, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    _, call, _ = await intercept(answering(error), log_calls=False)
     for _ in range(50):
         await aborted(call, Context())
-    assert len(caplog.records) == 20
-    seconds[0] = 101.0
-    await aborted(call, Context())
-    assert vars(caplog.records[-1])["unlogged_before"] == 30
+    assert len(caplog.records) == lines
+
+
+async def test_calls_that_ran_into_a_deadline_while_they_were_answered_are_each_logged(
+    intercept, caplog, monkeypatch, settle
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(call_log, "time", SimpleNamespace(monotonic=lambda: 100.0))
+
+    async def wait(request, context):
+        await asyncio.Event().wait()
+
+    _, call, _ = await intercept(wait, default_deadline_s=0.0, max_calls=100)
+    for _ in range(25):
+        await aborted(call, Context(remaining=None))
+    tasks = [asyncio.create_task(call(Context(0.0))) for _ in range(25)]
+    await settle()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert [record.code for record in caplog.records] == ["DEADLINE_EXCEEDED"] * 50
+
+
+async def test_a_refusal_leaves_nothing_to_the_garbage_collector(intercept):
+    class Aborting(Context):
+        async def abort(self, code, details="", trailing_metadata=()):
+            error = grpc.aio.AbortError("Locally aborted.")
+            held.append(error)  # as gRPC holds it, and with it this context if it has a traceback
+            raise error
+
+    async def wait(request, context):
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(OverloadedError("full", retry_after_s=1.0))
+        seen.append(weakref.ref(future))
+        await future
+
+    seen: list[weakref.ref[Any]] = []
+    held: list[BaseException] = []
+    _, call, _ = await intercept(wait)
+    gc.collect()
+    gc.disable()
+    try:
+        context = Aborting()
+        seen.append(weakref.ref(context))
+        await call(context)
+        del context
+        assert [ref() for ref in seen] == [None, None]
+        assert len(held) == 1
+    finally:
+        gc.enable()
+
+
+# Over a connection
+
+
+class Service(recommendation_pb2_grpc.RecommendationServiceServicer):
+    """Raises what it is given, one at a time, and then answers."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+
+    async def Recommend(self, request, context):  # noqa: N802
+        if self.errors:
+            raise self.errors.pop(0)
+        return RecommendResponse(unknown_item_count=3)
+
+
+REFUSALS = [
+    (OverloadedError("full 三", retry_after_s=0.25), grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (DeadlineExpiredError("late"), grpc.StatusCode.DEADLINE_EXCEEDED),
+    (DrainingError("going"), grpc.StatusCode.UNAVAILABLE),
+    (InvalidRequestError(FieldViolation("text", "blank")), grpc.StatusCode.INVALID_ARGUMENT),
+]
+
+
+async def ask_over_a_connection(calls):
+    """Of each refusal what a client sees, and then what one gets who tries again."""
+    service = Service()
+    server = grpc.aio.server(
+        interceptors=[CallInterceptor(max_calls=9, default_deadline_s=10, metrics=calls, log_calls=True)]
+    )
+    recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(service, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    seen, again = [], []
+    async with grpc.aio.insecure_channel(address) as channel:
+        for error, _ in REFUSALS:
+            service.errors = [error]
+            try:
+                await recommendation_pb2_grpc.RecommendationServiceStub(channel).Recommend(
+                    RecommendRequest(), metadata=(("x-request-id", "abc"),)
+                )
+            except grpc.aio.AioRpcError as failed:
+                seen.append((failed.code(), failed.details(), dict(failed.trailing_metadata())))
+    # With a pause of a millisecond gRPC's client now and then never hears of its second attempt, whoever the server.
+    retry = {"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.05s", "backoffMultiplier": 1}
+    retry["retryableStatusCodes"] = [code.name for _, code in REFUSALS]
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": retry}]})
+    async with grpc.aio.insecure_channel(address, [("grpc.service_config", config)]) as channel:
+        for error, _ in REFUSALS:
+            service.errors = [error]
+            answer = await recommendation_pb2_grpc.RecommendationServiceStub(channel).Recommend(RecommendRequest())
+            again.append(answer.unknown_item_count)
+    await server.stop(None)
+    return seen, again
+
+
+def test_a_client_sees_the_status_its_details_and_its_request_id_and_may_try_again(calls, caplog):
+    seen, again = asyncio.run(ask_over_a_connection(calls))
+    for (error, code), (seen_code, message, trailing) in zip(REFUSALS, seen, strict=True):
+        assert (seen_code, message) == (code, str(error))
+        assert trailing["x-request-id"] == "abc"
+        assert ("grpc-status-details-bin" in trailing) == isinstance(error, (OverloadedError, InvalidRequestError))
+        if "grpc-status-details-bin" in trailing:
+            status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
+            assert (status.code, status.message, len(status.details)) == (code.value[0], str(error), 1)
+    assert again == [3] * len(REFUSALS)
+    codes = [code.name for _, code in REFUSALS]
+    retried = [name for code in codes for name in (code, "OK")]
+    assert calls.seen == [(METHOD, code) for code in codes + retried]
+    assert [record for record in caplog.records if record.name.startswith("grpc")] == []

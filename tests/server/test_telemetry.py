@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+import threading
 import urllib.request
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tanager_server.errors import StartupError
 from tanager_server.telemetry import Metrics, serve_metrics
+from tanager_server.telemetry.call_seconds import CallSeconds
 
 
 def samples(exposition):
@@ -68,6 +73,80 @@ def test_what_was_observed_is_told_under_the_documented_names():
         ("tanager_bundle_items", (("bundle_id", "new"),))
     ]
     assert any(name.startswith("process_") for name, _ in found)
+
+
+BOUNDS = (0.001, 0.01, 0.5, 1.0, 10.0)
+CALLS = [
+    ("/tanager.v1.X/Y", "OK", 0.0),
+    ("/tanager.v1.X/Y", "OK", 0.001),
+    ("/tanager.v1.X/Y", "OK", 0.0010001),
+    ("/tanager.v1.X/Y", "OK", 10.0),
+    ("/tanager.v1.X/Y", "NOT_FOUND", 11.0),
+    ("/tanager.v1.X/Z", "OK", 0.25),
+]
+
+
+def scrape(collector):
+    """What a scrape gets of a collector."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return generate_latest(registry).decode()
+
+
+def exposition(collector):
+    """The same, without the moments at which its series began."""
+    lines = scrape(collector).splitlines()
+    return [line.rpartition(" ")[0] if "_created{" in line else line for line in lines]
+
+
+@pytest.mark.parametrize("count", [0, 1, len(CALLS)])
+def test_calls_are_told_just_as_the_librarys_own_histogram_would(count):
+    usual = Histogram("x_seconds", "Help.", ["method", "code"], buckets=BOUNDS, registry=None)
+    ours = CallSeconds("x_seconds", "Help.", bounds=BOUNDS)
+    for method, code, seconds in CALLS[:count]:
+        usual.labels(method, code).observe(seconds)
+        ours.observe(method, code, seconds)
+    assert exposition(ours) == exposition(usual)
+
+
+def test_when_a_series_began_is_not_told_where_it_is_turned_off():
+    program = (
+        "from prometheus_client import generate_latest; from tanager_server.telemetry import Metrics; m = Metrics(); "
+        "m.observe_call(method='m', code='OK', seconds=1); print(generate_latest(m.registry).decode())"
+    )
+    for off in (False, True):
+        environment = os.environ | {"PROMETHEUS_DISABLE_CREATED_SERIES": str(off)}
+        ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+        assert b"tanager_call_seconds_count" in ended.stdout
+        assert (b"tanager_call_seconds_created" in ended.stdout) is not off
+
+
+def test_a_scrape_while_calls_are_counted_misses_none_that_were_before():
+    ours, done = CallSeconds("x_seconds", "Help.", bounds=BOUNDS), threading.Event()
+    counts: list[float] = []
+
+    def count():
+        return sum(value for (name, _), value in samples(scrape(ours)).items() if name == "x_seconds_count")
+
+    def scrape_on():
+        while not done.is_set():
+            counts.append(count())
+
+    scraper = threading.Thread(target=scrape_on)
+    scraper.start()
+    for number in range(20_000):
+        ours.observe("m", str(number % 50), number % 12)
+    done.set()
+    scraper.join()
+    assert count() == 20_000
+    assert counts == sorted(counts)
+
+
+def test_a_name_is_not_given_twice():
+    registry = CollectorRegistry()
+    registry.register(CallSeconds("x_seconds", "Help.", bounds=BOUNDS))
+    with pytest.raises(ValueError, match="Duplicated"):
+        Histogram("x_seconds", "Help.", registry=registry)
 
 
 def test_the_queue_is_read_at_every_scrape():

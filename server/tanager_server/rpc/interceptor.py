@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
+import math
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +26,7 @@ from tanager_server.errors import (
     OverloadedError,
     ServerError,
 )
-from tanager_server.telemetry import CallRecord
+from tanager_server.telemetry import CallLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,9 +44,11 @@ _OWN_METHODS = "/tanager."
 _DETAILS = "grpc-status-details-bin"
 _INTERNAL = "internal error; quote the request id {} to whoever runs this server"
 
-# Of calls refused for overload, so many a second are logged; the next line tells how many were not.
-_SHED_CODES = frozenset(("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"))
-_SHED_LINES_PER_S = 20
+# Times to try again are told in steps of so many to a second: refusals repeat, and are packed once.
+_RETRY_STEPS_PER_S = 100
+_PACKED_REFUSALS = 1024
+# What a method returns whose call was aborted; gRPC does not send it.
+_NO_ANSWER = cast("Message", None)
 
 # Beyond this a deadline is none: gRPC reports a missing one as a time far in the future.
 _NO_DEADLINE_S = 86_400.0
@@ -55,6 +59,14 @@ _deadline_s: contextvars.ContextVar[float] = contextvars.ContextVar("deadline_s"
 def deadline_s() -> float:
     """Seconds that the call in progress had left when it began, the server's default where its client set none."""
     return _deadline_s.get()
+
+
+class _OutOfTimeError(DeadlineExpiredError):
+    """A call ran into the server's own deadline: it was taken up, and not shed."""
+
+
+# Raised because there was too much to do, and not because something is broken.
+_SHED = (OverloadedError, DrainingError, DeadlineExpiredError)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -71,13 +83,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._max_calls = max_calls
         self._default_deadline_s = default_deadline_s
         self._metrics = metrics
-        self._log_calls = log_calls
+        self._log = CallLog(answered=log_calls)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self.calls_in_flight = 0
         self._refusing = False
         self._refusals_leave = asyncio.Event()
         self._refusals_leave.set()
-        self._shed_second = self._shed_logged = self._shed_unlogged = 0
         self._ended = asyncio.Event()
 
     async def refuse_new_calls(self, *, grace_s: float) -> None:
@@ -141,27 +152,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # Its caller learns it from the answer; one who sent an id knows it, and is spared the header.
             request_id = secrets.token_hex(8)
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        code = "CANCELLED"  # unless it is answered
+        code, shed = "CANCELLED", False  # unless it is answered
         self.calls_in_flight += 1
         try:
-            response = await self._answer(answer, request, context, remaining)
-            code = "OK"
-            return response
-        except ServerError as error:
-            code = error.code
-            await _abort(context, error, request_id)
-        except Exception:  # a bug: its caller gets a correlation id, and nothing of what is inside
-            code = "INTERNAL"
-            _log.exception("unhandled error", extra={"request_id": request_id, "method": method})
-            await context.abort(grpc.StatusCode.INTERNAL, _INTERNAL.format(request_id), ((REQUEST_ID, request_id),))
+            try:
+                response = await self._answer(answer, request, context, remaining)
+                code = "OK"
+                return response
+            except ServerError as error:
+                failure: Exception = error
+                code, shed = error.code, isinstance(error, _SHED) and not isinstance(error, _OutOfTimeError)
+            except Exception as error:  # a bug: its caller gets a correlation id, and nothing of what is inside
+                failure, code = error, "INTERNAL"
+            # Here and not above, or what gRPC raises to end the call would be chained to it.
+            await _refuse(context, failure, code, method, request_id)
+            return _NO_ANSWER
         finally:
             self.calls_in_flight -= 1
             self._ended.set()
             seconds = time.perf_counter() - began
             if code == "CANCELLED" and remaining is not None and seconds >= remaining:
                 code = "DEADLINE_EXCEEDED"  # gRPC cancels what has run into its caller's deadline
-            self._record(method, code, seconds, request_id)
-        raise AssertionError("abort raises")
+            if self._metrics is not None:
+                self._metrics.observe_call(method=method, code=code, seconds=seconds)
+            self._log.write(method=method, code=code, seconds=seconds, request_id=request_id, shed=shed)
 
     async def _answer(
         self,
@@ -189,34 +203,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with asyncio.timeout(self._default_deadline_s):
                 return await answer(request, context)
         except TimeoutError:
-            raise DeadlineExpiredError("the deadline passed before the answer was ready") from None
+            raise _OutOfTimeError("the deadline passed before the answer was ready") from None
 
     def _shed(self, reason: str) -> None:
         if self._metrics is not None:
             self._metrics.observe_shed(reason)
-
-    def _record(self, method: str, code: str, seconds: float, request_id: str) -> None:
-        if self._metrics is not None:
-            self._metrics.observe_call(method=method, code=code, seconds=seconds)
-        if (not self._log_calls and code in ("OK", "CANCELLED")) or not _log.isEnabledFor(logging.INFO):
-            return
-        fields: dict[str, object] = {
-            "method": method,
-            "code": code,
-            "ms": round(seconds * 1e3, 3),
-            "request_id": request_id,
-        }
-        if code in _SHED_CODES:
-            second = int(time.monotonic())
-            if second != self._shed_second:
-                self._shed_second, self._shed_logged = second, 0
-            self._shed_logged += 1
-            if self._shed_logged > _SHED_LINES_PER_S:  # to tell of each would cost as much as the refusal itself
-                self._shed_unlogged += 1
-                return
-            if self._shed_unlogged:
-                fields["unlogged_before"], self._shed_unlogged = self._shed_unlogged, 0
-        _log.handle(CallRecord(_log.name, "call", fields))
 
 
 def _request_id(context: Context) -> str | None:
@@ -231,30 +222,47 @@ def _serialize(response: Message | bytes) -> bytes:
     return response if isinstance(response, bytes) else response.SerializeToString()
 
 
-async def _abort(context: Context, error: ServerError, request_id: str) -> None:
-    code = grpc.StatusCode[error.code]
-    if code is grpc.StatusCode.INTERNAL:
-        _log.error("internal error", exc_info=error, extra={"request_id": request_id})
-        await context.abort(code, _INTERNAL.format(request_id), ((REQUEST_ID, request_id),))
-    message = str(error)
-    details: list[Message] = []
-    if isinstance(error, InvalidRequestError):
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-            for v in error.violations
-        ]
-        details.append(error_details_pb2.BadRequest(field_violations=violations))
-    if isinstance(error, OverloadedError):
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    metadata: list[tuple[str, str | bytes]] = [(REQUEST_ID, request_id)]
-    if details:
-        packed = []
-        for detail in details:
-            holder = any_pb2.Any()
-            holder.Pack(detail)
-            packed.append(holder)
-        status = status_pb2.Status(code=code.value[0], message=message, details=packed)
-        metadata.append((_DETAILS, status.SerializeToString()))
-    await context.abort(code, message, tuple(metadata))
+async def _refuse(context: Context, error: Exception, code: str, method: str, request_id: str) -> None:
+    """Answers a call with the status of its error."""
+    metadata: tuple[tuple[str, str | bytes], ...] = ((REQUEST_ID, request_id),)
+    if code == "INTERNAL":
+        what = "internal error" if isinstance(error, ServerError) else "unhandled error"
+        _log.error(what, exc_info=error, extra={"request_id": request_id, "method": method})
+        message = _INTERNAL.format(request_id)
+    else:
+        # The future that it came through holds it, it the frames it passed, and they the future: there are too many
+        # refusals to leave to the garbage collector.
+        error.__traceback__ = None
+        message = str(error)
+        if isinstance(error, OverloadedError):
+            steps = math.ceil(error.retry_after_s * _RETRY_STEPS_PER_S - 1e-6)  # 0.07 s are 7.000000000000001 steps
+            metadata += ((_DETAILS, _packed_overload(code, message, steps)),)
+        elif isinstance(error, InvalidRequestError):
+            metadata += ((_DETAILS, _packed(code, message, _bad_request(error))),)
+    try:
+        await context.abort(grpc.StatusCode[code], message, metadata)
+    except grpc.aio.AbortError as aborted:
+        # gRPC holds it, and raises it again when the method returns. Through its traceback it would hold this call's
+        # frames, and they the call. (To set the status and return would be as cheap, but would send headers and an
+        # empty message first, after which no client retries.)
+        aborted.__traceback__ = None
+
+
+@functools.lru_cache(_PACKED_REFUSALS)
+def _packed_overload(code: str, message: str, retry_steps: int) -> bytes:
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(retry_steps * (1_000_000_000 // _RETRY_STEPS_PER_S))
+    return _packed(code, message, error_details_pb2.RetryInfo(retry_delay=delay))
+
+
+def _bad_request(error: InvalidRequestError) -> Message:
+    violation = error_details_pb2.BadRequest.FieldViolation
+    found = [violation(field=v.field, description=v.description) for v in error.violations]
+    return cast("Message", error_details_pb2.BadRequest(field_violations=found))
+
+
+def _packed(code: str, message: str, detail: Message) -> bytes:
+    holder = any_pb2.Any()
+    holder.Pack(detail)
+    status = status_pb2.Status(code=grpc.StatusCode[code].value[0], message=message, details=[holder])
+    return cast("bytes", status.SerializeToString())

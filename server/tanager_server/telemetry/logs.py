@@ -4,61 +4,30 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import logging
 import select
 import sys
 import threading
-import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pythonjsonlogger.json import JsonFormatter
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from tanager_server.telemetry.call_lines import CallFormatter, JsonCallFormatter, TextCallFormatter
 
+if TYPE_CHECKING:
     from tanager_server.settings import LogFormat
+    from tanager_server.telemetry.call_lines import Call
 
 
 # Lines of this long are written together, unless one of them is a warning.
 _GATHER_S = 0.05
+# So many are formatted at a time, before the thread lets go of the interpreter to write them.
+_SLICE = 256
 # Lines that may wait for a reader who does not read; more are dropped, and counted.
 _MAX_WAITING = 10_000
 _CLOSE_S = 2.0
 
-_EMPTY_RECORD = {**vars(logging.makeLogRecord({})), "levelno": logging.INFO, "levelname": "INFO"}
-_STANDARD = frozenset((*_EMPTY_RECORD, "message", "asctime", "taskName", "fields"))
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-
-
-class CallRecord(logging.LogRecord):
-    """A record about a call, logged by `logger.handle`.
-
-    `logging` makes a record by asking for the thread, the task and the place in the source: of a call none of that says
-    anything, and it costs more than all the rest.
-    """
-
-    def __init__(self, logger: str, message: str, fields: Mapping[str, object]) -> None:
-        values = self.__dict__
-        values.update(_EMPTY_RECORD)
-        created = time.time()
-        values["name"], values["msg"] = logger, message
-        values["created"], values["msecs"] = created, float(int(created % 1 * 1000))
-        values.update(fields)
-        values["fields"] = fields
-
-
-class CallJsonFormatter(JsonFormatter):
-    """Knows what a `CallRecord` holds, where others have to be searched."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One JSON object."""
-        if type(record) is not CallRecord:
-            return super().format(record)
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat()
-        head = {"level": record.levelname, "logger": record.name, "message": record.msg}
-        return _encode({**head, **record.__dict__["fields"], "time": moment})
+_STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
 
 
 class TextFormatter(logging.Formatter):
@@ -71,11 +40,16 @@ class TextFormatter(logging.Formatter):
 
 
 class BackgroundHandler(logging.Handler):
-    """Formats and writes in a thread, many lines at a time: whoever reads stderr slowly, or not, holds up no call."""
+    """Formats and writes in a thread, many lines at a time: whoever reads stderr slowly, or not, holds up no call.
 
-    def __init__(self) -> None:
+    Args:
+        calls: makes the lines of calls, which come without a record.
+    """
+
+    def __init__(self, calls: CallFormatter | None = None) -> None:
         super().__init__()
-        self._waiting: collections.deque[logging.LogRecord | threading.Event] = collections.deque()
+        self._calls = calls or TextCallFormatter()
+        self._waiting: collections.deque[logging.LogRecord | Call | threading.Event] = collections.deque()
         self._dropped = 0
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._closed = False
@@ -83,14 +57,25 @@ class BackgroundHandler(logging.Handler):
         self._thread.start()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Puts the record into the queue; takes no lock, which the writer could be holding."""
+        """Puts the record into the queue; takes no lock that the writer could be holding for long."""
+        taken = self._put(record)
+        if taken and record.levelno >= logging.WARNING:
+            self._hurry.set()
+        return taken
+
+    def handle_call(self, call: Call) -> bool:
+        """Puts what is to be told of a call into the queue."""
+        return self._put(call)
+
+    def _put(self, item: logging.LogRecord | Call) -> bool:
         if len(self._waiting) >= _MAX_WAITING:
             self._dropped += 1
             return False
-        self._waiting.append(record)
-        if record.levelno >= logging.WARNING:
-            self._hurry.set()
-        self._wake.set()
+        self._waiting.append(item)
+        # Setting takes a lock, and looking does not: only the first line of a batch wakes the writer. It clears the
+        # event before it looks into the queue, so a line that finds it set is seen.
+        if not self._wake.is_set():
+            self._wake.set()
         return True
 
     def flush(self) -> None:
@@ -112,29 +97,35 @@ class BackgroundHandler(logging.Handler):
         super().close()
 
     def _write_waiting(self) -> None:
-        lines, flushed = [], []
-        for _ in range(len(self._waiting)):
-            item = self._waiting.popleft()
-            if isinstance(item, threading.Event):
-                flushed.append(item)
-            else:
-                lines.append(self._line(item))
-        if self._dropped:
-            dropped, self._dropped = self._dropped, 0
+        flushed: list[threading.Event] = []
+        remaining = len(self._waiting)
+        dropped, self._dropped = self._dropped, 0  # those that came after what waits now
+        while remaining:
+            count = min(remaining, _SLICE)
+            remaining -= count
+            lines = []
+            for _ in range(count):
+                item = self._waiting.popleft()
+                if isinstance(item, threading.Event):
+                    flushed.append(item)
+                else:
+                    lines.append(self._line(item))
+            _write("".join(lines))
+        if dropped:
             message = "log lines were dropped: stderr is not read fast enough"
             record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, message, (), None)
             record.dropped = dropped
-            lines.append(self._line(record))
-        with contextlib.suppress(OSError, ValueError):  # stderr is gone: there is nowhere left to say so
-            _write("".join(lines))
+            _write(self._line(record))
         for written in flushed:
             written.set()
 
-    def _line(self, record: logging.LogRecord) -> str:
+    def _line(self, item: logging.LogRecord | Call) -> str:
+        if isinstance(item, tuple):
+            return self._calls.line(item)
         try:
-            return self.format(record) + "\n"
+            return self.format(item) + "\n"
         except Exception as error:  # a record that cannot be shown must not stop those that can
-            return f"a log record from {record.pathname}, line {record.lineno} cannot be formatted: {error!r}\n"
+            return f"a log record from {item.pathname}, line {item.lineno} cannot be formatted: {error!r}\n"
 
     def _work(self) -> None:
         while not (self._closed and not self._waiting):
@@ -147,18 +138,19 @@ class BackgroundHandler(logging.Handler):
 
 def _write(text: str) -> None:
     """Writes to stderr without its buffer, whose lock would keep the process from ending while nobody reads."""
-    raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
-    if raw is None:  # not a file: a test's, or a notebook's
-        sys.stderr.write(text)
-        sys.stderr.flush()
-        return
-    data = memoryview(text.encode("utf-8", errors="backslashreplace"))
-    while data:
-        written = raw.write(data)
-        if written is None:  # whoever shares it has made it non-blocking, and it is full
-            select.select((), (raw,), ())
-        else:
-            data = data[written:]
+    with contextlib.suppress(OSError, ValueError):  # stderr is gone: there is nowhere left to say so
+        raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
+        if raw is None:  # not a file: a test's, or a notebook's
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            return
+        data = memoryview(text.encode("utf-8", errors="backslashreplace"))
+        while data:
+            written = raw.write(data)
+            if written is None:  # whoever shares it has made it non-blocking, and it is full
+                select.select((), (raw,), ())
+            else:
+                data = data[written:]
 
 
 def configure_logging(*, level: str, log_format: LogFormat) -> None:
@@ -168,10 +160,10 @@ def configure_logging(*, level: str, log_format: LogFormat) -> None:
         level: the least severe level written, as `logging` names it.
         log_format: `json` or `text`.
     """
-    handler = BackgroundHandler()
     if log_format == "json":
+        handler = BackgroundHandler(JsonCallFormatter())
         handler.setFormatter(
-            CallJsonFormatter(
+            JsonFormatter(
                 "{levelname}{name}{message}",
                 style="{",
                 rename_fields={"levelname": "level", "name": "logger"},
@@ -180,6 +172,7 @@ def configure_logging(*, level: str, log_format: LogFormat) -> None:
             )
         )
     else:
+        handler = BackgroundHandler(TextCallFormatter())
         handler.setFormatter(TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for old in root.handlers[:]:

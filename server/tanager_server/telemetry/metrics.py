@@ -12,6 +12,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from tanager_server.errors import StartupError
+from tanager_server.telemetry.call_seconds import CallSeconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,13 +29,12 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._calls = Histogram(
+        self._calls = CallSeconds(
             "tanager_call_seconds",
             "Time from receipt of a call until its answer, by method and gRPC status.",
-            ["method", "code"],
-            buckets=_SECONDS,
-            registry=self.registry,
+            bounds=_SECONDS,
         )
+        self.registry.register(self._calls)
         self._in_flight = Gauge("tanager_calls_in_flight", "Calls being answered.", registry=self.registry)
         self._batch_size = Histogram("tanager_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=self.registry)
         self._batch_seconds = Histogram(
@@ -72,12 +72,11 @@ class Metrics:
             "tanager_bundle_items", "Items of the served bundle.", ["bundle_id"], registry=self.registry
         )
         # `labels` looks a child up under a lock at each call; there are few children.
-        self._calls_child = functools.cache(self._calls.labels)
         self._shed_child = functools.cache(self._shed.labels)
 
     def observe_call(self, *, method: str, code: str, seconds: float) -> None:
         """A call was answered."""
-        self._calls_child(method, code).observe(seconds)
+        self._calls.observe(method, code, seconds)
 
     def observe_batch(self, *, size: int, tokens: int, padded_tokens: int, seconds: float, wasted: int) -> None:
         """A batch was encoded; for `wasted` of its texts nobody waited any more."""
