@@ -101,13 +101,14 @@ class Measurement:
         interrupted: Whether the run was ended early.
         unanswered: Calls that were dropped without an answer, by a second interrupt.
         latencies_s: By status, in ascending order, from when the call was due.
-        answered_ok: OK answers that came within the window.
+        answered_ok: OK answers that came within the window; in a run of so many calls, only to those that count: the
+            window is as long as they take, so answers to others would raise the throughput for nothing.
         lags_s: How late calls were sent, ascending; empty in a closed loop, where no call is due at any time.
         loop_lags_s: How late the generator's event loop was, ascending.
         stages: The server's own time, by stage, over the OK answers.
         batch_size_mean: Of the OK answers for which something was encoded; 0 if there are none.
         empty: OK answers without a result.
-        seconds: What came, second by second.
+        seconds: What came, second by second; in a run of so many calls, to those that count.
         distinct_requests: How many different requests were sent, warm-up included.
     """
 
@@ -192,11 +193,12 @@ def measure(
     window: Window,
     *,
     open_loop: bool,
+    by_count: bool = False,
     interrupted: bool = False,
     unanswered: int = 0,
     distinct_requests: int = 0,
 ) -> Measurement:
-    """Makes the figures of what was taken down."""
+    """Makes the figures of what was taken down; `by_count` where a number of calls, not a time, ends the run."""
     begin_s, end_s = window.begin_s, window.end_s
     due = [ended - latency for ended, latency in zip(recorder.ended_s, recorder.latency_s, strict=True)]
     # Latencies are kept in single precision; what was due at the very beginning must not fall out by its rounding.
@@ -209,7 +211,8 @@ def measure(
     ok = [i for i in counted if recorder.status[i] == 0]
     batches = [size for i in ok if (size := recorder.stages_us[6 * i + 5])]
     ticks = zip(recorder.ticked_s, recorder.loop_lag_s, strict=True)
-    within = [i for i, ended_s in enumerate(recorder.ended_s) if begin_s <= ended_s <= end_s]
+    answers = counted if by_count else range(len(recorder))
+    within = [i for i in answers if begin_s <= recorder.ended_s[i] <= end_s]
     return Measurement(
         duration_s=window.duration_s,
         cpu_s=window.cpu_s,

@@ -104,6 +104,9 @@ class Run:
         self._gaps = gaps
         self._duration_s = duration_s
         self._left = count
+        # Of the calls that count, those that have not ended yet; and when the last of the others did.
+        self._awaited = count or 0
+        self._last_s = 0.0
         self._warm_up_s = warm_up_s
         self._pacer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
@@ -151,8 +154,6 @@ class Run:
                 timer.cancel()
         if self._fault is not None:
             raise self._fault
-        if self._end_s == float("inf"):
-            self._end_s = max(self.recorder.ended_s, default=self._begin_s)
         self._note_cpu_end()
 
     def interrupt(self) -> None:
@@ -178,6 +179,7 @@ class Run:
             self.recorder,
             Window(self._begin_s, self._end_s, cpu_s),
             open_loop=self._gaps is not None,
+            by_count=self._duration_s is None,
             interrupted=self.interrupted,
             unanswered=self._dropped,
             distinct_requests=sum(self._drawn),
@@ -275,6 +277,13 @@ class Run:
             recorder.status.append(status)
             recorder.results.append(results)
             recorder.stages_us.extend(stages)
+            if self._awaited and due_s >= self._begin_s:
+                self._last_s = max(self._last_s, ended_s)
+                self._awaited -= 1
+                if not self._awaited:
+                    # Calls of the warm-up may still be in flight: they are waited for, but are no part of the window.
+                    self._end_s = min(self._end_s, self._last_s)
+                    self._note_cpu_end()
             if self._gaps is None and self._admit(now_s := time.perf_counter()):
                 self._send(channel, now_s, now_s)
             elif not self.in_flight:

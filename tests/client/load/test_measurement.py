@@ -58,6 +58,16 @@ def test_calls_count_by_when_they_were_due_and_answers_by_when_they_came(recorde
     assert measured.cores == 0.25
 
 
+def test_with_a_number_of_calls_only_answers_to_those_count(recorder):
+    record(recorder, 10.1, 0.5)  # due in the warm-up
+    record(recorder, 10.5, 0.25)
+    record(recorder, 12.0, 0.75)
+    measured = measure(recorder, Window(10, 12, 0.5), open_loop=True, by_count=True)
+    assert measured.sent == measured.ok == measured.answered_ok == 2
+    assert measured.throughput_rps == 1.0
+    assert sum(second.ok for second in measured.seconds) == 2
+
+
 def test_statuses_are_counted_by_name_with_ok_first_and_then_the_most_frequent(recorder):
     for status, count in ((14, 1), (RESOURCE_EXHAUSTED, 3), (0, 2)):
         for _ in range(count):

@@ -141,6 +141,43 @@ async def test_the_warm_up_does_not_count(server, measured):
     assert len(server.requests) > 5
 
 
+async def test_answers_to_the_warm_up_make_no_throughput_of_a_number_of_calls(server, new_run):
+    """Those of the warm-up are answered late: one within the window, one after all that counts has ended."""
+    counted, all_counted, last = 0, asyncio.Event(), asyncio.Event()
+    some = asyncio.Event()
+
+    async def answer(request, context):
+        nonlocal counted
+        number = len(server.requests)
+        if number == 1:
+            await last.wait()
+        elif number < 4:
+            await some.wait()
+        counted += time.perf_counter() > run._begin_s
+        if counted == 20:
+            some.set()
+        return b""
+
+    def noted() -> None:
+        note_cpu_end()
+        all_counted.set()
+
+    server.answer = answer
+    run = await new_run(concurrency=4, count=50, warm_up_s=0.05)
+    note_cpu_end, run._note_cpu_end = run._note_cpu_end, noted
+    running = asyncio.create_task(run.run())
+    await asyncio.wait_for(all_counted.wait(), 30)
+    assert run.in_flight == 1
+    used_s, ended_s = run.measurement().cpu_s, max(run.recorder.ended_s)
+    last.set()
+    await asyncio.wait_for(running, 30)
+    measurement = run.measurement()
+    assert measurement.ok == measurement.answered_ok == 50
+    assert measurement.duration_s == pytest.approx(ended_s - run._begin_s)
+    assert measurement.throughput_rps == pytest.approx(50 / measurement.duration_s)
+    assert measurement.cpu_s == used_s > 0
+
+
 async def test_a_run_of_some_time_ends_by_itself(server, measured):
     measurement = await measured(concurrency=2, duration_s=0.2)
     assert measurement.duration_s == pytest.approx(0.2)
