@@ -22,6 +22,8 @@ _STATIC = {
 # :status of the static table, from its entry 8 on.
 _FIRST_STATUS = 8
 _STATUSES = (200, 204, 206, 304, 400, 404, 500)
+UNREADABLE = -1
+_MOST_DIGITS = 3
 _STATUS = b"grpc-status"
 _STATUS_HUFFMAN = bytes.fromhex("9acac8b21234da8f")
 
@@ -65,7 +67,7 @@ class Encoder:
 
 @lru_cache(maxsize=1024)
 def read_statuses(block: bytes) -> tuple[int | None, int | None]:
-    """HTTP's and gRPC's status in a block of headers; None for one that is not there.
+    """HTTP's and gRPC's status in a block of headers; None for one that is not there, UNREADABLE for what is none.
 
     Raises:
         ValueError: It is no block, or leans on a table that the server was told not to keep.
@@ -140,9 +142,12 @@ def _read_string(block: bytes, position: int) -> tuple[bytes, bool, int]:
 
 
 def _number(value: bytes, *, huffman: bool) -> int:
-    """Reads digits, of whose Huffman code only theirs is needed: 0 to 2 take five bits, 3 to 9 six from 011001 on."""
+    """Reads up to three digits; UNREADABLE for all else, which is the call's trouble and not the connection's.
+
+    Of the Huffman code only theirs is needed: 0 to 2 take five bits, 3 to 9 six from 011001 on.
+    """
     if not huffman:
-        return int(value)
+        return int(value) if len(value) <= _MOST_DIGITS and value.isdigit() else UNREADABLE
     bits = "".join(f"{byte:08b}" for byte in value)
     digits, position = "", 0
     while position + 5 <= len(bits):
@@ -153,6 +158,6 @@ def _number(value: bytes, *, huffman: bool) -> int:
             digits, position = f"{digits}{long - 0x19 + 3}", position + 6
         else:
             break
-    if "0" in bits[position:] or len(bits) - position > 7:
-        raise ValueError("a status is no number")
+    if not 0 < len(digits) <= _MOST_DIGITS or "0" in bits[position:] or len(bits) - position > 7:
+        return UNREADABLE
     return int(digits)

@@ -178,10 +178,10 @@ class Http2Connection(asyncio.BufferedProtocol):
             begin, position = position + 9, end
             if kind == _DATA:
                 self._received += size
+                if flags & _PADDED:
+                    begin, end = _unpadded(buffer, begin, end, _PADDED)
                 call = self.streams.get(stream)
                 if call is not None:
-                    if flags & _PADDED:
-                        begin, end = begin + 1, end - buffer[begin]
                     if call.body:
                         self._continue(call, buffer[begin:end])
                     else:
@@ -271,12 +271,15 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._end([self.streams.pop(number) for number in list(self.streams) if number > last], UNAVAILABLE)
             self._freed()
         elif kind == _WINDOW_UPDATE:
-            increment = _U32.unpack(payload)[0]
+            increment = _U32.unpack(payload)[0] & _MAX_WINDOW
             if not stream:
-                self._window += increment
-            elif stream in self._held:
-                rest, window = self._held[stream]
-                self._held[stream] = rest, window + increment
+                self._window = _widened(self._window, increment)
+            else:
+                # Of a request that was sent whole nobody needs the window any more.
+                rest, window = self._held.get(stream, (None, 0))
+                window = _widened(window, increment)
+                if rest is not None:
+                    self._held[stream] = rest, window
             if self._held:
                 self._send_held()
         elif kind == _PUSH_PROMISE:
@@ -346,7 +349,20 @@ class Http2Connection(asyncio.BufferedProtocol):
 
 
 def _unpadded(buffer: bytearray, begin: int, end: int, flags: int) -> tuple[int, int]:
-    """Where headers begin and end within their frame."""
+    """Where headers or data begin and end within their frame."""
     if flags & _PADDED:
+        if begin == end or buffer[begin] >= end - begin:
+            raise Http2Error("the server pads a frame by more than it holds")
         begin, end = begin + 1, end - buffer[begin]
-    return (begin + 5 if flags & _PRIORITY else begin), end
+    if flags & _PRIORITY:
+        begin += 5
+        if begin > end:
+            raise Http2Error("the server sends headers that are cut off")
+    return begin, end
+
+
+def _widened(window: int, increment: int) -> int:
+    """A window of flow control after the server's WINDOW_UPDATE."""
+    if not increment or window + increment > _MAX_WINDOW:
+        raise Http2Error(f"the server widens a window of {window} bytes by {increment}")
+    return window + increment

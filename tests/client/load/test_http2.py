@@ -21,7 +21,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def trailers(status: int) -> bytes:
+def trailers(status: int | str) -> bytes:
     return b"\x00\x0bgrpc-status" + bytes((len(str(status)),)) + str(status).encode()
 
 
@@ -154,6 +154,10 @@ async def test_frames_may_come_in_any_pieces_padded_continued_and_with_others_be
     [
         ([frame(HEADERS, 5, 1, OK_HEADERS + trailers(8))], calls.RESOURCE_EXHAUSTED),
         ([frame(HEADERS, 5, 1, OK_HEADERS + trailers(99))], 2),
+        *(
+            ([frame(DATA, 0, 1, MESSAGE), frame(HEADERS, 5, 1, trailers(status))], 2)
+            for status in ("abc", "", "+0", "0_0", "0000")
+        ),
         ([frame(HEADERS, 5, 1, OK_HEADERS)], 2),
         ([frame(HEADERS, 5, 1, b"\x08\x03503")], calls.UNAVAILABLE),
         ([frame(HEADERS, 5, 1, b"\x8d")], 12),
@@ -172,6 +176,7 @@ async def test_how_a_call_ends(peer, answer, status):
     assert peer.ended == {b"request": (status, b"" if status else b"abc")}
     assert peer.connection.streams == {}
     assert peer.connection.room
+    assert not peer.transport.gone
 
 
 async def test_a_cancelled_call_is_told_to_the_server_and_its_answer_ignored(peer):
@@ -221,6 +226,14 @@ async def test_requests_keep_to_the_windows_of_the_server(peer):
     assert (DATA, 0, 1, b"x" * 7) in peer.heard()
     peer.say(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 100)))
     assert peer.heard() == [(DATA, 1, 1, b"x")]
+
+
+@pytest.mark.parametrize(("increment", "gone"), [(0, True), (1, False), (2**31 - 1, True)])
+async def test_the_window_of_a_request_that_waits_is_widened_by_something_and_to_its_bound(peer, increment, gone):
+    for letter in (b"a", b"b", b"c", b"d", b"e"):
+        peer.call(letter * 16_000)  # the connection's window lets the last not go as a whole
+    peer.say(frame(WINDOW_UPDATE, 0, 9, struct.pack(">I", increment)))
+    assert peer.transport.gone == gone
 
 
 async def test_requests_keep_to_the_window_of_the_connection_and_wait_in_order(peer):
@@ -286,6 +299,14 @@ async def test_a_lost_connection_ends_what_is_in_flight(peer):
         settings() + frame(5, 4, 1, b"\0\0\0\x02"),
         settings() + frame(HEADERS, 5, 1, b"\xbe"),
         settings() + frame(RST_STREAM, 0, 1, b"12"),
+        settings() + frame(DATA, 8, 1, b""),
+        settings() + frame(DATA, 8, 1, b"\x03abc"[:3]),
+        settings() + frame(DATA, 8, 7, b"\x01"),
+        settings() + frame(HEADERS, 8 | 5, 1, b"\x02" + OK_HEADERS),
+        settings() + frame(HEADERS, 32 | 5, 1, b"\0\0\0"),
+        settings() + frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\0"),
+        settings() + frame(WINDOW_UPDATE, 0, 1, b"\x80\0\0\0"),
+        settings() + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1)),
     ],
 )
 async def test_what_is_no_http2_ends_the_connection(said):
