@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from tanager.load.table import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tanager.load.measurement import Measurement
     from tanager.load.options import Options
@@ -44,11 +46,11 @@ def main(argv: Sequence[str]) -> int:
     """
     chosen = options.parse(argv)
     try:
-        _writable(chosen)
-        _allow_files(chosen.connections)
-        session = Session(chosen, _pool(chosen))
-        session.run()
-        return _report(session)
+        with _writable(chosen):
+            _allow_files(chosen.connections)
+            session = Session(chosen, _pool(chosen))
+            session.run()
+            return _report(session)
     except (TanagerError, workload.WorkloadError) as error:
         return _fail(str(error), _EXIT_FAILED if isinstance(error, TanagerError) else _EXIT_USAGE)
     except OSError as error:
@@ -202,12 +204,23 @@ def _report(session: Session) -> int:
     return _EXIT_FAILED if failed else _EXIT_OK
 
 
-def _writable(chosen: Options) -> None:
-    """Finds out before the run, not after it, that its figures cannot be written."""
-    for path in (chosen.json, chosen.report):
-        if path is not None and path != options.STANDARD_OUTPUT:
-            with path.open("a", encoding="utf-8"):
-                pass
+@contextmanager
+def _writable(chosen: Options) -> Iterator[None]:
+    """Finds out before the run, not after it, that its figures cannot be written; leaves no empty file of its own."""
+    made: list[Path] = []
+    try:
+        for path in (chosen.json, chosen.report):
+            if path is not None and path != options.STANDARD_OUTPUT:
+                try:
+                    path.open("x", encoding="utf-8").close()
+                    made.append(path)
+                except FileExistsError:
+                    path.open("a", encoding="utf-8").close()
+        yield
+    finally:
+        for path in made:
+            if path.exists() and not path.stat().st_size:
+                path.unlink()
 
 
 def _allow_files(connections: int) -> None:

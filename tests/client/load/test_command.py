@@ -251,6 +251,18 @@ def test_wrong_usage(capsys, argv, status, said):
     assert said in captured.err
 
 
+def test_a_start_that_fails_leaves_no_files_of_its_own(capsys, tmp_path):
+    new, old, empty = tmp_path / "new.json", tmp_path / "old.html", tmp_path / "empty.html"
+    old.write_text("figures of another run")
+    empty.touch()
+    for report in (tmp_path / "new.html", old, empty, tmp_path / "no" / "folder.html"):
+        argv = ["load", "--requests-file", "/dev/null", "--json", str(new), "--report", str(report)]
+        assert cli.main(argv) == 2
+        assert sorted(tmp_path.iterdir()) == [empty, old]
+    assert old.read_text() == "figures of another run"
+    assert capsys.readouterr().out == ""
+
+
 def test_load_is_listed_among_the_commands(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
