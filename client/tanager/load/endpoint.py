@@ -6,16 +6,18 @@ import asyncio
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tanager._channel import Connection
 from tanager._version import __version__
+from tanager.load.http2 import Http2Error
 from tanager.load.workload import METHODS
 
 if TYPE_CHECKING:
     from tanager._values import Tls
     from tanager.load.http2 import Http2Connection
 
+_ALPN = "h2"
 # The grpc-timeout header takes at most eight digits, of one of these units.
 _MAX_TIMEOUT_DIGITS = 99_999_999
 _TIMEOUT_UNITS = (("u", 1e6), ("m", 1e3), ("S", 1))
@@ -42,9 +44,9 @@ class Endpoint:
         self._path: str | None = None
         self._host, self._port = "localhost", 0
         if scheme == "unix":
-            self._path = rest.removeprefix("//")
+            self._path = unquote(rest.removeprefix("//"))
         else:
-            address = rest.rpartition("/")[2]
+            address = unquote(rest.rpartition("/")[2])
             try:
                 parts = urlsplit(f"//{address}")
                 host, port = parts.hostname, parts.port
@@ -55,8 +57,7 @@ class Endpoint:
             self._host, self._port = host, port
         self._server_name = tls.server_name if tls is not None else None
         self._tls = None if tls is None else _context(tls)
-        authority = "localhost" if self._path is not None else rest.rpartition("/")[2]
-        self.authority = self._server_name or authority
+        self.authority = self._server_name or ("localhost" if self._path is not None else address)
 
     async def open(self, connection: Http2Connection) -> None:
         """Connects, and waits for the server's settings.
@@ -68,11 +69,16 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         name = None if self._tls is None else self._server_name or self._host
         if self._path is not None:
-            await loop.create_unix_connection(lambda: connection, self._path, ssl=self._tls, server_hostname=name)
+            transport, _ = await loop.create_unix_connection(
+                lambda: connection, self._path, ssl=self._tls, server_hostname=name
+            )
         else:
-            await loop.create_connection(
+            transport, _ = await loop.create_connection(
                 lambda: connection, self._host, self._port, ssl=self._tls, server_hostname=name
             )
+        encrypted = transport.get_extra_info("ssl_object")
+        if encrypted is not None and encrypted.selected_alpn_protocol() != _ALPN:
+            raise Http2Error("its TLS does not offer HTTP/2 (h2, by ALPN)")
         await connection.ready
 
     def headers(self, timeout_s: float) -> list[list[tuple[bytes, bytes]]]:
@@ -107,5 +113,5 @@ def _context(tls: Tls) -> ssl.SSLContext:
         raise ValueError(f"--ca-file {tls.ca_file}: holds no certificate in PEM form") from None
     if tls.cert_file is not None:
         context.load_cert_chain(tls.cert_file, tls.key_file)
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([_ALPN])
     return context

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import ssl
 import time
 from collections import Counter
 from functools import partial
@@ -334,13 +335,31 @@ async def test_tls_with_a_server_that_has_none_is_told(serve):
     await connections.close()
 
 
+async def test_tls_without_http2_is_told(certs):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certs / "server.pem", certs / "server.key")
+    context.set_alpn_protocols(["http/1.1"])
+
+    async def answer(reader, writer):
+        writer.close()
+
+    other = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    tls = Tls(ca_file=certs / "ca.pem")
+    connections = Connections(f"127.0.0.1:{other.sockets[0].getsockname()[1]}", tls, 1, 10.0)
+    with pytest.raises(UnavailableError, match=r"its TLS does not offer HTTP/2 \(h2, by ALPN\)"):
+        await connections.connect()
+    await connections.close()
+    other.close()
+    await other.wait_closed()
+
+
 async def test_a_unix_socket(tmp_path):
     server = grpc.aio.server()
     methods: dict[str, Any] = {"Recommend": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-    server.add_insecure_port(f"unix:{tmp_path}/s")
+    server.add_insecure_port(f"unix:{tmp_path}/a%20s")
     await server.start()
-    connections = Connections(f"unix:{tmp_path}/s", None, 1, 30.0)
+    connections = Connections(f"unix:{tmp_path}/a%20s", None, 1, 30.0)
     await connections.connect()
     assert await asyncio.wait_for(call(connections.channels[0]), 30) == (OK, REQUEST)
     await connections.close()
@@ -360,6 +379,9 @@ def test_a_target_that_cannot_be_connected_to_directly_is_refused(target):
         ("dns:///host:1", b"host:1"),
         ("dns:host:1", b"host:1"),
         ("[::1]:1", b"[::1]:1"),
+        ("ipv6:[::1]:1", b"[::1]:1"),
+        ("ipv6:%5B::1%5D:1", b"[::1]:1"),
+        ("dns:///%5b::1%5d:1", b"[::1]:1"),
         ("ipv4:127.0.0.1:1", b"127.0.0.1:1"),
         ("unix:/a/b", b"localhost"),
     ],
