@@ -46,11 +46,11 @@ lock: setup  ## write the versions in .venv to constraints.txt
 
 $(VENV)/.complete: pyproject.toml setup.py constraints.txt $(CPP)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	TANAGER_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.complete
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	TANAGER_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $@
 
 .PHONY: help setup demo serve test bench load lint type proto proto-check lock

@@ -1,14 +1,20 @@
 """The parts that are compiled, and the packages they lie beside; everything else is in pyproject.toml."""
 
+import os
+
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import find_packages, setup
 
 
 def compiled(module: str) -> Pybind11Extension:
-    """The client, which is all that most install, does without a compiler; the server says what it lacks."""
+    """The client, which is all that most install, does without a compiler; the server says what it lacks.
+
+    Where TANAGER_COMPILE is set, as in the Makefile, to compile is a must.
+    """
+    optional = "TANAGER_COMPILE" not in os.environ
     source = f"server/{module.replace('.', '/')}.cpp"
     flags = ["-O3", "-fopenmp-simd", "-Wall", "-Wextra"]
-    return Pybind11Extension(module, [source], cxx_std=17, extra_compile_args=flags, optional=True)
+    return Pybind11Extension(module, [source], cxx_std=17, extra_compile_args=flags, optional=optional)
 
 
 setup(

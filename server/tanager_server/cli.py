@@ -26,8 +26,8 @@ try:
 except ImportError as error:
     if (error.name or "").startswith("tanager_server"):  # the client is installed without a compiler too
         sys.exit(
-            f"tanager-server was installed without its compiled parts ({error}): "
-            "install a C++17 compiler, for example with apt install g++, and then this package again"
+            "tanager-server was installed without its compiled parts: install a C++17 compiler (apt install g++), "
+            "then pip install --force-reinstall --no-cache-dir 'tanager[server]'"
         )
     sys.exit(f"tanager-server needs {error.name}: pip install 'tanager[server]' (or 'tanager[server-gpu]')")
 

@@ -76,6 +76,12 @@ class EncodeError(ServerError):
     """The encoder failed, or returned what is no vector."""
 
 
+class HungTextError(ServerError):
+    """The encoder did not come back from this text lately; it is not tried again for a while."""
+
+    code = "FAILED_PRECONDITION"
+
+
 class EncoderStuckError(ServerError):
     """The encoder did not come back; another server may answer, or this one when it has recovered."""
 

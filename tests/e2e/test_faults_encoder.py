@@ -123,7 +123,7 @@ async def test_a_text_that_hung_is_refused_and_holds_up_nobody_again(tiny_bundle
             plain = recommendation_pb2_grpc.RecommendationServiceStub(channel)
             wish = recommendation_pb2.RecommendRequest(text="space", page_size=3)
             for _ in range(10):  # more than threads that may be lost
-                assert await _code(plain, "hold") == grpc.StatusCode.INTERNAL
+                assert await _code(plain, "hold") == grpc.StatusCode.FAILED_PRECONDITION
                 assert len((await plain.Recommend(wish, timeout=30)).results) == 3
             await _health(channel, SERVING)
             assert server.metrics()[STUCK] == 1

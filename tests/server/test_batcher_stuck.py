@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.server.batching import ScriptedEncoder, Text, now, outcomes, policy, settle, simulated, until
 
-from tanager_server.errors import EncodeError, EncoderStuckError
+from tanager_server.errors import EncoderStuckError, HungTextError
 from tanager_server.runtime.batcher import Batcher
 
 FAR = 100_000.0
@@ -31,7 +31,7 @@ async def test_a_text_that_hung_is_refused_at_once_and_costs_no_other_worker():
         assert isinstance((await outcomes(call(texts, "a")))[0], EncoderStuckError)
         for _ in range(10):
             began = now()
-            with pytest.raises(EncodeError, match="did not come back from this text"):
+            with pytest.raises(HungTextError, match="did not come back from it"):
                 await call(texts, "fine", "a")
             assert now() == began
         assert (await call(texts, "b"))[0].result == "b"
@@ -53,7 +53,7 @@ async def test_of_a_batch_that_hung_each_is_tried_by_itself_and_only_the_guilty_
         assert (await again[0])[0].result == "a"
         assert (await again[2])[0].batch_size == 1
         assert isinstance((await outcomes(again[1]))[0], EncoderStuckError)
-        with pytest.raises(EncodeError):
+        with pytest.raises(HungTextError):
             await call(texts, "b")
         together = await asyncio.gather(call(texts, "a"), call(texts, "c"))
         assert [each[0].batch_size for each in together] == [2, 2]  # cleared of suspicion

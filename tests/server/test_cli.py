@@ -22,8 +22,8 @@ def test_a_compiled_part_that_is_missing_is_named_with_the_mend(module):
     assert (ended.returncode, ended.stdout) == (1, "")
     assert len(ended.stderr.splitlines()) == 1
     assert "without its compiled parts" in ended.stderr
-    assert module.rpartition(".")[2] in ended.stderr
     assert "apt install g++" in ended.stderr
+    assert "pip install --force-reinstall --no-cache-dir" in ended.stderr  # or pip takes what it has built without
 
 
 @pytest.mark.parametrize("module", ["numpy", "onnxruntime", "hnswlib"])

@@ -154,7 +154,13 @@ async def test_an_answer_is_passed_on_counted_and_logged(intercept, calls, caplo
     assert (record.request_id, record.code, record.method) == ("abc", "OK", METHOD)
 
 
-@pytest.mark.parametrize("metadata", [(), (("x-request-id", ""),), (("x-request-id", "x" * 129),)])
+# gRPC does not look at what it receives, and refuses to send it; in a text line they would stand for something else.
+ODD_IDS = [
+    (("x-request-id", value),) for value in ("two\nlines", "\x1b[31m", "\x00", "\x7f", "é", "\u2028", "x code=OK")
+]
+
+
+@pytest.mark.parametrize("metadata", [(), (("x-request-id", ""),), (("x-request-id", "x" * 129),), *ODD_IDS])
 async def test_a_call_without_a_usable_id_gets_one(intercept, metadata, monkeypatch):
     monkeypatch.setattr(secrets, "token_hex", lambda size: "made" * size)
     _, call, _ = await intercept(answering())

@@ -305,6 +305,18 @@ def test_no_position_beyond_the_catalogue_is_read(ranker, generation, item):
     assert ranker._native.clean()
 
 
+@pytest.mark.parametrize("page_size", [ITEMS + 1, 2**62])
+def test_a_page_larger_than_the_catalogue_holds_all_of_it(ranker, page_size):
+    page = ranker.by_history(History([1], [1.0], 0), page_size=page_size, excluded=(), popular=True)
+    assert sorted(page.positions) == list(range(ITEMS))
+
+
+def test_an_empty_page_is_refused(ranker):
+    with pytest.raises(ValueError, match="an item at least"):
+        ranker.by_history(History([1], [1.0], 0), page_size=0, excluded=(), popular=True)
+    assert ranker._native.clean()
+
+
 def test_a_search_that_fails_leaves_nothing_behind(make_generation, monkeypatch):
     generation = make_generation(500, seed=3)
     ranker = Ranker(generation)

@@ -84,7 +84,7 @@ def answer(generation, **changes):
 @pytest.mark.parametrize("response", RESPONSES)
 def test_everything_that_an_answer_says_arrives(make_generation, response):
     generation = make_generation(20)
-    encoder = ResponseEncoder()
+    encoder = ResponseEncoder(generation)
     for strategy in Strategy:
         for shortfall in Shortfall:
             message = response.FromString(
@@ -101,13 +101,14 @@ def test_everything_that_an_answer_says_arrives(make_generation, response):
 
 
 def test_items_that_were_not_known_are_counted(make_generation):
-    encoded = ResponseEncoder().encode(RESPONSES[0], answer(make_generation(20), unknown_items=3))
+    generation = make_generation(20)
+    encoded = ResponseEncoder(generation).encode(RESPONSES[0], answer(generation, unknown_items=3))
     assert RESPONSES[0].FromString(encoded).unknown_item_count == 3
 
 
 def test_answers_of_another_generation_are_told_with_its_items(make_generation):
-    encoder, response = ResponseEncoder(), RESPONSES[0]
     generations = [make_generation(20), make_generation(30)]
+    encoder, response = ResponseEncoder(generations[1]), RESPONSES[0]
     shown = Page([0], [1.0], [1], 0.0)
     for generation in (*generations, generations[0]):
         message = response.FromString(encoder.encode(response, answer(generation, page=shown)))

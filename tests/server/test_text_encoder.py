@@ -15,6 +15,7 @@ from tanager_server.errors import (
     DrainingError,
     EncodeError,
     EncoderStuckError,
+    HungTextError,
     OverloadedError,
 )
 from tanager_server.index import HnswIndex, Nearest
@@ -481,7 +482,7 @@ async def test_a_text_that_hung_is_refused_before_it_is_tokenized_and_costs_no_o
             texts.encode_wish("hangs", reach=10, deadline=deadline()),
             texts.encode_texts(["other", "hangs"], deadline=deadline()),
         ):
-            with pytest.raises(EncodeError, match="did not come back from this text"):
+            with pytest.raises(HungTextError, match="did not come back from it"):
                 refused.send(None)
         assert len(recorder.tokenized) == done
         assert len(texts._threads) == 1

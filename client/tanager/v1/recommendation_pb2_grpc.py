@@ -32,7 +32,8 @@ class RecommendationServiceStub(object):
     INVALID_ARGUMENT    a field is out of its bounds; google.rpc.BadRequest names it.
     RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo says when to try again.
     DEADLINE_EXCEEDED   the caller's deadline passed; its work was dropped.
-    UNAVAILABLE         the server is starting or draining; safe to retry.
+    FAILED_PRECONDITION the encoder did not come back from this very text lately; it is refused for ten minutes.
+    UNAVAILABLE         the server is starting or draining, or its encoder does not come back; safe to retry.
     INTERNAL            a fault of the server; the message carries a correlation id.
     """
 
@@ -61,7 +62,8 @@ class RecommendationServiceServicer(object):
     INVALID_ARGUMENT    a field is out of its bounds; google.rpc.BadRequest names it.
     RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo says when to try again.
     DEADLINE_EXCEEDED   the caller's deadline passed; its work was dropped.
-    UNAVAILABLE         the server is starting or draining; safe to retry.
+    FAILED_PRECONDITION the encoder did not come back from this very text lately; it is refused for ten minutes.
+    UNAVAILABLE         the server is starting or draining, or its encoder does not come back; safe to retry.
     INTERNAL            a fault of the server; the message carries a correlation id.
     """
 
@@ -109,7 +111,8 @@ class RecommendationService(object):
     INVALID_ARGUMENT    a field is out of its bounds; google.rpc.BadRequest names it.
     RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo says when to try again.
     DEADLINE_EXCEEDED   the caller's deadline passed; its work was dropped.
-    UNAVAILABLE         the server is starting or draining; safe to retry.
+    FAILED_PRECONDITION the encoder did not come back from this very text lately; it is refused for ten minutes.
+    UNAVAILABLE         the server is starting or draining, or its encoder does not come back; safe to retry.
     INTERNAL            a fault of the server; the message carries a correlation id.
     """
 

@@ -103,6 +103,10 @@ class Manifest(_Record):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+# Sums of scores of such weights are finite in float32.
+_MOST_WEIGHT = 1e6
+
+
 class Scoring(_Record):
     """`scoring.json`: the additive blend of the engine.
 
@@ -111,10 +115,10 @@ class Scoring(_Record):
     """
 
     origin: Literal["default", "learned"] = Field(description="whether the weights were fitted to behaviour")
-    collaborative: float = Field(allow_inf_nan=False)
-    history_text: float = Field(allow_inf_nan=False)
-    wish: float = Field(allow_inf_nan=False)
-    popularity: float = Field(allow_inf_nan=False)
+    collaborative: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
+    history_text: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
+    wish: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
+    popularity: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
     history_half_life: float = Field(gt=0, description="events after which an event counts half")
     history_limit: int = Field(gt=0, description="most recent events that are scored")
 

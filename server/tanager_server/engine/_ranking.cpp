@@ -19,7 +19,7 @@ namespace py = pybind11;
 
 // Compiled for several processors; the best is chosen when the module is loaded.
 #if defined(__x86_64__) && defined(__gnu_linux__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2,fma", "default")))
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
 #else
 #define FOR_EACH_PROCESSOR
 #endif
@@ -154,6 +154,7 @@ class Ranking {
                items,
                dim,
                static_cast<std::size_t>(neighbours.shape(1))};
+    for (std::size_t i = 0; i < items; ++i) check(tables_.by_popularity[i]);
     double sum = 0.0;
     for (std::size_t i = 0; i < items; ++i) sum += tables_.popularity[i];
     mean_popularity_ = sum / static_cast<double>(items);
@@ -192,6 +193,8 @@ class Ranking {
                   const std::optional<Array<Position>>& wish_near,
                   const std::optional<Array<float>>& wish_similarities) {
     if (rows.size() != weights.size()) throw py::value_error("a weight for each row");
+    if (page_size == 0) throw py::value_error("a page holds an item at least");
+    page_size = std::min(page_size, tables_.items);
     std::optional<Wish> wish;
     if (wish_vector) wish = check(*wish_vector, wish_near.value(), wish_similarities.value());
     for (const Position row : rows) check(row);
@@ -384,6 +387,7 @@ class Ranking {
       const std::int32_t* row = tables_.neighbours + item * width;
       const float* similarities = tables_.similarities + item * width;
       for (std::size_t i = 0; i < width; ++i) {
+        check(row[i]);
         find(row[i], kByText, pool);
         known_[row[i]] += weight * (similarities[i] - tables_.average[row[i]]);
       }

@@ -8,6 +8,7 @@ import contextvars
 import functools
 import logging
 import math
+import re
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tanager_server.calls")
 
 REQUEST_ID = "x-request-id"
-_MAX_REQUEST_ID_CHARS = 128
+# What may stand in a header and in a line of the log, and be one word there; gRPC does not look at what it receives.
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _OWN_METHODS = "/tanager."
 _DETAILS = "grpc-status-details-bin"
 _INTERNAL = "internal error; quote the request id {} to whoever runs this server"
@@ -47,6 +49,8 @@ _INTERNAL = "internal error; quote the request id {} to whoever runs this server
 # Times to try again are told in steps of so many to a second: refusals repeat, and are packed once.
 _RETRY_STEPS_PER_S = 100
 _PACKED_REFUSALS = 1024
+# gRPC cancels a call at its deadline by a clock of its own.
+_DEADLINE_TOLERANCE_S = 0.01
 # What a method returns whose call was aborted; gRPC does not send it.
 _NO_ANSWER = cast("Message", None)
 
@@ -171,7 +175,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self.calls_in_flight -= 1
             self._ended.set()
             seconds = time.perf_counter() - began
-            if code == "CANCELLED" and remaining is not None and seconds >= remaining:
+            if code == "CANCELLED" and remaining is not None and seconds >= remaining - _DEADLINE_TOLERANCE_S:
                 code = "DEADLINE_EXCEEDED"  # gRPC cancels what has run into its caller's deadline
             if self._metrics is not None:
                 self._metrics.observe_call(method=method, code=code, seconds=seconds)
@@ -212,7 +216,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 def _request_id(context: Context) -> str | None:
     for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= _MAX_REQUEST_ID_CHARS:
+        if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
     return None
 

@@ -22,20 +22,25 @@ _SOURCES = [
 
 
 class ResponseEncoder:
-    """Encodes answers; keeps, of the generation they came from, what the results of an item have in common."""
+    """Encodes answers; keeps, of the generation they come from, what the results of an item have in common.
 
-    def __init__(self) -> None:
-        self._generation: Generation | None = None
-        self._results: ResultEncoder
+    Args:
+        generation: which the next answers come from. Those of another one make it begin anew, which takes a while.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self._begin(generation)
+
+    def _begin(self, generation: Generation) -> None:
+        catalogue = generation.catalogue
+        self._generation = generation
+        self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
         self._usual: dict[tuple[Response, Strategy, Shortfall], bytes] = {}
 
     def encode(self, response: Response, answer: Recommendation) -> bytes:
         """A serialised message of one of the types that hold results."""
         if answer.generation is not self._generation:
-            catalogue = answer.generation.catalogue
-            self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
-            self._generation = answer.generation
-            self._usual.clear()
+            self._begin(answer.generation)
         timing = answer.timing
         rest = response(
             timing=common_pb2.Timing(

@@ -91,14 +91,14 @@ class GrpcServer:
         self._watch: asyncio.Task[None] | None = None
         self._health = health.HealthServicer(SERVICES)
         started = datetime.now(UTC)
+        recommendation, embedding = RecommendationServicer(engine), EmbeddingServicer(engine)
+        model = ModelServicer(engine, calibration=calibration, started=started)
         self._servers: list[grpc.aio.Server] = []
         for _ in range(_LISTENERS):
             server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings.limits))
-            recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(RecommendationServicer(engine), server)
-            embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(engine), server)
-            model_pb2_grpc.add_ModelServiceServicer_to_server(
-                ModelServicer(engine, calibration=calibration, started=started), server
-            )
+            recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(recommendation, server)
+            embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)
+            model_pb2_grpc.add_ModelServiceServicer_to_server(model, server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), server)
             self._servers.append(server)

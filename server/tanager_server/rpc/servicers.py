@@ -38,7 +38,7 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._responses = ResponseEncoder()
+        self._responses = ResponseEncoder(engine.generation)
 
     async def Recommend(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.RecommendRequest, context: ServicerContext[Message, Message]

@@ -18,7 +18,7 @@ import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
 
-from tanager_server.errors import DeadlineExpiredError, DrainingError, EncodeError, EncoderStuckError
+from tanager_server.errors import DeadlineExpiredError, DrainingError, EncodeError, EncoderStuckError, HungTextError
 from tanager_server.runtime.cost import CostModel
 from tanager_server.runtime.job import Encoded, Entry, JobT, ResultT, Waiter
 from tanager_server.runtime.queue import Queue
@@ -147,10 +147,10 @@ class Batcher(Generic[JobT, ResultT]):
         """Checks that the encoder did not hang at any of these lately.
 
         Raises:
-            EncodeError: it did.
+            HungTextError: it did.
         """
         if self._suspects and any(self._suspects.is_guilty(key, now=self._clock()) for key in keys):
-            raise EncodeError("the encoder did not come back from this text lately; it is not tried again for a while")
+            raise HungTextError("the encoder did not come back from it lately; it is refused for ten minutes")
 
     async def join(self, key: Hashable, *, deadline: float, bulk: bool = False) -> Encoded[ResultT] | None:
         """Waits for the job with this key, if one waits or is being encoded already; else None, at once.
