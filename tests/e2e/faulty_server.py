@@ -8,9 +8,9 @@ a batch takes. All else is the real server.
 from __future__ import annotations
 
 import argparse
+import queue
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ class FaultyRunner:
         *,
         token_ids: Callable[[str], list[int]],
         batch_s: float,
-        released: threading.Semaphore,
+        released: queue.SimpleQueue[None],
     ) -> None:
         self._runner = runner
         self._marks = {fault: _written(token_ids(fault)) for fault in FAULTS}
@@ -66,7 +66,7 @@ class FaultyRunner:
         if self._rows("hold", ids):
             sys.stderr.write(f"{HELD}\n")
             sys.stderr.flush()
-            self._released.acquire()
+            self._released.get()
         if self._rows("raise", ids):
             raise RuntimeError("the fault that a text asked for")
         vectors = self._runner.run(ids, mask)
@@ -87,8 +87,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--batch-s", type=float, default=0.0)
     own, rest = parser.parse_known_args()
-    released = threading.Semaphore(0)
-    signal.signal(signal.SIGUSR1, lambda *_: released.release())
+    # A signal can interrupt the handler of the one before; of what wakes a thread, this alone may be entered again.
+    released: queue.SimpleQueue[None] = queue.SimpleQueue()
+    signal.signal(signal.SIGUSR1, lambda *_: released.put(None))
 
     class FaultyEncoder(Encoder):
         def __init__(self, **arguments: Any) -> None:
