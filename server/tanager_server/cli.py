@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import logging
+import os
 import signal
 import sys
 import time
@@ -13,6 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+# NumPy's OpenBLAS reads this when it is loaded. Its threads spin for a while after each product, on the cores that
+# encode; the server's own products are small, and searches run beside batches in any case.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     from tanager_server.bundle import open_bundle

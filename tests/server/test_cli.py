@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,16 @@ import pytest
 
 # None in `sys.modules` makes an import fail as if the module were not there.
 _RUN = "import sys; sys.modules[{module!r}] = None; from tanager_server.cli import main; sys.exit(main(['--version']))"
+
+
+def test_numpy_takes_one_thread_whose_others_would_spin_on_the_cores_that_encode():
+    code = (
+        "import tanager_server.cli, threadpoolctl; "
+        "print({pool['num_threads'] for pool in threadpoolctl.threadpool_info() if 'numpy' in pool['filepath']})"
+    )
+    without = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    ended = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True, check=True)
+    assert ended.stdout == "{1}\n"
 
 
 def run_without(module):
