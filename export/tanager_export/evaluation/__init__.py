@@ -1,0 +1,1 @@
+"""Offline evaluation: the full catalogue ranked, seen items masked, ties counted against the recommender."""
