@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -123,11 +123,17 @@ class Split:
         name: which split, for instance "global-time".
         train: all that may be learned from.
         cases: what is asked.
+        later_events: whether `train` may hold events of other users later than a case, as it does under leave-one-out.
+        repeats: whether targets that the history holds already are counted, and missed as they are masked, or dropped.
+        repeated: how many such targets there were.
     """
 
     name: str
     train: Interactions
     cases: Cases
+    later_events: bool = False
+    repeats: Literal["count", "drop"] = "drop"
+    repeated: int = 0
 
 
 class Recommender(Protocol):
