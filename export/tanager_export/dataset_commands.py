@@ -1,4 +1,4 @@
-"""`tanager-export dataset sample|movielens|check`."""
+"""`tanager-export dataset sample|movielens|amazon|check`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import Severity, check_dataset
 from tanager_export.dataset.movielens import import_movielens
 from tanager_export.sample import write_sample
@@ -34,7 +35,19 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
     movielens.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
     movielens.set_defaults(run=_movielens)
 
-    for writing in (sample, movielens):
+    amazon = commands.add_parser(
+        "amazon",
+        help="import Amazon review sequences as UniSRec or RecBole lay them out",
+        description="Imports NAME.train.inter, NAME.valid.inter, NAME.test.inter and NAME.text (UniSRec; with "
+        "NAME.item2index and NAME.user2index where ids are numbers), or NAME.inter and NAME.item (RecBole; with "
+        "NAME.user where there is one). UniSRec's sequences carry no times: the dataset says so, and cannot be split "
+        "by time.",
+    )
+    amazon.add_argument("source", metavar="DIR", type=Path, help="the directory with these files")
+    amazon.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
+    amazon.set_defaults(run=_amazon)
+
+    for writing in (sample, movielens, amazon):
         writing.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
 
     check = commands.add_parser("check", help="report what is wrong or odd; exit code 1 if there are errors")
@@ -51,6 +64,12 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 def _movielens(arguments: argparse.Namespace) -> int:
     written = import_movielens(arguments.source, arguments.target, overwrite=arguments.overwrite, progress=True)
+    print(_summary(written))
+    return 0
+
+
+def _amazon(arguments: argparse.Namespace) -> int:
+    written = import_amazon(arguments.source, arguments.target, overwrite=arguments.overwrite, progress=True)
     print(_summary(written))
     return 0
 

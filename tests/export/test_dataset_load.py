@@ -36,7 +36,8 @@ def test_load_reads_every_field(make_dataset):
         ],
         interactions="user_id,item_id,timestamp,event,weight,place\nu,b,20,view,0.5,home\nv,a,10,like,2,\nu,a,-5,view,-1,\n",
         users='{"id": "v", "attributes": {"age": 30}}\n',
-        metadata='{"name": "n", "description": "d", "source": "s", "licence": "l", "simulated_behaviour": true}',
+        metadata='{"name": "n", "description": "d", "source": "s", "licence": "l", "simulated_behaviour": true, '
+        '"times": "order"}',
     )
     dataset = load_dataset(directory)
     first, second = dataset.items
@@ -59,11 +60,13 @@ def test_load_reads_every_field(make_dataset):
     assert [(user.id, dict(user.attributes)) for user in dataset.users] == [("v", {"age": 30})]
     assert (dataset.name, dataset.description, dataset.source, dataset.licence) == ("n", "d", "s", "l")
     assert dataset.simulated_behaviour
+    assert dataset.times == "order"
 
 
 def test_optional_files_and_columns_have_defaults(make_dataset):
     dataset = load_dataset(make_dataset(interactions=["u,i1,1"], name="plain"))
     assert (dataset.name, dataset.description, dataset.simulated_behaviour) == ("plain", "", False)
+    assert dataset.times == "seconds"
     assert dataset.interactions.weight.tolist() == [1]
     assert dataset.users == ()
 
@@ -242,6 +245,8 @@ def test_headers_that_are_refused(make_dataset, csv, message):
         ('{"licens": "x"}', "unknown key 'licens'"),
         ('{"simulated_behaviour": 1}', "simulated_behaviour must be true or false, not a number"),
         ('{"name": 1}', "name must be a string"),
+        ('{"times": "days"}', 'times must be one of seconds, order, none, not "days"'),
+        ('{"times": ["order"]}', 'times must be one of seconds, order, none, not ["order"]'),
     ],
 )
 def test_metadata_that_is_refused(make_dataset, metadata, message):

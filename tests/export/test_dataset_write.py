@@ -80,11 +80,12 @@ def datasets(draw):
         users=tuple(people),
         description=draw(st.text(letters, max_size=10)),
         simulated_behaviour=draw(st.booleans()),
+        times=draw(st.sampled_from(["seconds", "order", "none"])),
     )
 
 
 def assert_same(one: Dataset, other: Dataset) -> None:
-    for field in ("name", "description", "source", "licence", "simulated_behaviour", "items", "users"):
+    for field in ("name", "description", "source", "licence", "simulated_behaviour", "times", "items", "users"):
         assert getattr(one, field) == getattr(other, field)
     assert one.interactions.user_ids == other.interactions.user_ids
     for column in ("user", "item", "timestamp", "weight"):

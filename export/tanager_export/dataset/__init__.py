@@ -1,13 +1,14 @@
-"""Datasets: read, write, check, import from MovieLens.
+"""Datasets: read, write, check, import.
 
 A dataset is a directory:
 
 - `items.jsonl`: an object a line: `id`, `text`, and optionally `title`, `domain`, `categories`, `attributes`;
 - `interactions.csv`, optional: `user_id,item_id,timestamp`, optionally `event`, `weight` and columns of context;
 - `users.jsonl`, optional: an object a line: `id`, `attributes`;
-- `dataset.json`, optional: `name`, `description`, `source`, `licence`, `simulated_behaviour`.
+- `dataset.json`, optional: `name`, `description`, `source`, `licence`, `simulated_behaviour`, `times`.
 """
 
+from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import Finding, Report, Severity, check_dataset
 from tanager_export.dataset.format import AttributeValue, Dataset, Interactions, Item, User
 from tanager_export.dataset.movielens import import_movielens
@@ -28,6 +29,7 @@ __all__ = [
     "User",
     "Written",
     "check_dataset",
+    "import_amazon",
     "import_movielens",
     "load_dataset",
     "write_dataset",

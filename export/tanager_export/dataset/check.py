@@ -14,6 +14,7 @@ import numpy as np
 from tanager_export.dataset.interactions import INTERACTIONS
 from tanager_export.dataset.reader import LocatedDataset, read_dataset
 from tanager_export.dataset.records import ITEMS
+from tanager_export.dataset.times import MILLISECONDS_FROM
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _PLACES = 5
 _SHORT_TEXT = 12  # characters: a title, seldom more
-_MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
 _DAY_S = 86_400
 
 
@@ -210,7 +210,11 @@ def _check_interactions(located: LocatedDataset, now_s: float) -> Iterator[Findi
         yield Finding(
             Severity.INFO, "users-without-events", f"{quiet:,} users have a profile and no interactions", quiet
         )
-    for finding, mask in (*_check_times(columns.timestamp, now_s), *_check_weights(columns.weight)):
+    if dataset.times != "seconds":
+        message = f"the dataset says that its times are {dataset.times!r}: it cannot be split by global time"
+        yield Finding(Severity.INFO, "times", message, n)
+    times = _check_times(columns.timestamp, now_s) if dataset.times == "seconds" else ()
+    for finding, mask in (*times, *_check_weights(columns.weight)):
         yield finding if mask is None else replace(finding, places=places(mask))
 
 
@@ -237,7 +241,7 @@ def _imbalance(by_item: NDArray[np.int64]) -> Finding:
 
 
 def _check_times(seconds: NDArray[np.int64], now_s: float) -> Iterator[tuple[Finding, NDArray[np.bool_] | None]]:
-    milli = np.abs(seconds) >= _MILLISECONDS_FROM
+    milli = np.abs(seconds) >= MILLISECONDS_FROM
     if count := int(milli.sum()):
         message = f"{count:,} timestamps look like milliseconds: as seconds they lie beyond the year 5000"
         yield Finding(Severity.ERROR, "time-milliseconds", message, count, (), "divide them by 1000"), milli

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AttributeValue: TypeAlias = str | int | float | bool | tuple[str, ...]
+
+Times: TypeAlias = Literal["seconds", "order", "none"]
+"""What timestamps say: Unix seconds; only the order in which each user did things; or nothing at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Interactions:
     Attributes:
         user: `(n,) int32`, index into `user_ids`.
         item: `(n,) int32`, index into the dataset's `items`.
-        timestamp: `(n,) int64`, Unix seconds.
+        timestamp: `(n,) int64`, Unix seconds; what else it may be, the dataset's `times` says.
         weight: `(n,) float32`, finite; 1 where the file has no weights.
         user_ids: Ids of the users seen, in order of first appearance.
     """
@@ -96,6 +99,8 @@ class Dataset:
         source: Where it comes from, for instance an address.
         licence: Under which terms it may be used.
         simulated_behaviour: True when the interactions come from a model and not from people.
+        times: What the timestamps of the interactions say. With "order" those of one user can be compared, but not
+            those of two; with "none" they mean nothing, and neither does the order of the rows.
         items: The catalogue, at least one.
         interactions: May be empty.
         users: Users of which something is known; need not have interactions.
@@ -109,3 +114,4 @@ class Dataset:
     source: str = ""
     licence: str = ""
     simulated_behaviour: bool = False
+    times: Times = "seconds"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from tanager_export.atomic import fresh_directory
 from tanager_export.dataset.films import film_item
 from tanager_export.dataset.format import User
 from tanager_export.dataset.interactions import REQUIRED
-from tanager_export.dataset.problem import DatasetError, Problem, refuse
+from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.records import ITEMS, Metadata
-from tanager_export.dataset.textfile import text_lines
+from tanager_export.dataset.table import Table
 from tanager_export.dataset.writer import Written, write_interactions, write_items, write_metadata, write_users
 
 if TYPE_CHECKING:
@@ -40,56 +39,12 @@ _OCCUPATIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """A file of rows: its name, how its fields are separated and how many there are."""
-
-    name: str
-    separator: str
-    width: int
-    encoding: str = "latin-1"
-    header: tuple[str, ...] = ()
-
-    def rows(self, directory: Path, *, progress: bool = False) -> Iterator[tuple[int, list[str]]]:
-        """The rows, each with the line it begins on, which have the right number of fields."""
-        lines = text_lines(directory / self.name, refuse, encoding=self.encoding, progress=progress)
-        rows = ((line, row) for line, row in self._split(lines) if row)
-        if self.header:
-            line, row = next(rows, (1, []))
-            if tuple(row) != self.header:
-                raise self.error(line, f"expected the header {','.join(self.header)}")
-        for line, row in rows:
-            if len(row) != self.width:
-                separator = {"\t": "a tab"}.get(self.separator, repr(self.separator))
-                raise self.error(line, f"expected {self.width} fields separated by {separator}, found {len(row)}")
-            yield line, row
-
-    def error(self, line: int, message: str) -> DatasetError:
-        """What to raise for a line."""
-        return DatasetError(Problem(self.name, line, "malformed", message, "unpack the data set anew"))
-
-    def _split(self, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-        if self.separator != ",":
-            for number, line in enumerate(lines, start=1):
-                text = line.rstrip("\r\n")
-                yield number, text.split(self.separator) if text else []
-            return
-        reader = csv.reader(lines, strict=True)
-        number = 1
-        try:
-            for row in reader:
-                yield number, row
-                number = reader.line_num + 1
-        except csv.Error as error:
-            raise self.error(number, str(error)) from error
-
-
-@dataclass(frozen=True, slots=True)
 class _Layout:
     """One way in which a data set is laid out."""
 
     name: str
     needs: tuple[str, ...]
-    ratings: _Table
+    ratings: Table
     items: Callable[[Path], list[Item]]
     users: Callable[[Path], list[User]] | None = None
 
@@ -175,7 +130,7 @@ def _rating_flaw(user: str, item: str, rating: str, known: set[str]) -> str:
 
 
 def _films(
-    table: _Table, directory: Path, genres_of: Callable[[list[str]], list[str]], tags: Mapping[str, list[str]]
+    table: Table, directory: Path, genres_of: Callable[[list[str]], list[str]], tags: Mapping[str, list[str]]
 ) -> list[Item]:
     items: dict[str, Item] = {}
     for line, row in table.rows(directory):
@@ -190,9 +145,9 @@ def _films(
     return list(items.values())
 
 
-_CSV_FILMS = _Table("movies.csv", ",", 3, "utf-8", ("movieId", "title", "genres"))
-_CSV_TAGS = _Table("tags.csv", ",", 4, "utf-8", ("userId", "movieId", "tag", "timestamp"))
-_CSV_RATINGS = _Table("ratings.csv", ",", 4, "utf-8", ("userId", "movieId", "rating", "timestamp"))
+_CSV_FILMS = Table("movies.csv", ",", 3, "utf-8", ("movieId", "title", "genres"))
+_CSV_TAGS = Table("tags.csv", ",", 4, "utf-8", ("userId", "movieId", "tag", "timestamp"))
+_CSV_RATINGS = Table("ratings.csv", ",", 4, "utf-8", ("userId", "movieId", "rating", "timestamp"))
 
 
 def _csv_films(directory: Path) -> list[Item]:
@@ -219,9 +174,9 @@ def _most_frequent(counts: Counter[str]) -> list[str]:
     return sorted(counts, key=lambda tag: (-counts[tag], tag))[:_TAGS_A_FILM]
 
 
-_1M_FILMS = _Table("movies.dat", "::", 3)
-_1M_USERS = _Table("users.dat", "::", 5)
-_1M_RATINGS = _Table("ratings.dat", "::", 4)
+_1M_FILMS = Table("movies.dat", "::", 3)
+_1M_USERS = Table("users.dat", "::", 5)
+_1M_RATINGS = Table("ratings.dat", "::", 4)
 
 
 def _1m_films(directory: Path) -> list[Item]:
@@ -241,10 +196,10 @@ def _1m_users(directory: Path) -> list[User]:
     return users
 
 
-_100K_GENRES = _Table("u.genre", "|", 2)
-_100K_FILMS = _Table("u.item", "|", 24)
-_100K_USERS = _Table("u.user", "|", 5)
-_100K_RATINGS = _Table("u.data", "\t", 4)
+_100K_GENRES = Table("u.genre", "|", 2)
+_100K_FILMS = Table("u.item", "|", 24)
+_100K_USERS = Table("u.user", "|", 5)
+_100K_RATINGS = Table("u.data", "\t", 4)
 
 
 def _100k_films(directory: Path) -> list[Item]:

@@ -68,5 +68,6 @@ def read_dataset(directory: Path, report: Reporter, *, progress: bool = False) -
         source=metadata.source,
         licence=metadata.licence,
         simulated_behaviour=metadata.simulated_behaviour,
+        times=metadata.times,
     )
     return LocatedDataset(dataset, item_lines, interaction_lines)

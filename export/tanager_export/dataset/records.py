@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast, get_args
 
-from tanager_export.dataset.format import AttributeValue, Item, User
+from tanager_export.dataset.format import AttributeValue, Item, Times, User
 from tanager_export.dataset.problem import Problem, Tally
 from tanager_export.dataset.textfile import CONTROL, CONTROL_IN_TEXT, text_lines
 
@@ -32,6 +32,7 @@ class Metadata:
     source: str = ""
     licence: str = ""
     simulated_behaviour: bool = False
+    times: Times = "seconds"
 
 
 def read_items(directory: Path, report: Reporter) -> tuple[list[Item], list[int]]:
@@ -66,16 +67,20 @@ def read_metadata(directory: Path, report: Reporter) -> Metadata:
         return Metadata(name)
     try:
         record = parse_object(text)
-        _refuse_unknown(record, ("name", "description", "source", "licence", "simulated_behaviour"))
+        _refuse_unknown(record, [field.name for field in fields(Metadata)])
         simulated = record.get("simulated_behaviour", False)
         if not isinstance(simulated, bool):
             _invalid("type", f"simulated_behaviour must be true or false, not {_kind(simulated)}")
+        times = record.get("times", "seconds")
+        if times not in get_args(Times):
+            _invalid("type", f"times must be one of {', '.join(get_args(Times))}, not {json.dumps(times)[:40]}")
         return Metadata(
             name=_string(record, "name", forbidden=CONTROL).strip() or name,
             description=_string(record, "description"),
             source=_string(record, "source"),
             licence=_string(record, "licence"),
             simulated_behaviour=simulated,
+            times=cast("Times", times),
         )
     except RecordError as error:
         report(Problem(METADATA, None, *error.parts))

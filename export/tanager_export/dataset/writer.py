@@ -63,6 +63,7 @@ def write_dataset(dataset: Dataset, target: str | os.PathLike[str], *, overwrite
             source=dataset.source,
             licence=dataset.licence,
             simulated_behaviour=dataset.simulated_behaviour,
+            times=dataset.times,
         )
         write_metadata(directory, metadata)
         write_items(directory, dataset.items)
