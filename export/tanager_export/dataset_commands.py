@@ -1,4 +1,4 @@
-"""`tanager-export dataset sample|movielens|amazon|check`."""
+"""`tanager-export dataset sample|movielens|amazon|lastfm|check`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import Severity, check_dataset
+from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens
 from tanager_export.sample import write_sample
 
@@ -47,7 +48,18 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
     amazon.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
     amazon.set_defaults(run=_amazon)
 
-    for writing in (sample, movielens, amazon):
+    lastfm = commands.add_parser(
+        "lastfm",
+        help="import Last.fm of HetRec 2011",
+        description="Imports artists.dat and user_artists.dat, whose listening counts become weights, and, where they "
+        "are there, tags.dat with user_taggedartists.dat. Listening carries no time: the dataset says so, and cannot "
+        "be split by time.",
+    )
+    lastfm.add_argument("source", metavar="DIR", type=Path, help="the directory that the archive unpacks to")
+    lastfm.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
+    lastfm.set_defaults(run=_lastfm)
+
+    for writing in (sample, movielens, amazon, lastfm):
         writing.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
 
     check = commands.add_parser("check", help="report what is wrong or odd; exit code 1 if there are errors")
@@ -70,6 +82,12 @@ def _movielens(arguments: argparse.Namespace) -> int:
 
 def _amazon(arguments: argparse.Namespace) -> int:
     written = import_amazon(arguments.source, arguments.target, overwrite=arguments.overwrite, progress=True)
+    print(_summary(written))
+    return 0
+
+
+def _lastfm(arguments: argparse.Namespace) -> int:
+    written = import_lastfm(arguments.source, arguments.target, overwrite=arguments.overwrite, progress=True)
     print(_summary(written))
     return 0
 

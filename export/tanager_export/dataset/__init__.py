@@ -11,6 +11,7 @@ A dataset is a directory:
 from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import Finding, Report, Severity, check_dataset
 from tanager_export.dataset.format import AttributeValue, Dataset, Interactions, Item, User
+from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens
 from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.reader import load_dataset
@@ -30,6 +31,7 @@ __all__ = [
     "Written",
     "check_dataset",
     "import_amazon",
+    "import_lastfm",
     "import_movielens",
     "load_dataset",
     "write_dataset",

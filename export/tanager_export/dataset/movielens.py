@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from tanager_export.dataset.interactions import REQUIRED
 from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.records import ITEMS, Metadata
 from tanager_export.dataset.table import Table
+from tanager_export.dataset.tags import frequent_tags
 from tanager_export.dataset.writer import Written, write_interactions, write_items, write_metadata, write_users
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tanager_export.dataset.format import AttributeValue, Item
 
 _INTEGER = re.compile("[0-9]{1,18}")
-_TAGS_A_FILM = 8
-_HOUSEKEEPING_TAGS = frozenset({"in netflix queue"})  # says something about the viewer's shelf, nothing about the film
 
 _GENDERS = {"F": "female", "M": "male"}
 # The codes of ml-1m, from its README.
@@ -145,9 +143,9 @@ def _films(
     return list(items.values())
 
 
-_CSV_FILMS = Table("movies.csv", ",", 3, "utf-8", ("movieId", "title", "genres"))
-_CSV_TAGS = Table("tags.csv", ",", 4, "utf-8", ("userId", "movieId", "tag", "timestamp"))
-_CSV_RATINGS = Table("ratings.csv", ",", 4, "utf-8", ("userId", "movieId", "rating", "timestamp"))
+_CSV_FILMS = Table("movies.csv", ",", 3, "utf-8", ("movieId", "title", "genres"), quoted=True)
+_CSV_TAGS = Table("tags.csv", ",", 4, "utf-8", ("userId", "movieId", "tag", "timestamp"), quoted=True)
+_CSV_RATINGS = Table("ratings.csv", ",", 4, "utf-8", ("userId", "movieId", "rating", "timestamp"), quoted=True)
 
 
 def _csv_films(directory: Path) -> list[Item]:
@@ -155,23 +153,9 @@ def _csv_films(directory: Path) -> list[Item]:
 
 
 def _tags(directory: Path) -> dict[str, list[str]]:
-    """The tags that most viewers gave to each film, at most `_TAGS_A_FILM`; ties go by the alphabet."""
     if not (directory / _CSV_TAGS.name).exists():
         return {}
-    said = {
-        (film, " ".join(tag.lower().split()), user)
-        for _, (user, film, tag, _time) in _CSV_TAGS.rows(directory)
-        if tag.strip()
-    }
-    viewers: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for film, tag, _ in said:
-        if tag not in _HOUSEKEEPING_TAGS:
-            viewers[film][tag] += 1
-    return {film: _most_frequent(counts) for film, counts in viewers.items()}
-
-
-def _most_frequent(counts: Counter[str]) -> list[str]:
-    return sorted(counts, key=lambda tag: (-counts[tag], tag))[:_TAGS_A_FILM]
+    return frequent_tags((user, film, tag) for _, (user, film, tag, _time) in _CSV_TAGS.rows(directory))
 
 
 _1M_FILMS = Table("movies.dat", "::", 3)

@@ -16,13 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file of rows: its name, how its fields are separated and how many there are."""
+    """A file of rows.
+
+    Attributes:
+        name: The file's.
+        separator: What fields are separated by.
+        width: How many fields a row has.
+        encoding: Of the file.
+        header: The first row, where it names the columns.
+        quoted: Whether fields may stand in quotes, as CSV has it.
+    """
 
     name: str
     separator: str
     width: int
     encoding: str = "latin-1"
     header: tuple[str, ...] = ()
+    quoted: bool = False
 
     def rows(self, directory: Path, *, progress: bool = False) -> Iterator[tuple[int, list[str]]]:
         """The rows, each with the line it begins on, which have the right number of fields."""
@@ -51,12 +61,12 @@ class Table:
         return DatasetError(Problem(self.name, line, "malformed", message, "unpack the data set anew"))
 
     def _split(self, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-        if self.separator != ",":
+        if not self.quoted:
             for number, line in enumerate(lines, start=1):
                 text = line.rstrip("\r\n")
                 yield number, text.split(self.separator) if text else []
             return
-        reader = csv.reader(lines, strict=True)
+        reader = csv.reader(lines, delimiter=self.separator, strict=True)
         number = 1
         try:
             for row in reader:
