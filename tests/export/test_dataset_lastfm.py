@@ -64,7 +64,7 @@ def test_tags_with_timestamps_do_as_well(tmp_path):
 
 
 def test_listening_without_a_header_is_read_from_its_first_row(tmp_path):
-    files = HETREC | {"user_artists.dat": "2\t1\t13883\r\n3\t1\t1\r\n"}
+    files = HETREC | {"user_artists.dat": "2\t1\t13883\r\n3\t1  \t1\r\n"}
     import_lastfm(write(tmp_path / "lastfm", files), tmp_path / "out")
     assert load_dataset(tmp_path / "out").interactions.weight.tolist() == [13883, 1]
 

@@ -72,9 +72,10 @@ def import_lastfm(
 
     def rows() -> Iterator[tuple[str, ...]]:
         nonlocal count
-        for line, (user, artist, listens) in table.rows(directory, progress=progress):
-            if not user.strip() or artist not in known:
-                message = f"artist {artist!r} is not in {_ARTISTS.name}" if user.strip() else "no userID"
+        for line, row in table.rows(directory, progress=progress):
+            user, artist, listens = map(str.strip, row)
+            if not user or artist not in known:
+                message = f"artist {artist!r} is not in {_ARTISTS.name}" if user else "no userID"
                 raise _LISTENS.error(line, message)
             if not (listens.isascii() and listens.isdecimal() and int(listens)):
                 raise _LISTENS.error(line, f"weight {listens!r} is no number of times")
