@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import Severity, check_dataset
 from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens
+from tanager_export.dataset.times import unix_seconds
 from tanager_export.sample import write_sample
 
 if TYPE_CHECKING:
@@ -31,9 +33,24 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
     sample.add_argument("--seed", type=_seed, default=0, help="of the simulation (default: %(default)s)")
     sample.set_defaults(run=_sample)
 
-    movielens = commands.add_parser("movielens", help="import ml-latest-small, ml-25m, ml-1m or ml-100k")
+    movielens = commands.add_parser(
+        "movielens",
+        help="import ml-latest-small, ml-25m, ml-10m, ml-1m or ml-100k",
+        description="Imports films, ratings (the stars become weights), tags, which go into the films' texts, and what "
+        "ml-1m and ml-100k know of users.",
+    )
     movielens.add_argument("source", metavar="DIR", type=Path, help="the directory that the archive unpacks to")
     movielens.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
+    tags = movielens.add_mutually_exclusive_group()
+    tags.add_argument(
+        "--tags-before",
+        metavar="TIME",
+        type=_time,
+        default=math.inf,
+        help="leave out tags given from this time on (Unix seconds, or a date such as 2016-05-01): texts must not hold "
+        "what was said after the time at which an evaluation splits",
+    )
+    tags.add_argument("--no-tags", dest="tags_before", action="store_const", const=0, help="leave out all tags")
     movielens.set_defaults(run=_movielens)
 
     amazon = commands.add_parser(
@@ -75,7 +92,13 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _movielens(arguments: argparse.Namespace) -> int:
-    written = import_movielens(arguments.source, arguments.target, overwrite=arguments.overwrite, progress=True)
+    written = import_movielens(
+        arguments.source,
+        arguments.target,
+        tags_before_s=arguments.tags_before,
+        overwrite=arguments.overwrite,
+        progress=True,
+    )
     print(_summary(written))
     return 0
 
@@ -128,6 +151,12 @@ def _table(report: Report) -> str:
     errors, warnings = (report.count(severity) for severity in (Severity.ERROR, Severity.WARNING))
     lines += ["", f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}"]
     return "\n".join(lines)
+
+
+def _time(text: str) -> int:
+    if (seconds := unix_seconds(text)) is None:
+        raise argparse.ArgumentTypeError("Unix seconds, or ISO 8601 such as 2016-05-01")
+    return seconds
 
 
 def _seed(text: str) -> int:

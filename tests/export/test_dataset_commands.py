@@ -48,6 +48,24 @@ def test_movielens(tmp_path, capsys):
     assert printed.err == ""
 
 
+def test_tags_of_movielens_up_to_a_time(tmp_path, capsys):
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,Heat (1995),Action\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,964982703\n")
+    (tmp_path / "tags.csv").write_text("userId,movieId,tag,timestamp\n1,1,heist,1000000000\n2,1,cop,1100000000\n")
+    tags = {
+        (): "Action. Tags: cop, heist.",
+        ("--tags-before", "2004-11-09"): "Action. Tags: heist.",
+        ("--tags-before", "1000000000"): "Action.",
+        ("--no-tags",): "Action.",
+    }
+    for options, text in tags.items():
+        assert run("movielens", tmp_path, tmp_path / "out", "--overwrite", *options) == 0
+        assert load_dataset(tmp_path / "out").items[0].text.endswith(f"Film. {text}")
+    with pytest.raises(SystemExit):
+        run("movielens", tmp_path, tmp_path / "out", "--tags-before", "soon")
+    assert "--tags-before: Unix seconds, or ISO 8601 such as 2016-05-01" in capsys.readouterr().err
+
+
 def test_check_prints_a_table(make_dataset, capsys):
     directory = make_dataset(interactions=["u,i1,1", "u,i1,1", "u,gone,2", "u,lost,3"])
     assert run("check", directory) == 1

@@ -37,6 +37,11 @@ ML_1M = {
     "users.dat": "1::F::1::10::48067\n2::M::56::16::70072-1234\n",
     "ratings.dat": "1::2::5::978300760\n2::1::3::978302109\n",
 }
+ML_10M = {
+    "movies.dat": "1::Amélie (2001)::Comedy|Romance\n2::Heat (1995)::Action\n",
+    "ratings.dat": "1::2::3.5::978300760\n2::1::5::978302109\n",
+    "tags.dat": "1::1::Montmartre::1000\n1::2::heist::2000\n2::2::L.A.::3000\n",
+}
 FLAGS = "0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0"
 GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"]
 GENRES += ["Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
@@ -47,7 +52,12 @@ ML_100K = {
     "u.user": "1|24|M|technician|85711\n2|53|F|other|94043\n",
     "u.data": "1\t2\t3\t881250949\n2\t1\t5\t881250950\n",
 }
-LAYOUTS = {"ml-latest-small": (LATEST, "utf-8"), "ml-1m": (ML_1M, "latin-1"), "ml-100k": (ML_100K, "latin-1")}
+LAYOUTS = {
+    "ml-latest-small": (LATEST, "utf-8"),
+    "ml-10m": (ML_10M, "utf-8"),
+    "ml-1m": (ML_1M, "latin-1"),
+    "ml-100k": (ML_100K, "latin-1"),
+}
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -97,6 +107,34 @@ def test_latest_needs_neither_tags_nor_links(tmp_path):
     files = {name: LATEST[name] for name in ("movies.csv", "ratings.csv")}
     import_movielens(write(tmp_path / "ml", files), tmp_path / "out")
     assert load_dataset(tmp_path / "out").items[0].text.endswith("thriller.")
+
+
+@pytest.mark.parametrize(
+    ("before_s", "tags", "said"),
+    [
+        (9, " Tags: dystopia, virtual reality, a, b.", "before 1970-01-01T00:00:09"),
+        (3, " Tags: virtual reality.", "before 1970-01-01T00:00:03"),
+        (2, " Tags: virtual reality.", "before 1970-01-01T00:00:02"),
+        (0, "", "Texts hold no tags."),
+    ],
+)
+def test_tags_given_later_than_wanted_stay_out_of_the_texts(tmp_path, before_s, tags, said):
+    import_movielens(write(tmp_path / "ml", LATEST), tmp_path / "out", tags_before_s=before_s)
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.items[0].text == "The Matrix (1999). Film. Action, science fiction, thriller." + tags
+    assert dataset.items[1].text.endswith("Film. Comedy.")
+    assert said in dataset.description
+
+
+def test_10m(tmp_path):
+    import_movielens(write(tmp_path / "ml", ML_10M), tmp_path / "out", tags_before_s=3000)
+    dataset = load_dataset(tmp_path / "out")
+    assert [item.text for item in dataset.items] == [
+        "Amélie (2001). Film. Comedy, romance. Tags: montmartre.",
+        "Heat (1995). Film. Action. Tags: heist.",
+    ]
+    assert dataset.interactions.weight.tolist() == [3.5, 5]
+    assert dataset.users == ()
 
 
 def test_1m(tmp_path):
@@ -164,6 +202,7 @@ def test_titles(listed, title, year):
         (LATEST, "movies.csv", "", "movies.csv, line 1: expected the header"),
         (LATEST, "movies.csv", "\nmovieId,title,year\n", "movies.csv, line 2: expected the header"),
         (LATEST, "tags.csv", "userId,movieId,tag\n", "tags.csv, line 1: expected the header"),
+        (LATEST, "tags.csv", "userId,movieId,tag,timestamp\n1,1,x,noon\n", "tags.csv, line 2: the timestamp is no int"),
         (LATEST, "ratings.csv", "userId,movieId,rating,timestamp\n", "ratings.csv, line 1: no ratings"),
         (LATEST, "ratings.csv", LATEST["ratings.csv"] + "1,1,x,1\n", "ratings.csv, line 5: rating 'x' is not between"),
         (LATEST, "ratings.csv", LATEST["ratings.csv"] + "1,1,nan,1\n", "ratings.csv, line 5: rating 'nan'"),
@@ -199,7 +238,12 @@ def test_text_that_is_no_utf_8_is_refused(tmp_path):
 def test_an_unknown_layout_lists_what_each_needs(tmp_path):
     with pytest.raises(DatasetError) as caught:
         import_movielens(write(tmp_path / "ml", {"movies.csv": ""}), tmp_path / "out")
-    for needed in ("movies.csv, ratings.csv", "movies.dat, ratings.dat, users.dat", "u.item, u.genre, u.data, u.user"):
+    for needed in (
+        "movies.csv, ratings.csv",
+        "movies.dat, ratings.dat, tags.dat",
+        "movies.dat, ratings.dat, users.dat",
+        "u.item, u.genre, u.data, u.user",
+    ):
         assert needed in str(caught.value)
     with pytest.raises(DatasetError, match="no such directory"):
         import_movielens(tmp_path / "nowhere", tmp_path / "out")

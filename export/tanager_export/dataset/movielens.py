@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +45,17 @@ class _Layout:
     name: str
     needs: tuple[str, ...]
     ratings: Table
-    items: Callable[[Path], list[Item]]
+    films: Table
+    genres: Callable[[Path], Callable[[list[str]], list[str]]]
     users: Callable[[Path], list[User]] | None = None
+    tags: Table | None = None
 
 
 def import_movielens(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
+    tags_before_s: float = math.inf,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Written:
@@ -58,8 +63,10 @@ def import_movielens(
 
     Args:
         source: The directory that an archive of MovieLens unpacks to: ml-latest-small, ml-25m and others with
-            `movies.csv`; ml-1m; ml-100k.
+            `movies.csv`; ml-10m; ml-1m; ml-100k.
         target: The dataset directory to create.
+        tags_before_s: Only tags given before this time, in Unix seconds, come into a film's text; with 0 there are
+            none. What is evaluated on ratings after some time must not read tags given after it.
         overwrite: Whether a dataset that is there already may be replaced.
         progress: Whether to show bars on stderr, if that is a terminal.
 
@@ -70,7 +77,8 @@ def import_movielens(
     """
     directory = Path(source)
     layout = _recognise(directory)
-    items = layout.items(directory)
+    tags = _tags(layout.tags, directory, tags_before_s)
+    items = _films(layout.films, directory, layout.genres(directory), tags)
     users = layout.users(directory) if layout.users else []
     raters: set[str] = set()
     count = 0
@@ -88,7 +96,7 @@ def import_movielens(
     with fresh_directory(target, marker=ITEMS, overwrite=overwrite) as fresh:
         metadata = Metadata(
             name=directory.resolve().name,
-            description="Films and their ratings on MovieLens; the weight of an interaction is its stars, up to 5.",
+            description=_described(tags_before_s, has_tags=bool(tags)),
             source="https://grouplens.org/datasets/movielens/",
             licence="Terms of use of GroupLens: see the README that comes with the data set.",
         )
@@ -100,6 +108,15 @@ def import_movielens(
         if not count:
             raise layout.ratings.error(1, "no ratings")
     return Written(Path(target), metadata.name, items=len(items), users=len(raters), interactions=count)
+
+
+def _described(tags_before_s: float, *, has_tags: bool) -> str:
+    text = "Films and their ratings on MovieLens; the weight of an interaction is its stars, up to 5."
+    if not has_tags:
+        return f"{text} Texts hold no tags."
+    if tags_before_s == math.inf:
+        return f"{text} Texts hold tags whenever given, some after many of the ratings."
+    return f"{text} Texts hold tags given before {datetime.fromtimestamp(tags_before_s, UTC).isoformat()}."
 
 
 def _recognise(directory: Path) -> _Layout:
@@ -127,6 +144,21 @@ def _rating_flaw(user: str, item: str, rating: str, known: set[str]) -> str:
     return "the timestamp is no integer" if _is_rating(rating) else f"rating {rating!r} is not between 0 and 5"
 
 
+def _tags(table: Table | None, directory: Path, before_s: float) -> dict[str, list[str]]:
+    """The most frequent tags of each film; of films that are not listed too, which nobody asks for."""
+    if table is None or not (directory / table.name).exists():
+        return {}
+
+    def given() -> Iterator[tuple[str, str, str]]:
+        for line, (user, film, tag, timestamp) in table.rows(directory):
+            if not _INTEGER.fullmatch(timestamp):
+                raise table.error(line, "the timestamp is no integer")
+            if int(timestamp) < before_s:
+                yield user, film, tag
+
+    return frequent_tags(given())
+
+
 def _films(
     table: Table, directory: Path, genres_of: Callable[[list[str]], list[str]], tags: Mapping[str, list[str]]
 ) -> list[Item]:
@@ -148,23 +180,17 @@ _CSV_TAGS = Table("tags.csv", ",", 4, "utf-8", ("userId", "movieId", "tag", "tim
 _CSV_RATINGS = Table("ratings.csv", ",", 4, "utf-8", ("userId", "movieId", "rating", "timestamp"), quoted=True)
 
 
-def _csv_films(directory: Path) -> list[Item]:
-    return _films(_CSV_FILMS, directory, lambda row: row[2].split("|"), _tags(directory))
+def _listed_genres(_directory: Path) -> Callable[[list[str]], list[str]]:
+    return lambda row: row[2].split("|")
 
 
-def _tags(directory: Path) -> dict[str, list[str]]:
-    if not (directory / _CSV_TAGS.name).exists():
-        return {}
-    return frequent_tags((user, film, tag) for _, (user, film, tag, _time) in _CSV_TAGS.rows(directory))
-
+_10M_FILMS = Table("movies.dat", "::", 3, "utf-8")
+_10M_TAGS = Table("tags.dat", "::", 4, "utf-8")
+_10M_RATINGS = Table("ratings.dat", "::", 4, "utf-8")
 
 _1M_FILMS = Table("movies.dat", "::", 3)
 _1M_USERS = Table("users.dat", "::", 5)
 _1M_RATINGS = Table("ratings.dat", "::", 4)
-
-
-def _1m_films(directory: Path) -> list[Item]:
-    return _films(_1M_FILMS, directory, lambda row: row[2].split("|"), {})
 
 
 def _1m_users(directory: Path) -> list[User]:
@@ -186,13 +212,9 @@ _100K_USERS = Table("u.user", "|", 5)
 _100K_RATINGS = Table("u.data", "\t", 4)
 
 
-def _100k_films(directory: Path) -> list[Item]:
+def _flagged_genres(directory: Path) -> Callable[[list[str]], list[str]]:
     genres = [name for _, (name, _number) in _100K_GENRES.rows(directory)]
-
-    def genres_of(row: list[str]) -> list[str]:
-        return [genre for genre, flag in zip(genres, row[5:], strict=False) if flag == "1"]
-
-    return _films(_100K_FILMS, directory, genres_of, {})
+    return lambda row: [genre for genre, flag in zip(genres, row[5:], strict=False) if flag == "1"]
 
 
 def _100k_users(directory: Path) -> list[User]:
@@ -207,7 +229,24 @@ def _100k_users(directory: Path) -> list[User]:
 
 
 _LAYOUTS = (
-    _Layout("ml-latest-small or ml-25m", ("movies.csv", "ratings.csv"), _CSV_RATINGS, _csv_films),
-    _Layout("ml-1m", ("movies.dat", "ratings.dat", "users.dat"), _1M_RATINGS, _1m_films, _1m_users),
-    _Layout("ml-100k", ("u.item", "u.genre", "u.data", "u.user"), _100K_RATINGS, _100k_films, _100k_users),
+    _Layout(
+        "ml-latest-small or ml-25m",
+        ("movies.csv", "ratings.csv"),
+        _CSV_RATINGS,
+        _CSV_FILMS,
+        _listed_genres,
+        tags=_CSV_TAGS,
+    ),
+    _Layout("ml-1m", ("movies.dat", "ratings.dat", "users.dat"), _1M_RATINGS, _1M_FILMS, _listed_genres, _1m_users),
+    _Layout(
+        "ml-10m",
+        ("movies.dat", "ratings.dat", "tags.dat"),
+        _10M_RATINGS,
+        _10M_FILMS,
+        _listed_genres,
+        tags=_10M_TAGS,
+    ),
+    _Layout(
+        "ml-100k", ("u.item", "u.genre", "u.data", "u.user"), _100K_RATINGS, _100K_FILMS, _flagged_genres, _100k_users
+    ),
 )
