@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -103,6 +103,10 @@ class Cases:
     def __len__(self) -> int:
         return len(self.user)
 
+    def without_targets(self) -> Cases:
+        """The cases as a recommender gets them: rows of targets without any."""
+        return replace(self, targets=self.targets.latest(0))
+
     def take(self, rows: NDArray[np.int64] | slice) -> Cases:
         """Some of the cases, in the order given."""
         chosen = np.arange(len(self))[rows]
@@ -126,6 +130,7 @@ class Split:
         later_events: whether `train` may hold events of other users later than a case, as it does under leave-one-out.
         repeats: whether targets that the history holds already are counted, and missed as they are masked, or dropped.
         repeated: how many such targets there were.
+        items: size of the catalogue that is ranked, where known.
     """
 
     name: str
@@ -134,13 +139,17 @@ class Split:
     later_events: bool = False
     repeats: Literal["count", "drop"] = "drop"
     repeated: int = 0
+    items: int | None = None
 
 
 class Recommender(Protocol):
     """Whatever can be evaluated."""
 
     def score(self, cases: Cases) -> NDArray[np.float32]:
-        """`(cases, items) float32`: the higher the better. Reads neither the targets nor anything after `at`."""
+        """`(cases, items) float32`: the higher the better. Reads neither the targets nor anything after `at`.
+
+        The evaluator hands over cases without their targets.
+        """
         ...
 
 

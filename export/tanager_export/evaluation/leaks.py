@@ -19,12 +19,11 @@ class LeakError(ExportError):
     """A split in which what is asked could have been learned."""
 
 
-def refuse_leaks(split: Split, *, items: int | None = None) -> None:
+def refuse_leaks(split: Split) -> None:
     """Looks a split over, however it was made, before anything is measured on it.
 
     Args:
         split: what is to be evaluated.
-        items: size of the catalogue, where known.
 
     Raises:
         LeakError: an event of `train` or of a history lies after what is asked, or a target could have been learned or
@@ -40,8 +39,8 @@ def refuse_leaks(split: Split, *, items: int | None = None) -> None:
     if (targets.lengths == 0).any():
         raise SplitError(f"{split.name}: case {int(np.argmin(targets.lengths))} has no target")
     size = 1 + max(int(column.max(initial=-1)) for column in (train.item, histories.item, targets.item))
-    if items is not None and size > items:
-        raise SplitError(f"{split.name}: item {size - 1} of a catalogue of {items}")
+    if split.items is not None and size > split.items:
+        raise SplitError(f"{split.name}: item {size - 1} of a catalogue of {split.items}")
     if (targets.weight <= 0).any():
         raise SplitError(f"{split.name}: a target that the user disliked")
 

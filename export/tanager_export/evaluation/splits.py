@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MIN_EVENTS = 3
 """Events a user needs for leave-one-out: a target of the test, one of validation, and a history."""
 KNOWN_EVENTS = 10
-HISTORY_COUNTS = (0, 1, 3, 5, 10)
 
 
 class SplitError(ExportError):
@@ -172,15 +171,21 @@ def cold_users(dataset: Dataset, *, share: float = 0.1, known: int = KNOWN_EVENT
     return _split("cold-users", dataset, past, history, targets, at)
 
 
-def with_history(cases: Cases, count: int) -> Cases:
+def with_history(cases: Cases, count: int, *, profiles: bool = True) -> Cases:
     """The same cases with no more than the last `count` events of each history: users of whom less is known.
 
     The targets stay, so that figures compare; evaluate them with the whole histories as what is seen, so that the
     candidates stay too.
+
+    Args:
+        cases: what is asked.
+        count: events left of each history.
+        profiles: whether the profiles stay.
     """
     if count < 0:
         raise SplitError(f"a history of {count} events: give 0 or more")
-    return replace(cases, histories=cases.histories.latest(count))
+    left = cases.profiles if profiles else [{}] * len(cases)
+    return replace(cases, histories=cases.histories.latest(count), profiles=left)
 
 
 def _split(
@@ -203,7 +208,7 @@ def _split(
         profiles=[attributes.get(train.user_ids[user], {}) for user in users.tolist()],
         at=np.full(len(users), at, np.int64) if isinstance(at, int) else at[users],
     )
-    return Split(name, train, cases)
+    return Split(name, train, cases, items=len(dataset.items))
 
 
 def _cut(timestamp: NDArray[np.int64], *, share: float) -> int:

@@ -27,7 +27,7 @@ def split(request) -> Split:
         "leave-one-out": lambda: leave_one_out(dataset),
         "cold-items": lambda: cold_items(dataset, share=0.3, seed=1),
     }[request.param]()
-    refuse_leaks(made, items=ITEMS)
+    refuse_leaks(made)
     return made
 
 
@@ -112,4 +112,4 @@ def test_what_is_no_question_is_refused(split):
         with pytest.raises(SplitError, match=message):
             refuse_leaks(replace(split, cases=wrong))
     with pytest.raises(SplitError, match="of a catalogue of 2"):
-        refuse_leaks(split, items=2)
+        refuse_leaks(replace(split, items=2))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.export.evaluation.made import ITEMS, USERS, Row, dataset_of, events_of, rows_of, some_rows
+from tests.export.evaluation.made import USERS, Row, dataset_of, events_of, rows_of, some_rows
 
 from tanager_export.evaluation.leaks import refuse_leaks
 from tanager_export.evaluation.splits import (
@@ -64,7 +64,7 @@ class TestGlobalTime:
         for row, user in enumerate(split.cases.user.tolist()):
             assert sorted_events(events_of(split.cases.targets, row)) == sorted_events(expected[user])
             assert events_of(split.cases.histories, row) == of_user(past, user)
-        refuse_leaks(split, items=ITEMS)
+        refuse_leaks(split)
 
     @given(rows=some_rows, share=st.sampled_from([0.1, 0.3, 0.5]))
     def test_no_other_cut_leaves_a_share_nearer_to_the_one_asked_for(self, rows, share):
@@ -163,7 +163,7 @@ class TestLeaveOneOut:
             assert events_of(split.cases.histories, row) == known
             assert events_of(split.cases.targets, row) == [target]
             assert split.cases.at[row] == target[1]
-        refuse_leaks(split, items=ITEMS)
+        refuse_leaks(split)
 
     def test_users_of_two_events_are_learned_from(self):
         rows = [(0, 0, 1, 1.0), (0, 1, 2, 1.0), *((1, item, item, 1.0) for item in range(3))]
@@ -195,7 +195,7 @@ class TestColdItems:
             assert {user: sorted_events(events) for user, events in asked(split).items()} == {
                 user: sorted_events(events) for user, events in expected.items()
             }
-        refuse_leaks(split, items=ITEMS)
+        refuse_leaks(split)
 
     def test_the_share_is_of_the_items_with_interactions_and_the_seed_draws_them(self):
         dataset = dataset_of([(user, item, item, 1.0) for user in range(2) for item in range(20)], items=50)
@@ -241,7 +241,7 @@ class TestColdUsers:
         assert not set(split.cases.user.tolist()) & set(split.train.user.tolist())
         assert (split.cases.histories.lengths >= known).all()
         assert (split.cases.targets.timestamp > split.cases.at[split.cases.targets.row_of_event]).all()
-        refuse_leaks(split, items=ITEMS)
+        refuse_leaks(split)
 
     def test_without_new_users_it_is_refused(self):
         with pytest.raises(SplitError, match="nobody to ask"):
