@@ -1,4 +1,4 @@
-"""`tanager-export dataset sample|movielens|amazon|lastfm|check`."""
+"""`tanager-export dataset sample|movielens|amazon|lastfm|csv|check`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import argparse
 import json
 import math
 import textwrap
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import Severity, check_dataset
+from tanager_export.dataset.format import Times
 from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens
+from tanager_export.dataset.plain_csv import CsvOptions, import_csv
 from tanager_export.dataset.times import unix_seconds
 from tanager_export.sample import write_sample
 
@@ -76,13 +79,62 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
     lastfm.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
     lastfm.set_defaults(run=_lastfm)
 
-    for writing in (sample, movielens, amazon, lastfm):
+    plain = commands.add_parser(
+        "csv",
+        help="import CSV files of items, interactions and users",
+        description="Imports a catalogue, what users did with it, and what is known of users: CSV files with a header "
+        "each, separated by commas, semicolons, tabs or bars. Files and columns that are not named are looked for "
+        "under common names, such as products.csv and product_id, and what was chosen is printed. What is left of the "
+        "columns becomes attributes of items and users, and context of interactions.",
+    )
+    plain.add_argument("source", metavar="DIR", type=Path, help="the directory with the files")
+    plain.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
+    _add_csv_options(plain)
+    plain.set_defaults(run=_csv)
+
+    for writing in (sample, movielens, amazon, lastfm, plain):
         writing.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
 
     check = commands.add_parser("check", help="report what is wrong or odd; exit code 1 if there are errors")
     check.add_argument("directory", metavar="DIR", type=Path, help="the dataset directory")
     check.add_argument("--format", choices=("table", "json"), default="table", help="(default: %(default)s)")
     check.set_defaults(run=_check)
+
+
+def _add_csv_options(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("files, below DIR")
+    files.add_argument("--items", metavar="FILE", help="the catalogue")
+    files.add_argument("--interactions", metavar="FILE", help="what users did; there may be none")
+    files.add_argument("--users", metavar="FILE", help="what is known of users; there may be none")
+    columns = parser.add_argument_group("columns")
+    columns.add_argument("--user-column", metavar="NAME", help="the user's id")
+    columns.add_argument("--item-column", metavar="NAME", help="the item's id; may be `id` in the catalogue")
+    columns.add_argument(
+        "--time-column", metavar="NAME", help="when it was: Unix seconds or milliseconds, or ISO 8601 (UTC if not said)"
+    )
+    columns.add_argument("--weight-column", metavar="NAME", help="how much the interaction speaks for the item")
+    columns.add_argument("--event-column", metavar="NAME", help="the kind of interaction")
+    columns.add_argument("--title-column", metavar="NAME", help="the item's title")
+    columns.add_argument(
+        "--category-column", metavar="NAME", help='its categories, separated by "|", ";" or ">", or a list in brackets'
+    )
+    columns.add_argument(
+        "--text-columns",
+        metavar="A,B,C",
+        type=_names,
+        default=(),
+        help="what its text is made of, in this order (default: title, categories and what looks like a description)",
+    )
+    parser.add_argument(
+        "--times",
+        choices=get_args(Times),
+        default="seconds",
+        help="what the column of time says: seconds (default), or order where it only numbers what each user did; none "
+        "leaves it out",
+    )
+    parser.add_argument(
+        "--drop-orphans", action="store_true", help="leave out interactions with items that the catalogue lacks"
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> int:
@@ -115,6 +167,13 @@ def _lastfm(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _csv(arguments: argparse.Namespace) -> int:
+    options = CsvOptions(**{field.name: getattr(arguments, field.name) for field in fields(CsvOptions)})
+    written = import_csv(arguments.source, arguments.target, options, overwrite=arguments.overwrite, progress=True)
+    print(_summary(written))
+    return 0
+
+
 def _check(arguments: argparse.Namespace) -> int:
     report = check_dataset(arguments.directory, progress=True)
     if arguments.format == "json":
@@ -125,7 +184,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _summary(written: Written) -> str:
-    return f"{_counts(written)}\nwritten to {written.directory}"
+    return "\n".join((*written.notes, _counts(written), f"written to {written.directory}"))
 
 
 def _counts(of: Report | Written) -> str:
@@ -157,6 +216,10 @@ def _time(text: str) -> int:
     if (seconds := unix_seconds(text)) is None:
         raise argparse.ArgumentTypeError("Unix seconds, or ISO 8601 such as 2016-05-01")
     return seconds
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in map(str.strip, text.split(",")) if name)
 
 
 def _seed(text: str) -> int:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 import tanager_export.dataset
-from tanager_export.dataset import load_dataset
+from tanager_export.dataset import DatasetError, load_dataset
 from tanager_export.dataset_commands import add_dataset_parser
 
 
@@ -64,6 +64,32 @@ def test_tags_of_movielens_up_to_a_time(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("movielens", tmp_path, tmp_path / "out", "--tags-before", "soon")
     assert "--tags-before: Unix seconds, or ISO 8601 such as 2016-05-01" in capsys.readouterr().err
+
+
+def test_csv(tmp_path, capsys):
+    (tmp_path / "goods.csv").write_text("item_id,label,blurb\na,Hat,Straw\n")
+    (tmp_path / "log.csv").write_text("user,item,when\nu,a,2024-01-31\nu,b,2024-01-31\n")
+    options = ("--items", "goods.csv", "--interactions", "log.csv", "--time-column", "when", "--drop-orphans")
+    assert run("csv", tmp_path, tmp_path / "out", *options, "--text-columns", "blurb, label") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
+        "goods.csv: id from item_id; text from blurb, label",
+        "log.csv: user from user; item from item; time from when",
+        "left out: 1 interactions with items that are not in goods.csv",
+        f"{tmp_path.name}: 1 item, 1 user, 1 interaction",
+        f"written to {tmp_path / 'out'}",
+    ]
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.items[0].text == "Straw. Hat."
+    assert dataset.interactions.timestamp.tolist() == [1706659200]
+
+
+@pytest.mark.parametrize(("command", "file"), [("amazon", "S.text"), ("lastfm", "artists.dat")])
+def test_other_imports_refuse_what_is_not_theirs(tmp_path, command, file):
+    (tmp_path / file).write_text("")
+    with pytest.raises(DatasetError):
+        run(command, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_check_prints_a_table(make_dataset, capsys):

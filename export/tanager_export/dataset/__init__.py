@@ -13,12 +13,14 @@ from tanager_export.dataset.check import Finding, Report, Severity, check_datase
 from tanager_export.dataset.format import AttributeValue, Dataset, Interactions, Item, User
 from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens
+from tanager_export.dataset.plain_csv import CsvOptions, import_csv
 from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.reader import load_dataset
 from tanager_export.dataset.writer import Written, write_dataset
 
 __all__ = [
     "AttributeValue",
+    "CsvOptions",
     "Dataset",
     "DatasetError",
     "Finding",
@@ -31,6 +33,7 @@ __all__ = [
     "Written",
     "check_dataset",
     "import_amazon",
+    "import_csv",
     "import_lastfm",
     "import_movielens",
     "load_dataset",

@@ -33,6 +33,7 @@ class Written:
         items: How many there are.
         users: How many have interactions.
         interactions: How many there are.
+        notes: What was chosen and what was left out, for people.
     """
 
     directory: Path
@@ -40,6 +41,7 @@ class Written:
     items: int
     users: int
     interactions: int
+    notes: tuple[str, ...] = ()
 
 
 def write_dataset(dataset: Dataset, target: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
