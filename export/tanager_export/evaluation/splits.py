@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from tanager_export.dataset import Dataset
 
 MIN_EVENTS = 3
-"""Events a user needs for leave-one-out: a target of the test, one of validation, and a history."""
+"""Uptakes a user needs for leave-one-out: a target of the test, one of validation, and a history."""
 KNOWN_EVENTS = 10
+
+_MEND_TIMES = "give the real times"
 
 
 class SplitError(ExportError):
@@ -75,6 +77,9 @@ def leave_one_out(dataset: Dataset, *, hold_out: int = 1, repeats: Literal["coun
     if dataset.times == "none":
         raise SplitError(f"{dataset.name}: its interactions have no order, so none is the last: split it by cold items")
     interactions = dataset.interactions
+    _require_interactions(interactions)
+    if len(interactions) > 1 and interactions.timestamp.min() == interactions.timestamp.max():
+        raise SplitError(f"{dataset.name}: all interactions bear the same time, so none is the last: {_MEND_TIMES}")
     order = np.lexsort((interactions.timestamp, interactions.user))  # stable: of one time, the order of the file
     user, liked = interactions.user[order], interactions.weight[order] > 0
     uptakes = np.bincount(user[liked], minlength=len(interactions.user_ids))
@@ -215,7 +220,7 @@ def _cut(timestamp: NDArray[np.int64], *, share: float) -> int:
     """The last second of the past: no time lies on both sides."""
     times, counts = np.unique(timestamp, return_counts=True)
     if len(times) < 2:
-        raise SplitError("all interactions bear the same time: nothing comes before anything, give the real times")
+        raise SplitError(f"all interactions bear the same time, so none comes before another: {_MEND_TIMES}")
     after = 1 - np.cumsum(counts)[:-1] / len(timestamp)
     return int(times[np.argmin(np.abs(after - share))])
 

@@ -172,6 +172,10 @@ class TestLeaveOneOut:
         assert rows_of(split.train) == rows[:4]
 
     def test_nothing_to_ask_is_refused(self):
+        with pytest.raises(SplitError, match="no interactions"):
+            leave_one_out(dataset_of([]))
+        with pytest.raises(SplitError, match="same time"):
+            leave_one_out(dataset_of([(0, item, 7, 1.0) for item in range(5)]))
         with pytest.raises(SplitError, match="nobody to ask"):
             leave_one_out(dataset_of([(0, 0, 1, 1.0), (0, 1, 2, 1.0)]))
         with pytest.raises(SplitError, match="'count' or 'drop'"):
