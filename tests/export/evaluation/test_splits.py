@@ -221,8 +221,8 @@ class TestColdUsers:
         old = [(0, item, item, 1.0) for item in range(8)] * 3
         new = [(1, item, 20 + item, 1.0) for item in range(6)]
         short = [(2, 0, 20, 1.0), (2, 1, 21, 1.0)]
-        back = [(0, 3, 40, 1.0)]
-        split = cold_users(dataset_of([*old, *new, *short, *back]), share=9 / 33, known=2)
+        back = [(0, item, item, 1.0) for item in range(40, 46)]
+        split = cold_users(dataset_of([*old, *new, *short, *back], items=50), share=14 / 38, known=2)
         assert asked(split) == {1: [(2, 22, 1.0), (3, 23, 1.0), (4, 24, 1.0), (5, 25, 1.0)]}
         assert events_of(split.cases.histories, 0) == [(0, 20, 1.0), (1, 21, 1.0)]
         assert split.cases.at.tolist() == [21]
