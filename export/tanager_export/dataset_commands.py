@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from tanager_export.dataset.amazon import import_amazon
-from tanager_export.dataset.check import Severity, check_dataset
+from tanager_export.dataset.check import check_dataset
+from tanager_export.dataset.checks.finding import Severity
 from tanager_export.dataset.format import Times
 from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens

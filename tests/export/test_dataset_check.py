@@ -20,7 +20,7 @@ def codes(directory, severity=None) -> set[str]:
     return {finding.code for finding in report.findings if severity in (None, finding.severity)}
 
 
-GOOD = [f"u{user},i{item},{NOW_S - 1000 * user - item}" for user in range(4) for item in range(4)]
+GOOD = [f"u{user},i{item},{NOW_S - 100_000 * item - 1000 * user}" for user in range(4) for item in range(4)]
 
 
 def test_a_good_dataset_has_neither_errors_nor_warnings(make_dataset):
@@ -32,6 +32,7 @@ def test_a_good_dataset_has_neither_errors_nor_warnings(make_dataset):
         "domains",
         "density",
         "imbalance",
+        "user-imbalance",
         "time-range",
         "weight-range",
     }
@@ -180,3 +181,141 @@ def test_lines_are_those_of_the_file_where_rows_are_blank(make_dataset, blank):
     csv = f"user_id,item_id,timestamp\nu,i1,1\n{blank}u,i1,1\n"
     line = 3 + len(blank)
     assert found(make_dataset(interactions=csv), "duplicate-interactions").places == (f"interactions.csv, line {line}",)
+
+
+LONG = "a steel screw with a hex head and a zinc finish for wood and for metal, in a box of"
+
+
+def test_texts_that_are_nearly_the_same(make_dataset):
+    texts = [f"{LONG} 50", "A lamp of glass", f"{LONG.upper()}, 100!", f"{LONG} 50", "Quite another thing"]
+    items = [{"id": str(n), "title": "t", "text": text} for n, text in enumerate(texts)]
+    near = found(make_dataset(items), "near-duplicate-text")
+    assert (near.severity, near.count, near.places) == (Severity.WARNING, 2, ("items.jsonl, lines 1 and 3",))
+    assert found(make_dataset(items, name="same"), "identical-text").places == (
+        "items.jsonl, line 1",
+        "items.jsonl, line 4",
+    )
+    many = items + [
+        {"id": f"x{n}", "title": "t", "text": f"the text of a thing called {n} {n} {n}"} for n in range(200)
+    ]
+    assert found(make_dataset(many, name="many"), "near-duplicate-text").severity is Severity.INFO
+
+
+def test_a_few_users_who_do_most(make_dataset):
+    rows = [f"u0,i{n % 4},{n}" for n in range(300)] + [f"u{n},i{n % 4},{n}" for n in range(1, 100)]
+    finding = found(make_dataset(interactions=rows), "user-imbalance")
+    assert finding.severity is Severity.WARNING
+    assert "75% of interactions are of the top 1 % of users" in finding.message
+    assert finding.mend
+    assert found(make_dataset(interactions=GOOD, name="good"), "user-imbalance").severity is Severity.INFO
+
+
+def test_domains_without_behaviour(make_dataset):
+    items = [
+        {"id": f"i{n}", "title": "t", "text": f"the text of {n}", "domain": "book" if n else "film"} for n in range(4)
+    ]
+    finding = found(make_dataset(items, interactions=[f"u{n},i{n % 3 + 1},{n}" for n in range(60)]), "domain-imbalance")
+    assert finding.severity is Severity.WARNING
+    assert (finding.message, finding.count) == ("interactions by domain: book 60, film 0", 1)
+    assert "film" in finding.mend
+    even = make_dataset(items, interactions=[f"u{n},i{n % 4},{n}" for n in range(60)], name="even")
+    assert found(even, "domain-imbalance").severity is Severity.INFO
+    assert "domain-imbalance" not in codes(make_dataset(name="one"))
+
+
+DAY_S = 86_400
+
+
+def test_silences(make_dataset):
+    days = [*range(0, 60, 2), *range(200, 240)]
+    rows = [f"u{n},i{n % 4},{day * DAY_S}" for n, day in enumerate(days)]
+    finding = found(make_dataset(interactions=rows), "time-gaps")
+    assert (finding.severity, finding.count) == (Severity.WARNING, 1)
+    assert (
+        "of 142 days, from 1970-02-28 to 1970-07-20; 95 % of gaps between active days are at most 2" in finding.message
+    )
+    regular = [f"u{n},i{n % 4},{30 * n * DAY_S}" for n in range(40)]
+    assert "time-gaps" not in codes(make_dataset(interactions=regular, name="regular"))
+    few = [f"u{n},i{n % 4},{day * DAY_S}" for n, day in enumerate([0, 1, 2, 500])]
+    assert "time-gaps" not in codes(make_dataset(interactions=few, name="few"))
+
+
+def test_events_whose_order_nobody_knows(make_dataset):
+    rows = [*GOOD, *(f"u{n % 4},i{n % 4},{NOW_S}" for n in range(12)), *(f"w,i{n % 4},{NOW_S}" for n in range(6))]
+    finding = found(make_dataset(interactions=rows), "time-ties")
+    assert (finding.severity, finding.count) == (Severity.WARNING, 19)
+    assert finding.message == (
+        "19 interactions (56%) are at the same time as another of their user; 1 times there are 5 or more at once, at "
+        "most 6"
+    )
+    assert finding.places[0] == "interactions.csv, line 2"
+    one = make_dataset(interactions=[*GOOD, GOOD[4]], name="one")
+    assert found(one, "time-ties").count == 2
+    order = make_dataset(interactions=["u,i1,0", "u,i2,0", "v,i1,0"], metadata='{"times": "order"}', name="order")
+    assert "2 interactions (67%) are in the same place of their order" in found(order, "time-ties").message
+    none = make_dataset(interactions=["u,i1,0", "u,i2,0", "v,i1,0"], metadata='{"times": "none"}', name="none")
+    assert {code for code in codes(none) if code.startswith("time")} == {"times"}
+
+
+def test_users_of_one_day(make_dataset):
+    rows = (
+        [f"u,i0,{n * DAY_S}" for n in range(2)] + [f"{user},i{n},{n}" for user in "vwx" for n in range(2)] + ["y,i1,1"]
+    )
+    finding = found(make_dataset(interactions=rows), "one-day-users")
+    assert (finding.severity, finding.count) == (Severity.WARNING, 3)
+    assert "(75% of those with two interactions or more)" in finding.message
+    assert "one-day-users" not in codes(make_dataset(interactions=GOOD, name="good"))
+
+
+def split(*rows: str) -> str:
+    return "\n".join(("user_id,item_id,timestamp,split", *rows)) + "\n"
+
+
+def test_a_split_without_leaks(make_dataset):
+    rows = split("u,i0,1,train", "v,i1,2,train", "u,i1,3,validation", "v,i0,4,test", "w,i3,5,test", "v,i2,9,")
+    directory = make_dataset(interactions=rows)
+    assert found(directory, "split").message == (
+        "the dataset brings a split along: train 2, valid 1, test 2, in no part 1"
+    )
+    assert found(directory, "cold-users-in-test").message == "1 of 2 users of test are not in train"
+    assert found(directory, "cold-items-in-test").count == 1
+    assert not {code for code in codes(directory) if "train-" in code or "-train" in code}
+    assert "split" not in codes(make_dataset(interactions=GOOD, name="without"))
+
+
+def test_leaks_between_the_parts_of_a_split(make_dataset):
+    rows = split(
+        "u,i0,1,train", "u,i1,5,test", "u,i2,7,train", "u,i1,5,train",  # later than asked; the very interaction
+        "v,i0,1,train", "v,i0,9,test",  # an item again
+        "w,i3,6,train", "w,i2,8,test",
+    )  # fmt: skip
+    directory = make_dataset(interactions=rows)
+    exact, again, late = (found(directory, f"{c}") for c in ("test-in-train", "test-repeats-train", "train-after-test"))
+    assert (exact.severity, exact.count, exact.places) == (Severity.ERROR, 1, ("interactions.csv, line 3",))
+    assert (again.severity, again.count, again.places) == (Severity.WARNING, 1, ("interactions.csv, line 7",))
+    assert (late.severity, late.count, late.places) == (Severity.WARNING, 1, ("interactions.csv, line 4",))
+    assert all(finding.mend for finding in (exact, again, late))
+    overlap = found(directory, "train-overlaps-test")
+    assert (overlap.severity, overlap.count) == (Severity.INFO, 2)
+    assert "(40%)" in overlap.message
+    assert not check_dataset(directory, now_s=NOW_S).ok
+
+
+def test_leaks_in_time_are_looked_for_as_far_as_there_is_time(make_dataset):
+    rows = split("u,i0,1,test", "u,i2,7,train", "v,i0,3,train")
+    for times, expected in (
+        ("seconds", {"train-after-test", "train-overlaps-test"}),
+        ("order", {"train-after-test"}),
+        ("none", set()),
+    ):
+        directory = make_dataset(interactions=rows, metadata=f'{{"times": "{times}"}}', name=times)
+        assert {code for code in codes(directory) if code.startswith("train-")} == expected
+
+
+def test_every_warning_and_every_error_says_what_to_do(make_dataset):
+    items = [{"id": f"i{n}", "text": "short", "domain": "ab"[n == 7]} for n in range(200)]
+    rows = split(*(f"u{n % 2},i0,{NOW_S * 10},{'train' if n % 2 else 'test'}" for n in range(300)), "x,i1,1,train")
+    report = check_dataset(make_dataset(items, interactions=rows), now_s=NOW_S)
+    bad = [finding for finding in report.findings if finding.severity is not Severity.INFO]
+    assert len(bad) >= 7
+    assert [finding.code for finding in bad if not finding.mend] == []

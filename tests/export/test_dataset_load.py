@@ -204,6 +204,14 @@ def test_weights_that_are_no_finite_numbers_are_refused(make_dataset, weight):
     assert f"interactions.csv, line 3: weight {weight!r} is no finite number" in refused(make_dataset(interactions=csv))
 
 
+def test_a_part_that_no_split_has_is_refused(make_dataset):
+    csv = "user_id,item_id,timestamp,split\nu,i1,1,train\nu,i1,1,\nu,i2,1,later\n"
+    message = (
+        "interactions.csv, line 4: split 'later' is none of train, valid, test: rename the column if it is something"
+    )
+    assert message in refused(make_dataset(interactions=csv))
+
+
 def test_lines_are_counted_as_an_editor_does_where_fields_span_several(make_dataset):
     csv = 'user_id,item_id,timestamp,place\nu,i1,1,"a\nb\r\nc"\nu,i2,2,x\nu,i2,x,x\n'
     assert "interactions.csv, line 6: timestamp 'x'" in refused(make_dataset(interactions=csv))

@@ -3,13 +3,15 @@
 A dataset is a directory:
 
 - `items.jsonl`: an object a line: `id`, `text`, and optionally `title`, `domain`, `categories`, `attributes`;
-- `interactions.csv`, optional: `user_id,item_id,timestamp`, optionally `event`, `weight` and columns of context;
+- `interactions.csv`, optional: `user_id,item_id,timestamp`, optionally `event`, `weight`, `split` (train,
+  valid or test, for `dataset check`) and columns of context;
 - `users.jsonl`, optional: an object a line: `id`, `attributes`;
 - `dataset.json`, optional: `name`, `description`, `source`, `licence`, `simulated_behaviour`, `times`.
 """
 
 from tanager_export.dataset.amazon import import_amazon
-from tanager_export.dataset.check import Finding, Report, Severity, check_dataset
+from tanager_export.dataset.check import Report, check_dataset
+from tanager_export.dataset.checks.finding import Finding, Severity
 from tanager_export.dataset.format import AttributeValue, Dataset, Interactions, Item, User
 from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens

@@ -6,6 +6,7 @@ import csv
 import itertools
 import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,15 +25,40 @@ if TYPE_CHECKING:
 
 INTERACTIONS = "interactions.csv"
 REQUIRED = ("user_id", "item_id", "timestamp")
+PARTS = ("train", "valid", "test")
+"""The parts of a split that a dataset brings along in a column `split`."""
 
+
+_PART_NUMBERS = {part: number for number, part in enumerate(PARTS)} | {"": -1, "validation": 1, "val": 1, "dev": 1}
 _ROWS_A_BLOCK = 1 << 10  # small enough for a block to stay in the processor's cache
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LocatedInteractions:
+    """Interactions as they are in the file.
+
+    Attributes:
+        interactions: What could be read.
+        lines: `(n,) int64`, the line on which each begins.
+        part: `(n,) int8`, the part of a split that each is in, as a position in `PARTS`, -1 where it is in none; None
+            where the file has no column `split`.
+    """
+
+    interactions: Interactions
+    lines: NDArray[np.int64]
+    part: NDArray[np.int8] | None = None
+
+    @classmethod
+    def none(cls) -> LocatedInteractions:
+        """No interactions."""
+        return cls(Interactions.empty(), np.empty(0, np.int64))
+
+
 def read_interactions(
     directory: Path, item_index: Mapping[str, int], report: Reporter, *, progress: bool = False
-) -> tuple[Interactions, NDArray[np.int64]]:
+) -> LocatedInteractions:
     """Read the interactions of a dataset directory; none where the file is missing.
 
     Args:
@@ -41,18 +67,15 @@ def read_interactions(
         report: Told what is wrong; rows it was told of are left out. Interactions with items that are not in the
             catalogue are reported once, with their number.
         progress: Whether to show a bar on stderr.
-
-    Returns:
-        The interactions, and `(n,) int64` the line on which each of them begins.
     """
     path = directory / INTERACTIONS
     if not path.exists():
-        return Interactions.empty(), np.empty(0, np.int64)
+        return LocatedInteractions.none()
     tally = Tally(report)
     rows = csv.reader(text_lines(path, tally, progress=progress), strict=True)
     header = _read_header(rows, tally)
     if not header:
-        return Interactions.empty(), np.empty(0, np.int64)
+        return LocatedInteractions.none()
     table = _Table(header, item_index, report)
     while True:
         line = rows.line_num + 1
@@ -75,11 +98,13 @@ class _Table:
         self._width = len(header)
         self._user, self._item, self._time = (header.index(name) for name in REQUIRED)
         self._weight = header.index("weight") if "weight" in header else None
+        self._part = header.index("split") if "split" in header else None
         self._items = item_index
         self._report = report
         self._users: dict[str, int] = {}
         self._blocks: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]] = []
         self._lines: list[NDArray[np.int64]] = []
+        self._parts: list[NDArray[np.int8]] = []
         self._orphans = 0
         self._first_orphan = (0, "")
 
@@ -99,7 +124,7 @@ class _Table:
                 converted = self._convert(list(kept), np.array(kept_lines, np.int64))
                 assert converted, "a row without a flaw converts"
 
-    def finish(self) -> tuple[Interactions, NDArray[np.int64]]:
+    def finish(self) -> LocatedInteractions:
         """What was read."""
         if self._orphans:
             line, item = self._first_orphan
@@ -109,9 +134,11 @@ class _Table:
             mend = "add the items or drop these rows"
             self._report(Problem(INTERACTIONS, line, "orphan-interactions", message, mend, self._orphans))
         if not self._blocks:
-            return Interactions.empty(), np.empty(0, np.int64)
+            return LocatedInteractions.none()
         user, item_, timestamp, weight = (np.concatenate(column) for column in zip(*self._blocks, strict=True))
-        return Interactions(user, item_, timestamp, weight, tuple(self._users)), np.concatenate(self._lines)
+        interactions = Interactions(user, item_, timestamp, weight, tuple(self._users))
+        part = None if self._part is None else np.concatenate(self._parts)
+        return LocatedInteractions(interactions, np.concatenate(self._lines), part)
 
     def _convert(self, rows: list[list[str]], lines: NDArray[np.int64]) -> bool:
         """Append rows as columns; False, and nothing appended, when any of them has a flaw."""
@@ -133,6 +160,11 @@ class _Table:
                 return False
             if not np.isfinite(weight).all():
                 return False
+        part = None
+        if self._part is not None:
+            if not set(columns[self._part]) <= _PART_NUMBERS.keys():
+                return False
+            part = np.fromiter(map(_PART_NUMBERS.__getitem__, columns[self._part]), np.int8, len(rows))
         item = np.fromiter(map(self._items.get, columns[self._item], itertools.repeat(-1)), np.int32, len(rows))
         known = item >= 0
         if not known.all():
@@ -146,6 +178,8 @@ class _Table:
         timestamp = np.fromiter(map(int, times), np.int64, len(rows))
         self._blocks.append((user[known], item[known], timestamp[known], weight[known]))
         self._lines.append(lines[known])
+        if part is not None:
+            self._parts.append(part[known])
         return True
 
     def _flaw(self, row: list[str]) -> tuple[str, str, str] | None:
@@ -161,6 +195,9 @@ class _Table:
             return "timestamp", f"timestamp {row[self._time]!r} is no integer", "give Unix seconds, as in 1700000000"
         if self._weight is not None and not _is_finite(row[self._weight]):
             return "weight", f"weight {row[self._weight]!r} is no finite number", "give a number such as 1 or 0.5"
+        if self._part is not None and row[self._part] not in _PART_NUMBERS:
+            mend = "rename the column if it is something else"
+            return "split", f"split {row[self._part]!r} is none of {', '.join(PARTS)}", mend
         return None
 
 

@@ -28,11 +28,13 @@ class LocatedDataset:
         dataset: What could be read; its catalogue may be empty.
         item_lines: The line of each item in `items.jsonl`.
         interaction_lines: `(n,) int64`, the line of each interaction in `interactions.csv`.
+        part: `(n,) int8`, the part of a split that each interaction is in, as `LocatedInteractions` has it.
     """
 
     dataset: Dataset
     item_lines: list[int]
     interaction_lines: NDArray[np.int64]
+    part: NDArray[np.int8] | None
 
 
 def load_dataset(directory: str | os.PathLike[str], *, progress: bool = False) -> Dataset:
@@ -57,12 +59,12 @@ def read_dataset(directory: Path, report: Reporter, *, progress: bool = False) -
         report(Problem(str(directory), None, "no-directory", "no such directory"))
     items, item_lines = read_items(directory, report)
     item_index = {item.id: position for position, item in enumerate(items)}
-    interactions, interaction_lines = read_interactions(directory, item_index, report, progress=progress)
+    located = read_interactions(directory, item_index, report, progress=progress)
     metadata = read_metadata(directory, report)
     dataset = Dataset(
         name=metadata.name,
         items=tuple(items),
-        interactions=interactions,
+        interactions=located.interactions,
         users=tuple(read_users(directory, report)),
         description=metadata.description,
         source=metadata.source,
@@ -70,4 +72,4 @@ def read_dataset(directory: Path, report: Reporter, *, progress: bool = False) -
         simulated_behaviour=metadata.simulated_behaviour,
         times=metadata.times,
     )
-    return LocatedDataset(dataset, item_lines, interaction_lines)
+    return LocatedDataset(dataset, item_lines, located.lines, located.part)

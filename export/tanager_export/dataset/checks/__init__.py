@@ -1,0 +1,1 @@
+"""What `dataset check` looks at, a kind a module."""
