@@ -96,7 +96,14 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
     for writing in (sample, movielens, amazon, lastfm, plain):
         writing.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
 
-    check = commands.add_parser("check", help="report what is wrong or odd; exit code 1 if there are errors")
+    check = commands.add_parser(
+        "check",
+        help="report what is wrong or odd; exit code 1 if there are errors",
+        description="Reports what a load would refuse and what harms a model: duplicates, orphans, texts that are "
+        "empty, the same or nearly so, sparsity, imbalance of items, users and domains, impossible times, silences and "
+        "events without an order, and leaks between the parts of a split that a column `split` (train, valid, test) "
+        "brings along. Says what to do about each.",
+    )
     check.add_argument("directory", metavar="DIR", type=Path, help="the dataset directory")
     check.add_argument("--format", choices=("table", "json"), default="table", help="(default: %(default)s)")
     check.set_defaults(run=_check)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from tanager_export.dataset import CsvOptions, DatasetError, check_dataset, import_csv, load_dataset
 
@@ -151,7 +154,7 @@ EVENTS = "user,item,time,rating\n"
             "events.csv, line 2: column 'time': 'noon' is no time: give Unix sec",
         ),
         ({"events.csv": EVENTS + "u,a,1,good\n"}, "events.csv, line 2: column 'rating': 'good' is no number: give"),
-        ({"events.csv": EVENTS + "u,a,1,1_0\n"}, "events.csv, line 2: column 'rating': '1_0' is no number"),
+        ({"events.csv": EVENTS + "u,a,1,1e39\n"}, "events.csv, line 2: column 'rating': '1e39' is no number"),
     ],
 )
 def test_malformed_files_are_refused_by_line_and_column(tmp_path, files, message):
@@ -200,3 +203,35 @@ def test_an_unknown_directory_says_what_is_needed(tmp_path):
         import_csv(write(tmp_path / "in", {}), tmp_path / "out")
     with pytest.raises(DatasetError, match="no such directory"):
         import_csv(tmp_path / "nowhere", tmp_path / "out")
+
+
+fields = st.text(st.sampled_from("ab1.-e9|;>[]'\"\n\r \u0661\u2028é"), max_size=6) | st.sampled_from(
+    ["1e39", "007", "a", "u"]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    items=st.lists(st.lists(fields, min_size=4, max_size=4), min_size=1, max_size=4),
+    events=st.lists(st.lists(fields, min_size=4, max_size=4), max_size=4),
+)
+@example(items=[["a", "x", "", "9" * 400]], events=[["u", "a", "1e39", "b"]])
+@example(items=[["a", "x", "", "1"]], events=[["u", "a", "1", "b\rc"]])
+def test_what_is_imported_loads(tmp_path, items, events):
+    quoted = {
+        "items.csv": [["id", "title", "category", "size"], *items],
+        "events.csv": [["user", "item", "rating", "place"], *events],
+    }
+    for name, rows in quoted.items():
+        lines = (",".join('"' + value.replace('"', '""') + '"' for value in row) for row in rows)
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
+    with contextlib.suppress(DatasetError):
+        written = import_csv(tmp_path, tmp_path / "out", CsvOptions(drop_orphans=True), overwrite=True)
+        dataset = load_dataset(tmp_path / "out")
+        assert len(dataset.items) == written.items == len(items)
+        assert len(dataset.interactions) == written.interactions
+
+
+def test_a_time_that_is_left_out_is_not_told(tmp_path):
+    written = import_csv(write(tmp_path / "shop", SHOP), tmp_path / "out", CsvOptions(times="none"))
+    assert not any("time from" in note for note in written.notes)

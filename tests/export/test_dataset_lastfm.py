@@ -89,6 +89,7 @@ def test_tags_may_be_missing(tmp_path, without):
         ("user_artists.dat", "userID\tartistID\tweight\n2\t8\t1\n", "line 2: artist '8' is not in artists.dat"),
         ("user_artists.dat", "userID\tartistID\tweight\n \t1\t1\n", "user_artists.dat, line 2: no userID"),
         ("user_artists.dat", "userID\tartistID\tweight\n2\t1\t0\n", "line 2: weight '0' is no number of times"),
+        ("user_artists.dat", "userID\tartistID\tweight\n2\t1\t" + "9" * 40, "line 2: weight '9999999999"),
         ("user_artists.dat", "userID\tartistID\tweight\n2\t1\t1.5\n", "line 2: weight '1.5' is no number of times"),
         ("tags.dat", "tagID\ttagValue\n", "user_taggedartists.dat, line 2: tag '4' is not in tags.dat"),
     ],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +109,7 @@ def _sequences(
             raise table.error(line, f"{token!r} is not in {name}.{'user' if index is users else 'item'}2index")
         return index[token]
 
-    parts: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
+    found: dict[str, _Rows] = {}
     for part in ("test", "valid", "train"):
         table = replace(_SEQUENCES, name=f"{name}.{part}.inter")
         for line, (user, history, target) in table.rows(directory, progress=progress):
@@ -120,26 +119,43 @@ def _sequences(
             identifier = spelt(table, line, users, user)
             if not identifier.strip() or not target:
                 raise table.error(line, "no item" if identifier.strip() else "no user id")
-            if part == "test" and identifier in parts:
-                raise table.error(line, f"user {user!r} has a row already")
-            if part != "test" and identifier not in parts:
+            if part == "test":
+                if identifier in found:
+                    raise table.error(line, f"user {user!r} has a row already")
+                found[identifier] = _Rows(sequence)
+            elif identifier in found:
+                found[identifier].others.append((table, line, sequence))
+            else:
                 raise table.error(line, f"user {user!r} has no row in {name}{_TEST}")
-            parts[identifier].append(sequence)
-        if not parts:
+        if not found:
             raise table.error(1, "no sequences")
-    return {user: _joined(sequences[0], sequences[1:]) for user, sequences in parts.items()}
+    return {user: _joined(rows) for user, rows in found.items()}
 
 
-def _joined(longest: tuple[str, ...], others: list[tuple[str, ...]]) -> list[str]:
-    """The whole of a sequence of which `longest` is the end: what others have before is put before it."""
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a user: the sequence of the test part, and of each other its table, line and sequence."""
+
+    test: tuple[str, ...]
+    others: list[tuple[Table, int, tuple[str, ...]]] = field(default_factory=list)
+
+
+def _joined(rows: _Rows) -> list[str]:
+    """The whole of a user's sequence: what other rows have before that of the test part is put before it."""
+    longest = rows.test
     before: list[str] = []
-    before_of = {sequence[1:]: sequence[0] for sequence in others if len(sequence) >= len(longest)}
+    before_of = {sequence[1:]: sequence[0] for *_, sequence in rows.others if len(sequence) >= len(longest)}
     window = longest[:-1]
     while window in before_of:
         first = before_of.pop(window)
         before.append(first)
         window = (first, *window[:-1])
-    return [*reversed(before), *longest]
+    whole = [*reversed(before), *longest]
+    spelt = f" {' '.join(whole)} "
+    for table, line, sequence in rows.others:
+        if f" {' '.join(sequence)} " not in spelt:
+            raise table.error(line, f"these items are no part of the user's sequence, which is {spelt.strip()[:100]!r}")
+    return whole
 
 
 def _index(directory: Path, name: str) -> dict[str, str] | None:

@@ -193,7 +193,7 @@ class _Table:
             return "control-character", "user_id contains a control character", "remove it"
         if not _INTEGER.fullmatch(row[self._time]):
             return "timestamp", f"timestamp {row[self._time]!r} is no integer", "give Unix seconds, as in 1700000000"
-        if self._weight is not None and not _is_finite(row[self._weight]):
+        if self._weight is not None and not is_weight(row[self._weight]):
             return "weight", f"weight {row[self._weight]!r} is no finite number", "give a number such as 1 or 0.5"
         if self._part is not None and row[self._part] not in _PART_NUMBERS:
             mend = "rename the column if it is something else"
@@ -238,7 +238,8 @@ def _height(row: list[str]) -> int:
     return 1 + sum(len(_LINE_BREAK.findall(value)) for value in row)
 
 
-def _is_finite(text: str) -> bool:
+def is_weight(text: str) -> bool:
+    """Whether a field can be read as a weight."""
     try:
         with np.errstate(over="ignore"):
             return math.isfinite(np.float32(float(text)))

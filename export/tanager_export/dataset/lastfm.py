@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tanager_export.atomic import fresh_directory
 from tanager_export.dataset.format import Item
-from tanager_export.dataset.interactions import REQUIRED
+from tanager_export.dataset.interactions import REQUIRED, is_weight
 from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.records import ITEMS, Metadata
 from tanager_export.dataset.table import Table
@@ -77,7 +77,7 @@ def import_lastfm(
             if not user or artist not in known:
                 message = f"artist {artist!r} is not in {_ARTISTS.name}" if user else "no userID"
                 raise _LISTENS.error(line, message)
-            if not (listens.isascii() and listens.isdecimal() and int(listens)):
+            if not (listens.isascii() and listens.isdecimal() and listens.strip("0") and is_weight(listens)):
                 raise _LISTENS.error(line, f"weight {listens!r} is no number of times")
             listeners.add(user)
             count += 1

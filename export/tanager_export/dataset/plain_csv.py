@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tanager_export.atomic import fresh_directory
 from tanager_export.dataset.csv_table import CsvTable, find_csv
 from tanager_export.dataset.format import Item, User
-from tanager_export.dataset.interactions import REQUIRED
+from tanager_export.dataset.interactions import REQUIRED, is_weight
 from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.records import ITEMS, Metadata
 from tanager_export.dataset.times import unix_seconds
@@ -157,7 +157,7 @@ def _items(table: CsvTable, options: CsvOptions, notes: list[str]) -> list[Item]
         categories = _categories(row[category]) if category else ()
         parts = (", ".join(categories) if column == category else row[column].strip() for column in texts)
         text = " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts if part)
-        shown = " ".join(row[title].split()) if title else ""
+        shown = _one_line(row[title]) if title else ""
         if not text and not shown:
             columns = ", ".join(map(repr, texts))
             raise table.error(
@@ -216,9 +216,9 @@ class _Behaviour:
                 continue
             fields = [user, item, self._moment(line, row)]
             if self._event:
-                fields.append(row[self._event])
+                fields.append(_one_line(row[self._event]))
             if self._weight:
-                if not _is_number(row[self._weight]):
+                if not is_weight(row[self._weight]):
                     message = f"column {self._weight!r}: {row[self._weight]!r} is no number"
                     raise self.table.error(
                         line, message, "give a number, or choose another column with --weight-column"
@@ -226,7 +226,7 @@ class _Behaviour:
                 fields.append(row[self._weight].strip())
             self.users.add(user)
             self.count += 1
-            yield (*fields, *(row[column] for column in self._context))
+            yield (*fields, *(_one_line(row[column]) for column in self._context))
 
     def _moment(self, line: int, row: dict[str, str]) -> str:
         if not self._time:
@@ -272,7 +272,11 @@ def _categories(text: str) -> tuple[str, ...]:
         parts = [part.strip().strip("'\"") for part in text[1:-1].split(",")]
     else:
         parts = _BETWEEN_CATEGORIES.split(text)
-    return tuple(dict.fromkeys(" ".join(part.split()) for part in parts if part.strip()))
+    return tuple(dict.fromkeys(_one_line(part) for part in parts if part.strip()))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _is_number(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tanager_export.atomic import fresh_directory
 from tanager_export.dataset.format import Item, User
-from tanager_export.dataset.interactions import REQUIRED
+from tanager_export.dataset.interactions import REQUIRED, is_weight
 from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.records import ITEMS, Metadata
 from tanager_export.dataset.table import Table
@@ -72,7 +72,7 @@ def import_recbole(
             seconds = unix_seconds(row["timestamp"]) if "timestamp" in optional else 0
             if seconds is None:
                 raise behaviour.table.error(line, f"timestamp {row['timestamp']!r} is no time")
-            if "rating" in optional and not _is_number(row["rating"]):
+            if "rating" in optional and not is_weight(row["rating"]):
                 raise behaviour.table.error(line, f"rating {row['rating']!r} is no number")
             seen.add(user)
             count += 1
