@@ -8,6 +8,7 @@ from tanager_export.evaluation.baselines.ease import Ease
 from tanager_export.evaluation.baselines.factors import BPR, IALS
 from tanager_export.evaluation.baselines.itemknn import ItemKNN
 from tanager_export.evaluation.baselines.popularity import Popularity, RecentPopularity
+from tanager_export.evaluation.baselines.text import FrozenEncoder, RidgeToEase
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
 
     from tanager_export.evaluation.cases import Method
 
-__all__ = ["BPR", "IALS", "Ease", "ItemKNN", "Popularity", "RecentPopularity", "baselines"]
+__all__ = [
+    "BPR",
+    "IALS",
+    "Ease",
+    "FrozenEncoder",
+    "ItemKNN",
+    "Popularity",
+    "RecentPopularity",
+    "RidgeToEase",
+    "baselines",
+]
 
 
 def baselines(vectors: NDArray[np.float32] | None = None) -> dict[str, Method]:
@@ -25,6 +36,7 @@ def baselines(vectors: NDArray[np.float32] | None = None) -> dict[str, Method]:
         vectors: `(items, dim)`, the items' texts as a frozen encoder has them; without, the baselines that read them
             are left out.
     """
-    del vectors
-    methods: tuple[Method, ...] = (Popularity(), RecentPopularity(), ItemKNN(), Ease(), IALS(), BPR())
+    methods: list[Method] = [Popularity(), RecentPopularity(), ItemKNN(), Ease(), IALS(), BPR()]
+    if vectors is not None:
+        methods += [FrozenEncoder(vectors), RidgeToEase(vectors)]
     return {method.name: method for method in methods}
