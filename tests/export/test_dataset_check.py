@@ -301,6 +301,11 @@ def test_leaks_between_the_parts_of_a_split(make_dataset):
     assert not check_dataset(directory, now_s=NOW_S).ok
 
 
+def test_interactions_with_unknown_items_do_not_shift_the_parts(make_dataset):
+    rows = split("u,gone,1,train", "u,i0,1,test", "v,i0,2,train")
+    assert found(make_dataset(interactions=rows), "split").message.endswith("train 1, valid 0, test 1")
+
+
 def test_leaks_in_time_are_looked_for_as_far_as_there_is_time(make_dataset):
     rows = split("u,i0,1,test", "u,i2,7,train", "v,i0,3,train")
     for times, expected in (

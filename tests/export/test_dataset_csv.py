@@ -232,6 +232,13 @@ def test_what_is_imported_loads(tmp_path, items, events):
         assert len(dataset.interactions) == written.interactions
 
 
+def test_of_two_columns_that_are_called_the_same_the_first_counts(tmp_path):
+    files = {"items.csv": "item_id,itemid,title\na,b,x\n"}
+    import_csv(write(tmp_path / "in", files), tmp_path / "out")
+    (item,) = load_dataset(tmp_path / "out").items
+    assert (item.id, dict(item.attributes)) == ("a", {"itemid": "b"})
+
+
 def test_a_time_that_is_left_out_is_not_told(tmp_path):
     written = import_csv(write(tmp_path / "shop", SHOP), tmp_path / "out", CsvOptions(times="none"))
     assert not any("time from" in note for note in written.notes)

@@ -43,6 +43,25 @@ def test_what_is_nearly_the_same_is_found_among_many():
     assert len(pairs) >= 495  # MinHash finds 99.9 in 100 at this similarity
 
 
+def test_few_are_missed_where_many_are_alike():
+    chance = random.Random(0)
+    texts = sorted({
+        f"steel screw with {chance.choice('abcdefghij')} head and {chance.choice('klmnop')} finish for use in "
+        f"{chance.choice('qrstuv')} walls by {chance.choice('wxyz')} in a box of {chance.choice('123456789')}"
+        for _ in range(600)
+    })  # fmt: skip
+    alike = {
+        position
+        for pair in itertools.combinations(range(len(texts)), 2)
+        if similarity(*(texts[at] for at in pair)) >= 0.7
+        for position in pair
+    }
+    found = set(near_duplicate_pairs(texts, similarity=0.7).ravel().tolist())
+    assert found <= alike
+    assert len(alike) > 400
+    assert len(found) >= 0.95 * len(alike)
+
+
 def test_a_group_is_found_as_a_chain():
     texts = [f"one long text about a thing that comes in sizes and in colours size {n}" for n in range(5)]
     pairs = near_duplicate_pairs(texts, similarity=0.7)

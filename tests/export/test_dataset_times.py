@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tanager_export.dataset.times import unix_seconds
@@ -32,3 +34,13 @@ from tanager_export.dataset.times import unix_seconds
 )
 def test_times(text, seconds):
     assert unix_seconds(text) == seconds
+
+
+def test_times_without_an_offset_are_in_utc_wherever_one_is(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert unix_seconds("1970-01-01T00:01:00") == 60
+    finally:
+        monkeypatch.undo()
+        time.tzset()
