@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from tanager_export.evaluation.baselines.ease import Ease
 from tanager_export.evaluation.baselines.factors import BPR, IALS
+from tanager_export.evaluation.baselines.hybrid import Hybrid
 from tanager_export.evaluation.baselines.itemknn import ItemKNN
 from tanager_export.evaluation.baselines.popularity import Popularity, RecentPopularity
+from tanager_export.evaluation.baselines.sasrec import SASRec
 from tanager_export.evaluation.baselines.text import FrozenEncoder, RidgeToEase
 
 if TYPE_CHECKING:
@@ -21,10 +23,12 @@ __all__ = [
     "IALS",
     "Ease",
     "FrozenEncoder",
+    "Hybrid",
     "ItemKNN",
     "Popularity",
     "RecentPopularity",
     "RidgeToEase",
+    "SASRec",
     "baselines",
 ]
 
@@ -36,7 +40,7 @@ def baselines(vectors: NDArray[np.float32] | None = None) -> dict[str, Method]:
         vectors: `(items, dim)`, the items' texts as a frozen encoder has them; without, the baselines that read them
             are left out.
     """
-    methods: list[Method] = [Popularity(), RecentPopularity(), ItemKNN(), Ease(), IALS(), BPR()]
+    methods: list[Method] = [Popularity(), RecentPopularity(), ItemKNN(), Ease(), IALS(), BPR(), Hybrid(), SASRec()]
     if vectors is not None:
         methods += [FrozenEncoder(vectors), RidgeToEase(vectors)]
     return {method.name: method for method in methods}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_HELD_OUT = 2_000
 PATIENCE = 5
 
-_SHARE_HELD_OUT = 0.2
+_SHARE_HELD_OUT = 0.5
 _DEPTH = 10
 
 
@@ -29,17 +29,19 @@ class HeldOut:
 
     Attributes:
         learn: All rows, some without their last like.
+        row: `(held out,)`, which those are.
         known: Those rows of `learn`.
-        target: `(rows of known,)`, the item that each of them lacks.
+        target: `(held out,)`, the item that each of them lacks.
     """
 
     learn: Histories
+    row: NDArray[np.int64]
     known: Histories
     target: NDArray[np.int32]
 
 
 def hold_out(rows: Histories, *, seed: int) -> HeldOut:
-    """Takes the last like of a fifth of the users, `MAX_HELD_OUT` at most, who did at least three things."""
+    """Takes the last like of half of the users who did at least three things, `MAX_HELD_OUT` at most."""
     able = np.flatnonzero(rows.lengths >= 3)
     count = min(MAX_HELD_OUT, int(np.ceil(_SHARE_HELD_OUT * len(able))))
     chosen = np.sort(np.random.default_rng(seed).choice(able, count, replace=False)) if count else able
@@ -51,7 +53,7 @@ def hold_out(rows: Histories, *, seed: int) -> HeldOut:
     lengths[chosen] -= 1
     indptr = np.concatenate(([0], np.cumsum(lengths)))
     learn = Histories(indptr, rows.item[keep], rows.timestamp[keep], rows.weight[keep])
-    return HeldOut(learn, learn.take(chosen), target)
+    return HeldOut(learn, chosen, learn.take(chosen), target)
 
 
 def ndcg(scores: NDArray[np.float32], histories: Histories, target: NDArray[np.int32]) -> float:

@@ -21,6 +21,8 @@ CHOSEN = {
     "item-knn": {"neighbours": 20, "shrinkage": 3.0},
     "ease": {"l2": 20.0},
     "ials": {"factors": 32, "regularization": 1.0, "alpha": 12.0},
+    "hybrid-mf": {"learning_rate": 0.01},
+    "sasrec": {"learning_rate": 0.003},
     "bpr": {"factors": 32, "learning_rate": 0.1},
 }
 
