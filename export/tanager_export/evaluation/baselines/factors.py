@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from tanager_export.evaluation.cases import Histories, Parameter
 
 _ALS_ITERATIONS = 15
-_FOLD_IN_STEPS = 30
-_NEGATIVES = 256
+_FOLD_IN_STEPS = 20
+_FOLD_IN_ROWS = 256
+_NEGATIVES = 128
 
 
 class IALS:
@@ -171,7 +172,9 @@ class FoldedBPR(FromHistory):
     ) -> NDArray[np.float32]:
         """`(rows, items)`."""
         del profiles
-        return self._fold_in(histories) @ self._factors.T + self._bias
+        chunks = range(0, len(histories), _FOLD_IN_ROWS)
+        users = np.concatenate([self._fold_in(histories.take(slice(at, at + _FOLD_IN_ROWS))) for at in chunks])
+        return np.asarray(users @ self._factors.T + self._bias, np.float32)
 
     def _fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """`(rows, factors)`, by Nesterov's accelerated gradient: the problem is convex."""
