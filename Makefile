@@ -5,7 +5,7 @@ PYTHON ?= python3
 DEMO := build/demo
 BUNDLE ?= $(DEMO)/bundle
 SCENARIO ?= tests/load/mixed.toml
-CPP := $(wildcard server/tanager_server/*/*.cpp)
+CPP := $(wildcard server/tanager_server/*/*.cpp server/tanager_server/*/*.h)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14

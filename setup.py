@@ -13,8 +13,9 @@ def compiled(module: str) -> Pybind11Extension:
     """
     optional = "TANAGER_COMPILE" not in os.environ
     source = f"server/{module.replace('.', '/')}.cpp"
+    headers = ["server/tanager_server/engine/_native.h"]
     flags = ["-O3", "-fopenmp-simd", "-Wall", "-Wextra"]
-    return Pybind11Extension(module, [source], cxx_std=17, extra_compile_args=flags, optional=optional)
+    return Pybind11Extension(module, [source], cxx_std=17, depends=headers, extra_compile_args=flags, optional=optional)
 
 
 setup(

@@ -22,6 +22,7 @@ _STRATEGIES = {
     Strategy.WISH: "from the wish alone",
     Strategy.COLD_START: "nothing is known about the user: the most popular items",
     Strategy.SIMILAR: "items like the given one",
+    Strategy.PROFILE: "from the profile or the context",
     Strategy.UNKNOWN: "not known to this version of the client",
 }
 _SHORTFALLS = {

@@ -29,6 +29,8 @@ class Strategy(StrEnum):
     COLD_START = "cold_start"
     #: Items like a given item.
     SIMILAR = "similar"
+    #: Scored from the profile or the context: there was neither a history nor a wish.
+    PROFILE = "profile"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 
@@ -55,8 +57,12 @@ class Source(StrEnum):
     TEXT = "text"
     #: Liked by the same users as the items of the history, or as the item asked about.
     COLLABORATIVE = "collaborative"
-    #: One of the most popular items.
+    #: One of the items that most users like.
     POPULAR = "popular"
+    #: Often taken up soon after the items of the history.
+    TRANSITION = "transition"
+    #: Liked by users with the same attributes, or nearest to what the profile or the context says in words.
+    PROFILE = "profile"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 

@@ -32,7 +32,9 @@ from tanager_server.bundle import (
     Item,
     Manifest,
     ModelInfo,
+    Neighbours,
     Probe,
+    ProfileWeights,
     Scoring,
 )
 from tanager_server.bundle import manifest as schema
@@ -54,17 +56,26 @@ _log = logging.getLogger(__name__)
 
 INDEX = IndexInfo(m=16, ef_construction=200, ef_search=64)
 
-# Weights that serve without having been fitted, chosen by hand. The collaborative weight is large because a row of B
-# is small: a sum over the history of a few hundredths, where a cosine is a few tenths.
+# Weights that serve without having been fitted, chosen by hand. A row of B is small: a sum over the history of a few
+# hundredths, where a cosine is a few tenths.
 DEFAULT_SCORING = Scoring(
     origin="default",
     collaborative=10.0,
+    collaborative_half_life=5.0,
+    transitions=0.0,
+    transitions_half_life=2.0,
     history_text=0.2,
+    history_text_half_life=5.0,
     wish=1.0,
-    popularity=0.05,
-    history_half_life=5.0,
+    wish_prior=0.2,
+    profile=1.0,
+    profile_text=0.5,
+    context_text=0.1,
     history_limit=200,
+    known_events=5.0,
 )
+# What log(1 + users) of an item is worth until priors are fitted.
+_DEFAULT_PRIOR = 0.05
 
 MAX_PARITY_TEXTS = 10_000
 _TORCH_CHUNK = 256  # texts between two steps of the progress bar
@@ -96,7 +107,41 @@ class BundleOptions:
     seed: int = 0
 
 
-def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options: BundleOptions) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the score of a bundle is made of, beside the vectors; see `Scoring`.
+
+    Attributes:
+        neighbours: B.
+        transitions: T.
+        priors: (2, items) float32: what is added to an item's score for anybody, and what for a user who is known.
+        profile: A.
+        scoring: the blend.
+    """
+
+    neighbours: Neighbours
+    transitions: Neighbours
+    priors: NDArray[np.float32]
+    profile: ProfileWeights
+    scoring: Scoring
+
+
+def default_scores(dataset: Dataset) -> Scores:
+    """Scores that are not fitted but for B: no transitions, no profiles, priors by popularity, weights by hand."""
+    items = len(dataset.items)
+    users = item_users(dataset.interactions, items=items)
+    return Scores(
+        neighbours=ease_neighbours(dataset.interactions, items=items),
+        transitions=Neighbours.none(items),
+        priors=np.stack([_DEFAULT_PRIOR * np.log1p(users), np.zeros(items)]).astype(np.float32),
+        profile=ProfileWeights.none(),
+        scoring=DEFAULT_SCORING,
+    )
+
+
+def build_bundle(
+    source: SourceModel, dataset: Dataset, target: Path, *, options: BundleOptions, scores: Scores | None = None
+) -> Manifest:
     """Makes a bundle; it appears complete or not at all.
 
     Args:
@@ -104,6 +149,7 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
         dataset: catalogue and behaviour.
         target: directory to make.
         options: how.
+        scores: what a training run fitted; `default_scores` if not given.
 
     Raises:
         ModelError: the model cannot be exported.
@@ -135,8 +181,10 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
         _log.info("building the index over %d vectors", len(vectors))
         index = HnswIndex.build(vectors, info=INDEX, seed=options.seed)
         measured["index_recall_at_10"] = quality.index_recall(index, vectors, seed=options.seed)
-        _log.info("fitting collaborative weights")
-        _write_contents(new, dataset, vectors, index, _probe(encoder, texts))
+        if scores is None:
+            _log.info("fitting collaborative weights")
+            scores = default_scores(dataset)
+        _write_contents(new, dataset, vectors, index, _probe(encoder, texts), scores)
         manifest = Manifest.seal(
             schema_version=schema.SCHEMA_VERSION,
             created_at=datetime.now(UTC),
@@ -148,6 +196,8 @@ def build_bundle(source: SourceModel, dataset: Dataset, target: Path, *, options
                 pooling=_pooling(model),
                 item_prompt=prompts.item,
                 query_prompt=prompts.query,
+                profile_prompt=prompts.query,
+                context_prompt=prompts.query,
             ),
             index=INDEX,
             dataset=DatasetInfo(
@@ -228,13 +278,15 @@ def _probe(encoder: Encoder, texts: Sequence[str]) -> Probe:
 
 
 def _write_contents(
-    directory: Path, dataset: Dataset, vectors: NDArray[np.float32], index: HnswIndex, probe: Probe
+    directory: Path, dataset: Dataset, vectors: NDArray[np.float32], index: HnswIndex, probe: Probe, scores: Scores
 ) -> None:
     users = item_users(dataset.interactions, items=len(dataset.items))
-    neighbours = ease_neighbours(dataset.interactions, items=len(dataset.items))
     np.save(directory / schema.VECTORS, vectors)
     index.save(directory / schema.INDEX)
-    neighbours.write(directory / schema.NEIGHBOURS)
+    scores.neighbours.write(directory / schema.NEIGHBOURS)
+    scores.transitions.write(directory / schema.TRANSITIONS)
+    np.save(directory / schema.PRIORS, scores.priors)
+    scores.profile.write(directory / schema.PROFILE)
     with (directory / schema.ITEMS).open("w", encoding="utf-8") as lines:
         for item, popularity in zip(dataset.items, users.tolist(), strict=True):
             record = Item(
@@ -247,7 +299,7 @@ def _write_contents(
                 popularity=popularity,
             )
             lines.write(record.model_dump_json() + "\n")
-    (directory / schema.SCORING).write_text(DEFAULT_SCORING.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (directory / schema.SCORING).write_text(scores.scoring.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (directory / schema.PROBE).write_text(probe.model_dump_json() + "\n", encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from tanager_export.dataset import Dataset, load_dataset
 from tanager_server.bundle import open_bundle
 from tanager_server.engine import Engine, Events, Recommendation, RecommendQuery
-from tanager_server.engine.subject import resolve_history
+from tanager_server.engine.subject import decayed, resolve_history
 from tanager_server.index import Generation
 
 if TYPE_CHECKING:
@@ -45,13 +45,19 @@ def recommend(engine: Engine, events: Events) -> Recommendation:
 
 def score_all(generation: Generation, events: Events) -> NDArray[np.float32]:
     """(items,) float32: the formula for every item, minus infinity for what was seen."""
-    scoring, catalogue = generation.scoring, generation.catalogue
-    history = resolve_history(events, catalogue=catalogue, scoring=scoring)
-    rows, weights = np.array(history.scored), np.array(history.weights, dtype=np.float32)
+    scoring = generation.scoring
+    history = resolve_history(events, catalogue=generation.catalogue, scoring=scoring)
+    rows, known = np.array(history.scored), scoring.known(len(history.weights))
+    together = decayed(history.weights, scoring.collaborative_half_life)
+    follows = decayed(history.weights, scoring.transitions_half_life)
+    text = decayed(history.weights, scoring.history_text_half_life)
+    direction = (text / np.abs(text).sum()).astype(np.float32) @ generation.vectors[rows]
     scores: NDArray[np.float32] = (
-        scoring.collaborative * generation.neighbours.weighted_sum(rows, weights)
-        + scoring.history_text * (generation.vectors @ (weights @ generation.vectors[rows]))
-        + scoring.popularity * catalogue.popularity
+        scoring.collaborative * generation.neighbours.weighted_sum(rows, together)
+        + scoring.transitions * generation.transitions.weighted_sum(rows, follows)
+        + scoring.history_text * (generation.vectors @ direction)
+        + generation.priors[0]
+        + np.float32(known) * generation.priors[1]
     )
     scores[history.seen] = -np.inf
     return scores

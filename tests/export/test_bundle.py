@@ -19,12 +19,12 @@ import pytest
 from tanager_export import bundle as bundle_module
 from tanager_export import quality
 from tanager_export.atomic import TargetError
-from tanager_export.bundle import BundleOptions, build_bundle
+from tanager_export.bundle import BundleOptions, Scores, build_bundle
 from tanager_export.dataset import Dataset, Interactions, Item, load_dataset
 from tanager_export.model import find_model
 from tanager_export.quality import ParityBound, ParityError
 from tanager_server.bundle import Item as BundleItem
-from tanager_server.bundle import Manifest, Precision, open_bundle
+from tanager_server.bundle import Manifest, Neighbours, Precision, ProfileWeights, open_bundle
 from tanager_server.bundle.manifest import CONTENT_FILES, MANIFEST
 from tanager_server.index import Generation
 from tanager_server.runtime import Encoder
@@ -83,6 +83,32 @@ class TestContents:
         row = int(dataset.interactions.item[0])
         weights = neighbours.weighted_sum(np.array([row]), np.array([1.0], np.float32))
         assert dataset.items[int(weights.argmax())].categories == dataset.items[row].categories
+
+    def test_scores_that_are_not_fitted_know_neither_order_nor_profiles(self, tiny_bundle):
+        generation = serve(tiny_bundle)
+        users = generation.catalogue.popularity
+        np.testing.assert_allclose(generation.priors[0], 0.05 * np.log1p(users), atol=1e-7)
+        assert not generation.priors[1].any()
+        assert (len(generation.transitions.weights), generation.profile.attributes) == (0, ())
+        assert generation.scoring.origin == "default"
+
+    def test_scores_that_were_fitted_are_served_as_they_are(self, tiny_model, tmp_path):
+        one = (np.array([2], np.int32), np.array([0.5], np.float32))
+        scores = Scores(
+            neighbours=Neighbours(np.array([0, 1, 1, 1]), *one),
+            transitions=Neighbours(np.array([0, 0, 1, 1]), *one),
+            priors=np.arange(6, dtype=np.float32).reshape(2, 3),
+            profile=ProfileWeights(("age=18-24",), {"age=18-24": (18, 25)}, np.array([0, 1]), *one),
+            scoring=bundle_module.DEFAULT_SCORING.model_copy(update={"origin": "learned", "known_events": 7.0}),
+        )
+        build_bundle(find_model(str(tiny_model)), small(), tmp_path / "b", options=FP32, scores=scores)
+        served = serve(tmp_path / "b")
+        for part in ("neighbours", "transitions", "profile"):
+            for name in ("indptr", "indices", "weights"):
+                expected = getattr(getattr(scores, part), name)
+                np.testing.assert_array_equal(getattr(getattr(served, part), name), expected, strict=True)
+        np.testing.assert_array_equal(served.priors, scores.priors)
+        assert (served.scoring, served.profile.ranges) == (scores.scoring, scores.profile.ranges)
 
     def test_the_probe_spans_the_catalogue_from_the_shortest_text_to_the_longest(self, tiny_bundle, dataset):
         probe = open_bundle(tiny_bundle).read_probe()
@@ -162,6 +188,8 @@ class TestManifest:
             "pooling": "mean",
             "item_prompt": "",
             "query_prompt": "",
+            "profile_prompt": "",
+            "context_prompt": "",
         }
 
     def test_every_file_is_there_with_the_size_and_hash_that_it_states(self, tiny_bundle):
@@ -202,7 +230,7 @@ class TestManifest:
 
     def test_the_same_inputs_make_the_same_bundle(self, tiny_model, dataset, tiny_bundle, tmp_path):
         build(tiny_model, dataset, tmp_path / "b")
-        for name in ("vectors.npy", "neighbours.npz", "items.jsonl", "probe.json", "scoring.json", "tokenizer.json"):
+        for name in set(CONTENT_FILES) - {"encoder.onnx", "index.hnsw"}:
             assert (tmp_path / "b" / name).read_bytes() == (tiny_bundle / name).read_bytes(), name
 
     @pytest.mark.parametrize(

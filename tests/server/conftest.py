@@ -14,7 +14,18 @@ import pytest
 from numpy.typing import NDArray
 from tests.server.batching import settle
 
-from tanager_server.bundle import Bundle, Catalogue, IndexInfo, Item, Manifest, Neighbours, Scoring, open_bundle
+from tanager_server.bundle import (
+    Bundle,
+    Catalogue,
+    IndexInfo,
+    Item,
+    Manifest,
+    Neighbours,
+    ProfileWeights,
+    Scoring,
+    open_bundle,
+)
+from tanager_server.bundle.manifest import SCHEMA_VERSION
 from tanager_server.engine import Engine
 from tanager_server.index import Generation, HnswIndex, Neighbourhood
 from tanager_server.runtime import EncodedTexts, EncodedWish
@@ -96,7 +107,10 @@ def index_info() -> IndexInfo:
 def make_generation(
     unit_vectors: Callable[..., Floats], sparse: Callable[..., Neighbours], index_info: IndexInfo
 ) -> Callable[..., Generation]:
-    """A catalogue `item-0`, `item-1`, … with vectors, weights B and popularity; what is not given is random."""
+    """A catalogue `item-0`, `item-1`, … with vectors, weights B, T and A, and priors; what is not given is random.
+
+    A has the attributes color=red, color=blue and age=18-24.
+    """
 
     def make(
         items: int = 60,
@@ -105,7 +119,9 @@ def make_generation(
         seed: int = 0,
         vectors: Floats | None = None,
         weights: NDArray[Any] | None = None,
-        popularity: Sequence[float] | None = None,
+        follows: NDArray[Any] | None = None,
+        priors: NDArray[Any] | None = None,
+        attributes: NDArray[Any] | None = None,
         query_prompt: str = "",
         **scoring: object,
     ) -> Generation:
@@ -114,10 +130,15 @@ def make_generation(
             vectors = unit_vectors(items, dim, seed)
         if weights is None:
             weights = random.normal(size=(items, items)) * (random.random((items, items)) < 0.1)
-        if popularity is None:
-            popularity = random.integers(0, 50, items).tolist()
+        if follows is None:
+            follows = random.normal(size=(items, items)) * (random.random((items, items)) < 0.1)
+        if priors is None:
+            priors = random.normal(size=(2, items)) * 0.2
+        if attributes is None:
+            attributes = random.normal(size=(3, items)) * (random.random((3, items)) < 0.4)
+        by_attribute = sparse(attributes)
         manifest = Manifest.seal(
-            schema_version=1,
+            schema_version=SCHEMA_VERSION,
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
             model={"name": "none", "source": "none", "weights_sha256": "0" * 64},
             encoder={
@@ -127,6 +148,8 @@ def make_generation(
                 "pooling": "mean",
                 "item_prompt": "",
                 "query_prompt": query_prompt,
+                "profile_prompt": "",
+                "context_prompt": "",
             },
             index=index_info,
             dataset={"name": "made", "simulated_behaviour": True, "items": items, "users": 1, "interactions": 1},
@@ -137,11 +160,18 @@ def make_generation(
         blend: dict[str, object] = {
             "origin": "default",
             "collaborative": 0.7,
+            "collaborative_half_life": 3.0,
+            "transitions": 0.9,
+            "transitions_half_life": 1.5,
             "history_text": 0.4,
+            "history_text_half_life": 6.0,
             "wish": 1.3,
-            "popularity": 0.2,
-            "history_half_life": 3.0,
+            "wish_prior": 0.3,
+            "profile": 0.8,
+            "profile_text": 0.6,
+            "context_text": 0.25,
             "history_limit": 20,
+            "known_events": 4.0,
         }
         return Generation(
             manifest=manifest,
@@ -153,13 +183,22 @@ def make_generation(
                     domain="even" if number % 2 == 0 else "odd",
                     categories=(),
                     attributes={},
-                    popularity=popularity[number],
+                    popularity=number,
                 )
                 for number in range(items)
             ),
             vectors=vectors,
             index=HnswIndex.build(vectors, info=index_info),
             neighbours=sparse(weights),
+            transitions=sparse(follows),
+            priors=np.ascontiguousarray(priors, dtype=np.float32),
+            profile=ProfileWeights(
+                ("color=red", "color=blue", "age=18-24"),
+                {"age=18-24": (18.0, 25.0)},
+                by_attribute.indptr,
+                by_attribute.indices,
+                by_attribute.weights,
+            ),
             scoring=Scoring.model_validate(blend | scoring),
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tanager_server.bundle import Manifest, open_bundle
+from tanager_server.bundle import Manifest, ProfileWeights, open_bundle
 from tanager_server.bundle.manifest import CONTENT_FILES
 from tanager_server.bundle.reader import MAX_MANIFEST_BYTES
 from tanager_server.errors import BundleError
@@ -43,7 +43,9 @@ def test_a_whole_bundle_opens_and_its_parts_fit_one_another(tiny_bundle):
     items = bundle.manifest.dataset.items
     assert len(generation.catalogue) == len(generation.index) == len(generation.vectors) == items == 120
     assert generation.vectors.shape == (120, bundle.manifest.encoder.dim)
-    assert generation.neighbours.indptr.shape == (121,)
+    assert generation.neighbours.indptr.shape == generation.transitions.indptr.shape == (121,)
+    assert generation.priors.shape == (2, 120)
+    assert generation.profile.attributes == ()
     assert generation.scoring == bundle.read_scoring()
     assert len(bundle.read_probe().texts) == len(bundle.read_probe().vectors)
     assert bundle.file("encoder.onnx") == tiny_bundle / "encoder.onnx"
@@ -51,7 +53,7 @@ def test_a_whole_bundle_opens_and_its_parts_fit_one_another(tiny_bundle):
 
 def test_the_id_depends_on_every_file(bundle_copy, reseal):
     before = open_bundle(bundle_copy).manifest.bundle_id
-    edit_json(bundle_copy / "scoring.json", popularity=0.5)
+    edit_json(bundle_copy / "scoring.json", wish=0.5)
     reseal(bundle_copy)
     assert open_bundle(bundle_copy).manifest.bundle_id != before
 
@@ -172,8 +174,8 @@ def test_an_edited_manifest(bundle_copy, changes):
     ("changes", "problem"),
     [
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
-        ({"schema_version": 2}, "schema_version: Input should be 1"),
-        ({"schema_version": "1"}, "schema_version: Input should be 1"),
+        ({"schema_version": 1}, "schema_version: Input should be 2"),
+        ({"schema_version": "2"}, "schema_version: Input should be 2"),
         ({"bundle_id": "0033"}, "bundle_id: String should match"),
         ({"encoder": {}}, "encoder.precision: Field required"),
         ({"files": {"probe.json": {"sha256": "0" * 64, "size": -1}}}, "files.probe.json.size"),
@@ -227,6 +229,8 @@ def test_the_manifest_tells_of_another_number_of_items(bundle_copy, reseal, tiny
         (bundle.read_catalogue, "items.jsonl"),
         (bundle.read_vectors, "vectors.npy"),
         (bundle.read_neighbours, "neighbours.npz"),
+        (bundle.read_transitions, "transitions.npz"),
+        (bundle.read_priors, "priors.npy"),
     ):
         with pytest.raises(BundleError, match=rf"{name}: "):
             read()
@@ -265,6 +269,40 @@ def test_vectors_that_are_no_array_of_the_right_kind(bundle_copy, reseal, conten
     assert refused(bundle_copy).startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.zeros((2, 119), np.float32),
+        np.zeros(120, np.float32),
+        np.zeros((2, 120)),
+        np.asfortranarray(np.zeros((2, 120), np.float32)),
+        np.full((2, 120), np.nan, np.float32),
+        np.full((2, 120), -2e6, np.float32),
+        np.full((2, 120), None),
+        b"garbage",
+    ],
+    ids=lambda content: repr(content)[:24],
+)
+def test_priors_that_are_no_array_of_the_right_kind(bundle_copy, reseal, content):
+    path = bundle_copy / "priors.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        save(path, content)
+    reseal(bundle_copy)
+    assert refused(bundle_copy).startswith(f"{path}: ")
+
+
+def test_a_profile_over_another_catalogue(bundle_copy, reseal):
+    path = bundle_copy / "profile.npz"
+    weights = ProfileWeights(
+        ("gender=female",), {}, np.array([0, 1]), np.array([120], np.int32), np.ones(1, np.float32)
+    )
+    weights.write(path)
+    reseal(bundle_copy)
+    assert refused(bundle_copy).startswith(f"{path}: does not fit a catalogue of 120 items")
+
+
 def test_vectors_that_are_an_archive(bundle_copy, reseal):
     shutil.copy(bundle_copy / "neighbours.npz", bundle_copy / "vectors.npy")
     reseal(bundle_copy)
@@ -297,7 +335,20 @@ def test_settings_that_are_garbage(bundle_copy, reseal, name, content):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("history_limit", 0), ("history_half_life", 0), ("wish", float("nan")), ("popularity", None), ("origin", "guess")],
+    [
+        ("history_limit", 0),
+        ("collaborative_half_life", 0),
+        ("transitions_half_life", -1),
+        ("history_text_half_life", float("inf")),
+        ("wish", float("nan")),
+        ("transitions", 1e7),
+        ("wish_prior", None),
+        ("profile", "much"),
+        ("profile_text", float("inf")),
+        ("context_text", -1e7),
+        ("known_events", -1),
+        ("origin", "guess"),
+    ],
 )
 def test_a_blend_out_of_its_bounds(bundle_copy, reseal, field, value):
     edit_json(bundle_copy / "scoring.json", **{field: value})

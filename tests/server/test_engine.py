@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tanager_server.engine import Events, RecommendQuery, Shortfall, SimilarQuery, Source, Strategy
 from tanager_server.engine import engine as engine_module
 from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError, OverloadedError
+from tanager_server.index import best_first
 
 ITEMS = 60
 
@@ -47,6 +48,12 @@ def likes(*numbers):
     return Events(names(numbers), [1.0] * len(numbers))
 
 
+def only_text(items):
+    """Nothing but the text tells items apart."""
+    nothing = np.zeros((items, items))
+    return {"weights": nothing, "follows": nothing, "priors": np.ones((2, items))}
+
+
 # Strategies
 
 
@@ -71,18 +78,17 @@ async def test_the_strategy_tells_what_was_known(recommend, text, items, strateg
 
 async def test_somebody_unknown_gets_the_most_popular_in_order(recommend, generation):
     answer = await recommend(page_size=ITEMS)
-    assert ids(answer) == names(generation.catalogue.by_popularity)
+    assert ids(answer) == names(best_first(generation.priors[0]))
     assert {item.sources for item in answer.items} == {Source.POPULAR}
 
 
 async def test_the_popular_list_is_the_same_whatever_was_asked_for_before(recommend, generation):
-    order = names(generation.catalogue.by_popularity)
+    order = names(best_first(generation.priors[0]))
     for page_size, excluded in ((3, []), (10, order[:5]), (2, order[1:2]), (ITEMS, order[::2]), (5, [])):
         answer = await recommend(page_size=page_size, exclude=excluded)
         assert ids(answer) == [item for item in order if item not in excluded][:page_size]
-    weight, popularity = generation.scoring.popularity, generation.catalogue.popularity
     first = answer.items[0]
-    assert first.score == pytest.approx(weight * popularity[generation.catalogue.position(first.item_id)])
+    assert first.score == pytest.approx(generation.priors[0][generation.catalogue.position(first.item_id)])
 
 
 async def test_a_wish_is_answered_by_what_is_nearest(recommend):
@@ -168,25 +174,29 @@ async def test_the_list_is_ordered_by_score_and_every_item_comes_once(recommend)
 async def test_the_score_is_the_documented_sum(make_generation, make_engine):
     vectors = np.eye(4, dtype=np.float32)
     vectors[3] = [0.6, 0.8, 0, 0]
-    weights = np.zeros((4, 4))
-    weights[0, 3], weights[1, 3] = 0.5, -0.25
-    generation = make_generation(4, dim=4, vectors=vectors, weights=weights, popularity=[7, 0, 0, 1])
+    weights, follows, priors = np.zeros((4, 4)), np.zeros((4, 4)), np.zeros((2, 4))
+    weights[0, 3], weights[1, 3], follows[1, 3] = 0.5, -0.25, 0.125
+    priors[:, 3] = 0.3, -0.06
+    generation = make_generation(4, dim=4, vectors=vectors, weights=weights, follows=follows, priors=priors)
     engine, _ = make_engine(generation, wish=vectors[0])
     answer = await engine.recommend(
         RecommendQuery(4, text="wish", events=Events(["item-1", "item-0"], [-2.0, 3.0])), deadline=0
     )
     scores = {item.item_id: item.score for item in answer.items}
-    decay = 2 * 0.5 ** (1 / 3)  # the dislike is one event back, at a half-life of three
-    liked, disliked = 3 / (3 + decay), -decay / (3 + decay)
-    history = liked * (0.7 * 0.5 + 0.4 * 0.6) + disliked * (0.7 * -0.25 + 0.4 * 0.8)
-    assert scores["item-3"] == pytest.approx(history + 1.3 * 0.6 + 0.2 * math.log(2) / math.log(8), abs=1e-6)
+    # The dislike is one event back, at half-lives of 3 (B), 1.5 (T) and 6 (text); two events of 4 make half known.
+    together = 0.7 * (3 * 0.5 - 2 * 0.5 ** (1 / 3) * -0.25)
+    follow = 0.9 * -2 * 0.5 ** (1 / 1.5) * 0.125
+    disliked = 2 * 0.5 ** (1 / 6)
+    text = 0.4 * (3 * 0.6 - disliked * 0.8) / (3 + disliked)
+    expected = together + follow + text + 1.3 * 0.6 + 0.3 + 2 / 6 * -0.06
+    assert scores["item-3"] == pytest.approx(expected, abs=1e-6)
     assert set(scores) == {"item-2", "item-3"}
 
 
 async def test_a_dislike_puts_like_items_behind(make_generation, make_engine):
     vectors = np.eye(4, dtype=np.float32)
     vectors[1] = [0.9, math.sqrt(1 - 0.81), 0, 0]  # like item 0
-    generation = make_generation(4, dim=4, vectors=vectors, weights=np.zeros((4, 4)), popularity=[1] * 4)
+    generation = make_generation(4, dim=4, vectors=vectors, **only_text(4))
     engine, _ = make_engine(generation)
     for weight, place in ((1.0, 0), (-1.0, 2)):
         answer = await engine.recommend(RecommendQuery(3, events=Events(["item-0"], [weight])), deadline=0)
@@ -195,7 +205,7 @@ async def test_a_dislike_puts_like_items_behind(make_generation, make_engine):
 
 async def test_equal_scores_keep_the_order_of_the_catalogue(make_generation, make_engine, unit_vectors):
     vectors = np.repeat(unit_vectors(1), 300, axis=0)
-    generation = make_generation(300, vectors=vectors, weights=np.zeros((300, 300)), popularity=[1] * 300)
+    generation = make_generation(300, vectors=vectors, **only_text(300))
     engine, _ = make_engine(generation, wish=vectors[0])
     nothing = Events(["nothing"], [1.0])
     for query in (RecommendQuery(20), RecommendQuery(20, text="wish"), RecommendQuery(20, events=nothing)):
@@ -207,7 +217,7 @@ async def test_later_events_weigh_more(make_generation, make_engine):
     vectors = np.eye(4, dtype=np.float32)
     vectors[2, :2], vectors[3, :2] = (0.9, 0.1), (0.1, 0.9)  # like item 0, and like item 1
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    generation = make_generation(4, dim=4, vectors=vectors, weights=np.zeros((4, 4)), popularity=[1] * 4)
+    generation = make_generation(4, dim=4, vectors=vectors, **only_text(4))
     engine, _ = make_engine(generation)
     for history, expected in (((0, 1), ["item-3", "item-2"]), ((1, 0), ["item-2", "item-3"])):
         assert ids(await engine.recommend(RecommendQuery(2, events=likes(*history)), deadline=0)) == expected
@@ -314,12 +324,13 @@ def test_what_the_same_users_like_is_similar_though_its_text_is_not(make_generat
     assert first.sources & Source.COLLABORATIVE
 
 
-def test_popularity_has_no_say_in_what_is_similar(make_generation, make_engine):
+def test_neither_priors_nor_what_follows_has_a_say_in_what_is_similar(make_generation, make_engine):
+    every = np.ones((50, 50))
     answers = [
-        make_engine(make_generation(50, popularity=popularity))[0].similar(SimilarQuery("item-1", 9)).items
-        for popularity in ([1] * 50, list(range(50)))
+        make_engine(make_generation(50, **parts))[0].similar(SimilarQuery("item-1", 9)).items
+        for parts in ({"priors": np.ones((2, 50))}, {}, {"follows": every})
     ]
-    assert answers[0] == answers[1]
+    assert answers[0] == answers[1] == answers[2]
 
 
 def test_similar_items_leave_out_what_is_excluded(engine):

@@ -41,6 +41,12 @@ def test_no_rows_or_empty_ones_add_up_to_nothing(sparse, rows):
     assert neighbours.weighted_sum(history, np.ones(len(rows), np.float32)).tolist() == [0, 0]
 
 
+def test_a_catalogue_without_weights(file):
+    Neighbours.none(5).write(file)
+    read = Neighbours.read(file, items=5)
+    assert (read.indptr.tolist(), len(read.indices), len(read.weights)) == ([0] * 6, 0, 0)
+
+
 def test_without_any_weights_there_is_nothing_to_add(sparse):
     assert sparse(np.zeros((3, 3))).weighted_sum(np.array([2]), np.ones(1, np.float32)).tolist() == [0, 0, 0]
 
@@ -85,6 +91,7 @@ SOUND = {
         {"indices": np.array([[2], [0]], np.int32)},
         {"weights": np.array([1, np.nan], np.float32)},
         {"weights": np.array([1, np.inf], np.float32)},
+        {"weights": np.array([1, -2e6], np.float32)},
         {"weights": np.array([1, 2], np.float64)},
         {"indptr": np.array([0, 2, 1, 2])},
         {"indptr": np.array([1, 1, 1, 2])},

@@ -17,7 +17,7 @@ RESPONSES = (recommendation_pb2.RecommendResponse, recommendation_pb2.SimilarIte
 texts = st.text(max_size=200)
 items = st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=20)
 ranked = st.lists(
-    st.tuples(st.integers(0, 19), st.one_of(st.just(0.0), st.just(-0.0), st.floats(width=32)), st.integers(0, 15)),
+    st.tuples(st.integers(0, 19), st.one_of(st.just(0.0), st.just(-0.0), st.floats(width=32)), st.integers(0, 63)),
     max_size=300,
 )
 
@@ -56,7 +56,7 @@ def test_titles_longer_than_a_length_of_one_byte_arrive():
     assert (second.title, second.domain, second.rank, second.score) == ("é" * 70, "", 2, -math.inf)
 
 
-@pytest.mark.parametrize("page", [([2], [1.0], [1]), ([0], [1.0], [16]), ([2**63], [1.0], [1])])
+@pytest.mark.parametrize("page", [([2], [1.0], [1]), ([0], [1.0], [64]), ([2**63], [1.0], [1])])
 def test_nothing_beyond_the_catalogue_is_read(page):
     with pytest.raises(IndexError):
         ResultEncoder(["a", "b"], ["", ""], ["", ""], _SOURCES).encode(*page)

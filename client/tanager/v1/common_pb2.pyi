@@ -14,6 +14,7 @@ class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STRATEGY_WISH: _ClassVar[Strategy]
     STRATEGY_COLD_START: _ClassVar[Strategy]
     STRATEGY_SIMILAR: _ClassVar[Strategy]
+    STRATEGY_PROFILE: _ClassVar[Strategy]
 
 class Shortfall(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -29,11 +30,14 @@ class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOURCE_TEXT: _ClassVar[Source]
     SOURCE_COLLABORATIVE: _ClassVar[Source]
     SOURCE_POPULAR: _ClassVar[Source]
+    SOURCE_TRANSITION: _ClassVar[Source]
+    SOURCE_PROFILE: _ClassVar[Source]
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_PERSONAL: Strategy
 STRATEGY_WISH: Strategy
 STRATEGY_COLD_START: Strategy
 STRATEGY_SIMILAR: Strategy
+STRATEGY_PROFILE: Strategy
 SHORTFALL_UNSPECIFIED: Shortfall
 SHORTFALL_NONE: Shortfall
 SHORTFALL_FILTER: Shortfall
@@ -43,6 +47,8 @@ SOURCE_WISH: Source
 SOURCE_TEXT: Source
 SOURCE_COLLABORATIVE: Source
 SOURCE_POPULAR: Source
+SOURCE_TRANSITION: Source
+SOURCE_PROFILE: Source
 
 class Result(_message.Message):
     __slots__ = ("item_id", "title", "domain", "rank", "score", "sources")

@@ -13,6 +13,7 @@ from tanager_server.bundle.manifest import (
     Scoring,
 )
 from tanager_server.bundle.neighbours import Neighbours
+from tanager_server.bundle.profile import KnownProfile, ProfileValue, ProfileWeights
 from tanager_server.bundle.reader import Bundle, open_bundle
 
 __all__ = [
@@ -23,11 +24,14 @@ __all__ = [
     "FileInfo",
     "IndexInfo",
     "Item",
+    "KnownProfile",
     "Manifest",
     "ModelInfo",
     "Neighbours",
     "Precision",
     "Probe",
+    "ProfileValue",
+    "ProfileWeights",
     "Scoring",
     "open_bundle",
 ]

@@ -41,7 +41,7 @@ class Catalogue:
         ids: item ids.
         titles: display titles, empty where there is none.
         domains: domains, empty where there is none.
-        popularity: (items,) float32 in [0, 1]: log(1 + users), relative to the most popular item.
+        popularity: (items,) float32: number of users who took it up; a fact to show, no part of the score.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
@@ -55,9 +55,7 @@ class Catalogue:
         self.ids = tuple(ids)
         self.titles = tuple(titles)
         self.domains = tuple(domains)
-        log_users = np.log1p(np.asarray(popularity, dtype=np.float32))
-        most = max(float(log_users.max(initial=0)), 1e-9)
-        self.popularity: NDArray[np.float32] = (log_users / most).astype(np.float32)
+        self.popularity: NDArray[np.float32] = np.asarray(popularity, dtype=np.float32)
         self._positions = {item_id: position for position, item_id in enumerate(ids)}
 
     def __len__(self) -> int:
@@ -70,11 +68,6 @@ class Catalogue:
     def positions(self, item_ids: Iterable[str]) -> list[int | None]:
         """Row of each of the items, None for those that the catalogue does not have."""
         return list(map(self._positions.get, item_ids))
-
-    @cached_property
-    def by_popularity(self) -> NDArray[np.int64]:
-        """(items,) int64: rows from the most to the least popular; equals keep the catalogue's order."""
-        return np.argsort(-self.popularity, kind="stable")
 
     @cached_property
     def domain_counts(self) -> dict[str, int]:

@@ -9,7 +9,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+from tanager_server.bundle.sparse import MAX_ABS_WEIGHT
+
+SCHEMA_VERSION = 2
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
@@ -18,10 +20,16 @@ VECTORS = "vectors.npy"
 INDEX = "index.hnsw"
 ITEMS = "items.jsonl"
 NEIGHBOURS = "neighbours.npz"
+TRANSITIONS = "transitions.npz"
+PRIORS = "priors.npy"
+PROFILE = "profile.npz"
 SCORING = "scoring.json"
 PROBE = "probe.json"
 
-CONTENT_FILES = (ENCODER, TOKENIZER, VECTORS, INDEX, ITEMS, NEIGHBOURS, SCORING, PROBE)
+CONTENT_FILES = (
+    *(ENCODER, TOKENIZER, VECTORS, INDEX, ITEMS),
+    *(NEIGHBOURS, TRANSITIONS, PRIORS, PROFILE, SCORING, PROBE),
+)
 """Every file of a bundle but the manifest, which lists them."""
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -56,6 +64,8 @@ class EncoderInfo(_Record):
     pooling: str
     item_prompt: str = Field(description="put before an item's text")
     query_prompt: str = Field(description="put before a wish")
+    profile_prompt: str = Field(description="put before what a profile says in words that the bundle does not know")
+    context_prompt: str = Field(description="put before a context")
 
 
 class IndexInfo(_Record):
@@ -79,7 +89,7 @@ class DatasetInfo(_Record):
 class Manifest(_Record):
     """`manifest.json`: what the bundle is, what was measured of it, and the hash of each of its files."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     bundle_id: Sha256 = Field(description="sha256 over the manifest without this field, so over every file's hash")
     created_at: datetime
     model: ModelInfo
@@ -103,24 +113,49 @@ class Manifest(_Record):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-# Sums of scores of such weights are finite in float32.
-_MOST_WEIGHT = 1e6
+_Weight = Annotated[float, Field(ge=-MAX_ABS_WEIGHT, le=MAX_ABS_WEIGHT, allow_inf_nan=False)]
+_HalfLife = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="later events of the history after which an event counts half")
+]
 
 
 class Scoring(_Record):
     """`scoring.json`: the additive blend of the engine.
 
-    score(u, i) = sum over history h of w_h * (collaborative * B[h, i] + history_text * <e_h, e_i>)
-                  + wish * <q, e_i> + popularity * pop_i
+    score(u, i) = collaborative * sum_h w_h B[h, i]
+                + transitions * sum_h w_h T[h, i]
+                + history_text * <sum_h w_h e_h / sum_h |w_h|, e_i>
+                + wish * <q, e_i> + profile_text * <p, e_i> + context_text * <x, e_i>
+                + prior_i + known * prior_known_i
+                + (1 - known) * profile * sum over attributes a of A[a, i]
+
+    over the scored events h of the history, n of them: w_h is the event's weight times 0.5 ** (later events /
+    half-life), each of the three sums with a half-life of its own, and known = n / (n + known_events). e are vectors of
+    items; q, p and x those of the wish, of what the profile says in words, and of the context.
+
+    With a wish and no history the last two lines count `wish_prior` times: what lies nearest to the wish comes first.
     """
 
     origin: Literal["default", "learned"] = Field(description="whether the weights were fitted to behaviour")
-    collaborative: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
-    history_text: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
-    wish: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
-    popularity: float = Field(ge=-_MOST_WEIGHT, le=_MOST_WEIGHT, allow_inf_nan=False)
-    history_half_life: float = Field(gt=0, description="events after which an event counts half")
+    collaborative: _Weight
+    collaborative_half_life: _HalfLife
+    transitions: _Weight
+    transitions_half_life: _HalfLife
+    history_text: _Weight
+    history_text_half_life: _HalfLife
+    wish: _Weight
+    wish_prior: _Weight = Field(description="what priors and profile count for in a wish without a history")
+    profile: _Weight
+    profile_text: _Weight
+    context_text: _Weight
     history_limit: int = Field(gt=0, description="most recent events that are scored")
+    known_events: float = Field(
+        ge=0, allow_inf_nan=False, description="events after which a user is as much known as unknown"
+    )
+
+    def known(self, events: int) -> float:
+        """How far a user is known of whom so many events are scored: from 0, not at all, to 1."""
+        return events / (events + self.known_events) if events else 0.0
 
 
 class Probe(_Record):

@@ -1,12 +1,13 @@
-"""Sparse item-item weights of a bundle: `neighbours.npz`, in compressed-sparse-row form."""
+"""Sparse item-item weights of a bundle, in compressed-sparse-row form: `neighbours.npz` and `transitions.npz`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tanager_server.bundle.sparse import SparseRows, read_arrays
 from tanager_server.errors import BundleError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """B of the blend: B[h, i] is how much having taken up item h speaks for item i.
+    """B or T of the blend: how much having taken up item h speaks for item i, at [h, i].
 
     Attributes:
         indptr: (items + 1,) int64; row h lies at indptr[h] : indptr[h + 1].
@@ -29,12 +30,17 @@ class Neighbours:
     indices: NDArray[np.int32]
     weights: NDArray[np.float32]
 
-    def weighted_sum(self, rows: NDArray[np.int64], row_weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    @classmethod
+    def none(cls, items: int) -> Neighbours:
+        """No weight between any two of so many items."""
+        return cls(np.zeros(items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+
+    def weighted_sum(self, rows: NDArray[np.int64], row_weights: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """The rows, weighted and added up; for one-off use, as it grows with the catalogue.
 
         Args:
             rows: (n,) int64, rows to add, repetition allowed.
-            row_weights: (n,) float32.
+            row_weights: (n,) float.
 
         Returns:
             (items,) float32, zero where no row reaches.
@@ -57,21 +63,7 @@ class Neighbours:
         Raises:
             BundleError: the file is no such archive, or does not fit a catalogue of `items` items.
         """
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                indptr, indices, weights = (archive[name] for name in ("indptr", "indices", "weights"))
-        except Exception as error:  # whatever NumPy, zipfile and zlib raise over a file that is none
-            raise BundleError(f"{path}: not a neighbours file: {error}") from error
-        fits = (
-            (indptr.dtype, indices.dtype, weights.dtype) == (np.int64, np.int32, np.float32)
-            and indptr.shape == (items + 1,)
-            and indices.shape == weights.shape == (indptr[-1],)
-            and indptr[0] == 0
-            and bool(((indptr >= 0) & (indptr <= indptr[-1])).all())  # or the differences could wrap around
-            and bool((np.diff(indptr) >= 0).all())
-            and bool(((indices >= 0) & (indices < items)).all())
-            and bool(np.isfinite(weights).all())
-        )
-        if not fits:
+        arrays: list[Any] = list(read_arrays(path, SparseRows._fields, what="neighbours"))
+        if not SparseRows(*arrays).fits(rows=items, columns=items):
             raise BundleError(f"{path}: does not fit a catalogue of {items} items; export the bundle again")
-        return cls(indptr, indices, weights)
+        return cls(*arrays)

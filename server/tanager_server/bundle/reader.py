@@ -17,6 +17,8 @@ from tanager_server.bundle import manifest as schema
 from tanager_server.bundle.catalogue import Catalogue
 from tanager_server.bundle.manifest import FileInfo, Manifest, Probe, Scoring
 from tanager_server.bundle.neighbours import Neighbours
+from tanager_server.bundle.profile import ProfileWeights
+from tanager_server.bundle.sparse import MAX_ABS_WEIGHT
 from tanager_server.errors import BundleError
 
 if TYPE_CHECKING:
@@ -50,21 +52,30 @@ class Bundle:
     def read_vectors(self) -> NDArray[np.float32]:
         """(items, dim) float32, unit length, memory-mapped."""
         path = self.file(schema.VECTORS)
-        expected = (self.manifest.dataset.items, self.manifest.encoder.dim)
-        try:
-            # A plain view of the mapping: indexing a numpy.memmap itself is slower.
-            vectors = np.asarray(np.lib.format.open_memmap(path, mode="r"))
-        except Exception as error:  # whatever NumPy raises over a file that is none
-            raise BundleError(f"{path}: not an array file: {error}") from error
-        if vectors.shape != expected or vectors.dtype != np.float32:
-            raise BundleError(f"{path}: expected float32 of shape {expected}, found {vectors.dtype} {vectors.shape}")
+        vectors = _read_array(path, (self.manifest.dataset.items, self.manifest.encoder.dim))
         if not (np.abs(np.einsum("id,id->i", vectors, vectors) - 1.0) < 1e-2).all():
             raise BundleError(f"{path}: holds vectors that are not of unit length; export the bundle again")
         return vectors
 
+    def read_priors(self) -> NDArray[np.float32]:
+        """(2, items) float32: what is added to an item's score for anybody, and what for a user who is known."""
+        path = self.file(schema.PRIORS)
+        priors = _read_array(path, (2, self.manifest.dataset.items))
+        if not (np.abs(priors) <= MAX_ABS_WEIGHT).all():  # nor is NaN
+            raise BundleError(f"{path}: holds numbers beyond {MAX_ABS_WEIGHT:g}, or none; export the bundle again")
+        return priors
+
     def read_neighbours(self) -> Neighbours:
-        """The collaborative weights."""
+        """The collaborative weights, B."""
         return Neighbours.read(self.file(schema.NEIGHBOURS), items=self.manifest.dataset.items)
+
+    def read_transitions(self) -> Neighbours:
+        """How much an item follows another, T."""
+        return Neighbours.read(self.file(schema.TRANSITIONS), items=self.manifest.dataset.items)
+
+    def read_profile(self) -> ProfileWeights:
+        """How much attributes of users speak for items, A."""
+        return ProfileWeights.read(self.file(schema.PROFILE), items=self.manifest.dataset.items)
 
     def read_scoring(self) -> Scoring:
         """The blend."""
@@ -125,6 +136,17 @@ def _verify(path: Path, info: FileInfo) -> None:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != info.sha256:
         raise BundleError(f"{path}: altered: its sha256 is not the manifest's; copy the bundle again")
+
+
+def _read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        # A plain view of the mapping: indexing a numpy.memmap itself is slower.
+        array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except Exception as error:  # whatever NumPy raises over a file that is none
+        raise BundleError(f"{path}: not an array file: {error}") from error
+    if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+        raise BundleError(f"{path}: expected float32 of shape {shape}, found {array.dtype} {array.shape}")
+    return array
 
 
 def _parse(path: Path, record: type[_RecordT]) -> _RecordT:

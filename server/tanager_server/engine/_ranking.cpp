@@ -1,65 +1,20 @@
 // The inner loops of ranking.py, which says what they compute and why. Everything here takes time that grows with the
 // request, never with the catalogue.
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstdint>
 #include <limits>
 #include <optional>
 #include <tuple>
 #include <utility>
-#include <vector>
 
-namespace py = pybind11;
-
-// Compiled for several processors; the best is chosen when the module is loaded.
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define FOR_EACH_PROCESSOR
-#endif
+#include "_native.h"
 
 namespace {
-
-template <typename T>
-using Array = py::array_t<T, py::array::c_style>;
-
-using Position = std::int64_t;
-using Positions = std::vector<Position>;
 
 // Positions, scores, `Source` flags, and when the candidates had been found, on the monotonic clock in seconds.
 using Page = std::tuple<Positions, std::vector<float>, std::vector<int>, double>;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-float dot(const float* a, const float* b, std::size_t dim) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-  for (std::size_t d = 0; d < dim; ++d) sum += a[d] * b[d];
-  return sum;
-}
-
-// products[i] = <rows[positions[i]], direction>. The rows lie anywhere in memory: the next ones are asked for ahead.
-FOR_EACH_PROCESSOR
-void multiply(const float* rows, const Positions& positions, const float* direction, std::size_t dim, float* products) {
-  constexpr std::size_t kAhead = 4, kLine = 16;
-  for (std::size_t i = 0; i < positions.size(); ++i) {
-    if (i + kAhead < positions.size()) {
-      const float* next = rows + positions[i + kAhead] * dim;
-      for (std::size_t d = 0; d < dim; d += kLine) __builtin_prefetch(next + d);
-    }
-    const float* row = rows + positions[i] * dim;
-    float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-    for (std::size_t d = 0; d < dim; ++d) sum += row[d] * direction[d];
-    products[i] = sum;
-  }
-}
 
 // The mean of `vectors @ direction`, and the standard deviation of `vectors @ direction - lift * average`: see
 // TextSpace.
@@ -90,142 +45,147 @@ std::vector<std::size_t> best(const std::vector<float>& scores, const Positions&
   return order;
 }
 
-struct Wish {
-  const float* vector;
-  const Position* positions;
-  const float* similarities;
+// Texts that are asked for, as one vector: its products count `weight` times.
+struct Asked {
+  Array<float> vector;
+  Array<Position> positions;
+  Array<float> similarities;
+  float weight;
+  int source;
   std::size_t count;
-};
-
-// What of the bundle and its settings ranking reads: views of arrays that `owner` keeps.
-struct Tables {
-  const float *vectors, *mean, *average, *weights, *popularity, *similarities;
-  const std::int64_t *indptr, *by_popularity;
-  const std::int32_t *indices, *neighbours;
-  const std::uint8_t* neighbours_found;
-  std::size_t items, dim, neighbours_width;
 };
 
 class Ranking {
  public:
-  Ranking(Array<float> vectors, Array<std::int64_t> indptr, Array<std::int32_t> indices, Array<float> weights,
-          Array<float> popularity, Array<std::int64_t> by_popularity, Array<float> average, Array<float> mean,
-          Array<std::int32_t> neighbours, Array<float> similarities, Array<std::uint8_t> neighbours_found,
-          const py::kwargs& settings)
-      : owner_(py::make_tuple(vectors, indptr, indices, weights, popularity, by_popularity, average, mean, neighbours,
-                              similarities, neighbours_found)),
+  explicit Ranking(const py::kwargs& settings)
+      : owner_(settings),
+        vectors_array_(take<float>(settings["vectors"], 2, "vectors")),
+        items_(static_cast<std::size_t>(vectors_array_.shape(0))),
+        dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
+        vectors_(vectors_array_.data()),
+        together_(settings["neighbours"], items_, "neighbours"),
+        follows_(settings["transitions"], items_, "transitions"),
+        attributes_(settings["attributes"], items_, "attributes"),
         collaborative_(settings["collaborative"].cast<float>()),
+        transitions_(settings["transitions_weight"].cast<float>()),
         history_text_(settings["history_text"].cast<float>()),
-        wish_(settings["wish"].cast<float>()),
+        wish_prior_(settings["wish_prior"].cast<float>()),
+        profile_(settings["profile"].cast<float>()),
+        collaborative_half_life_(settings["collaborative_half_life"].cast<double>()),
+        transitions_half_life_(settings["transitions_half_life"].cast<double>()),
+        history_text_half_life_(settings["history_text_half_life"].cast<double>()),
+        known_events_(settings["known_events"].cast<double>()),
         spread_(settings["spread"].cast<double>()),
         spare_(settings["spare"].cast<std::size_t>()),
         interests_(settings["interests"].cast<std::size_t>()),
         candidate_spreads_(settings["candidate_spreads"].cast<double>()),
         outside_spreads_(settings["outside_spreads"].cast<double>()),
+        most_listed_(settings["most_listed"].cast<std::size_t>()),
         rounding_(settings["rounding"].cast<double>()),
-        from_wish_(settings["from_wish"].cast<int>()),
         from_text_(settings["from_text"].cast<int>()),
         from_collaborative_(settings["from_collaborative"].cast<int>()),
         from_popular_(settings["from_popular"].cast<int>()),
+        from_transition_(settings["from_transition"].cast<int>()),
+        from_profile_(settings["from_profile"].cast<int>()),
         search_(settings["search"]),
         fill_neighbours_(settings["fill_neighbours"]) {
-    const auto items = static_cast<std::size_t>(vectors.shape(0)), dim = static_cast<std::size_t>(vectors.shape(1));
-    const auto has = [](const auto& array, std::size_t length) {
-      return array.ndim() == 1 && static_cast<std::size_t>(array.shape(0)) == length;
-    };
-    if (vectors.ndim() != 2 || !has(indptr, items + 1) || !has(indices, weights.size()) || !has(popularity, items) ||
-        !has(by_popularity, items) || !has(average, items) || !has(mean, dim) || neighbours.ndim() != 2 ||
-        static_cast<std::size_t>(neighbours.shape(0)) != items || similarities.ndim() != 2 ||
-        similarities.shape(0) != neighbours.shape(0) || similarities.shape(1) != neighbours.shape(1) ||
-        !has(neighbours_found, items)) {
+    const auto priors = take<float>(settings["priors"], 2, "priors");
+    const auto by_prior = take<Position>(settings["by_prior"], 2, "by_prior");
+    const auto average = take<float>(settings["average"], 1, "average"),
+               mean = take<float>(settings["mean"], 1, "mean");
+    const auto near = take<std::int32_t>(settings["near"], 2, "near");
+    const auto similarities = take<float>(settings["similarities"], 2, "similarities");
+    const auto near_found = take<std::uint8_t>(settings["near_found"], 1, "near_found");
+    const auto items = static_cast<py::ssize_t>(items_);
+    if (together_.rows != items_ || follows_.rows != items_ || priors.shape(0) != 2 || priors.shape(1) != items ||
+        by_prior.shape(0) != 2 || by_prior.shape(1) != items || average.shape(0) != items ||
+        mean.shape(0) != static_cast<py::ssize_t>(dim_) || near.shape(0) != items || similarities.shape(0) != items ||
+        near.shape(1) != similarities.shape(1) || near_found.shape(0) != items) {
       throw py::value_error("the arrays do not fit one another");
     }
-    tables_ = {vectors.data(),
-               mean.data(),
-               average.data(),
-               weights.data(),
-               popularity.data(),
-               similarities.data(),
-               indptr.data(),
-               by_popularity.data(),
-               indices.data(),
-               neighbours.data(),
-               neighbours_found.data(),
-               items,
-               dim,
-               static_cast<std::size_t>(neighbours.shape(1))};
-    for (std::size_t i = 0; i < items; ++i) check(tables_.by_popularity[i]);
-    double sum = 0.0;
-    for (std::size_t i = 0; i < items; ++i) sum += tables_.popularity[i];
-    mean_popularity_ = sum / static_cast<double>(items);
-    sums_.assign(items, 0.0F);
-    known_.assign(items, 0.0F);
-    marks_.assign(items, 0);
+    prior_ = priors.data(), prior_known_ = prior_ + items_;
+    by_prior_ = by_prior.data(), by_both_ = by_prior_ + items_;
+    average_ = average.data(), mean_ = mean.data();
+    near_ = near.data(), similarities_ = similarities.data(), near_found_ = near_found.data();
+    width_ = static_cast<std::size_t>(near.shape(1));
+    for (std::size_t i = 0; i < 2 * items_; ++i) check(by_prior_[i]);
+    double prior = 0.0, prior_known = 0.0;
+    for (std::size_t i = 0; i < items_; ++i) prior += prior_[i], prior_known += prior_known_[i];
+    mean_prior_ = prior / static_cast<double>(items_), mean_prior_known_ = prior_known / static_cast<double>(items_);
+    cells_.assign(items_, Cell{});
   }
 
-  Page by_wish(const Array<float>& vector, const Array<Position>& near, const Array<float>& similarities,
-               std::size_t page_size, const Positions& excluded) {
+  Page by_wish(const py::tuple& asked, const Positions& attributes, std::size_t page_size, const Positions& excluded) {
     const double found_at = now();
-    const Wish wish = check(vector, near, similarities);
+    const Asked wish = check(asked);
+    check_attributes(attributes);
     const Cleaner cleaner(*this);
     for (const Position item : excluded) mark(item, kOut);
+    for (const Position row : attributes) scatter(attributes_, row, profile_, &Cell::profile);
     Positions found;
     std::vector<float> scores;
     for (std::size_t i = 0; i < wish.count; ++i) {
-      const Position item = wish.positions[i];
-      if (marks_[item] & kOut) continue;
+      const Position item = wish.positions.data()[i];
+      if (cells_[item].marks & kOut) continue;
       found.push_back(item);
-      scores.push_back(wish_ * wish.similarities[i] + tables_.popularity[item]);
+      scores.push_back(wish.weight * wish.similarities.data()[i] + wish_prior_ * (prior_[item] + cells_[item].profile));
     }
     Page page;
     auto& [positions, page_scores, sources, at] = page;
     for (const std::size_t place : best(scores, found, page_size)) {
       positions.push_back(found[place]);
       page_scores.push_back(scores[place]);
-      sources.push_back(from_wish_);
+      sources.push_back(wish.source | (cells_[found[place]].profile > 0.0F ? from_profile_ : 0));
     }
     at = found_at;
     return page;
   }
 
-  Page by_history(const Positions& rows, const std::vector<float>& weights, std::size_t page_size,
-                  const Positions& excluded, bool popular, const std::optional<Array<float>>& wish_vector,
-                  const std::optional<Array<Position>>& wish_near,
-                  const std::optional<Array<float>>& wish_similarities) {
+  Page by_history(const Positions& rows, const std::vector<float>& weights, const Positions& attributes,
+                  const std::optional<py::tuple>& asked, std::size_t page_size, const Positions& excluded,
+                  bool personal) {
     if (rows.size() != weights.size()) throw py::value_error("a weight for each row");
     if (page_size == 0) throw py::value_error("a page holds an item at least");
-    page_size = std::min(page_size, tables_.items);
-    std::optional<Wish> wish;
-    if (wish_vector) wish = check(*wish_vector, wish_near.value(), wish_similarities.value());
+    page_size = std::min(page_size, items_);
+    std::optional<Asked> wish;
+    if (asked) wish = check(*asked);
     for (const Position row : rows) check(row);
+    check_attributes(attributes);
     const Cleaner cleaner(*this);
 
-    std::vector<float> profile(tables_.dim, 0.0F);
+    Call call{rows, weights, decayed(weights, history_text_half_life_), std::vector<float>(dim_, 0.0F), 0.0F,
+              0.0F, personal};
+    float total = 0.0F;
+    for (const float weight : call.text) total += std::abs(weight);
+    for (float& weight : call.text) weight = total > 0.0F ? weight / total * history_text_ : 0.0F;
     for (std::size_t h = 0; h < rows.size(); ++h) {
-      const float* vector = tables_.vectors + rows[h] * tables_.dim;
-      const float weight = weights[h] * history_text_;
-      for (std::size_t d = 0; d < tables_.dim; ++d) profile[d] += weight * vector[d];
+      const float* vector = vectors_ + rows[h] * dim_;
+      for (std::size_t d = 0; d < dim_; ++d) call.direction[d] += call.text[h] * vector[d];
+      call.lift += call.text[h];
     }
-    const Positions found = shortlist(rows, weights, profile, page_size, excluded, popular, wish);
+    const auto events = static_cast<double>(rows.size());
+    call.known = static_cast<float>(events > 0.0 ? events / (events + known_events_) : 0.0);
+    add_up(call, attributes);
+    const Positions found = shortlist(call, page_size, excluded, wish);
     const double found_at = now();
 
     if (wish) {
-      for (std::size_t d = 0; d < tables_.dim; ++d) profile[d] += wish_ * wish->vector[d];
+      for (std::size_t d = 0; d < dim_; ++d) call.direction[d] += wish->weight * wish->vector.data()[d];
     }
     std::vector<float> scores(found.size());
-    multiply(tables_.vectors, found, profile.data(), tables_.dim, scores.data());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      scores[i] += collaborative_ * sums_[found[i]] + (popular ? tables_.popularity[found[i]] : 0.0F);
-    }
+    multiply(vectors_, found, call.direction.data(), dim_, scores.data());
+    for (std::size_t i = 0; i < found.size(); ++i) scores[i] += beside_text(found[i], call);
     Page page;
     auto& [positions, page_scores, sources, at] = page;
     for (const std::size_t place : best(scores, found, page_size)) {
       const Position item = found[place];
-      const std::uint8_t marks = marks_[item];
+      const Cell& cell = cells_[item];
       positions.push_back(item);
       page_scores.push_back(scores[place]);
-      sources.push_back((marks & kNearWish ? from_wish_ : 0) | (marks & kByText ? from_text_ : 0) |
-                        (sums_[item] > 0.0F ? from_collaborative_ : 0) | (marks & kPopular ? from_popular_ : 0));
+      sources.push_back((cell.marks & kAsked ? wish->source : 0) | (cell.marks & kByText ? from_text_ : 0) |
+                        (cell.together > 0.0F ? from_collaborative_ : 0) |
+                        (cell.follows > 0.0F ? from_transition_ : 0) | (cell.profile > 0.0F ? from_profile_ : 0) |
+                        (cell.marks & kPopular ? from_popular_ : 0));
     }
     at = found_at;
     return page;
@@ -233,22 +193,48 @@ class Ranking {
 
   // Whether nothing of a call is left behind; for tests.
   bool clean() const {
-    return touched_.empty() && std::all_of(sums_.begin(), sums_.end(), [](float sum) { return sum == 0.0F; }) &&
-           std::all_of(marks_.begin(), marks_.end(), [](std::uint8_t marks) { return marks == 0; });
+    return touched_.empty() && std::all_of(cells_.begin(), cells_.end(), [](const Cell& cell) {
+             return cell.together == 0.0F && cell.follows == 0.0F && cell.profile == 0.0F && cell.known == 0.0F &&
+                    cell.marks == 0;
+           });
   }
 
  private:
-  enum Mark : std::uint8_t { kTouched = 1, kFound = 2, kOut = 4, kPopular = 8, kNearWish = 16, kByText = 32 };
+  enum Mark : std::uint8_t {
+    kTouched = 1,
+    kFound = 2,
+    kOut = 4,
+    kPopular = 8,
+    kAsked = 16,
+    kByText = 32,
+    kNearest = 64
+  };
 
-  // Undoes what a call wrote into the arrays as long as the catalogue, however it ends.
+  // What a call keeps of an item: the sums over B, T and A, by how much the products that are known differ from the
+  // average, and marks. Side by side, for they are needed together.
+  struct Cell {
+    float together, follows, profile, known;
+    std::uint8_t marks;
+  };
+
+  // What a call is about: the history, its weights in the text and the vector that they make, how much of the average
+  // product is in that, and how far the user is known.
+  struct Call {
+    const Positions& rows;
+    const std::vector<float>& weights;
+    std::vector<float> text, direction;
+    float lift, known;
+    bool personal;  // or else about an item, for which only B and the text count
+  };
+
+  // Undoes what a call wrote into the cells, however it ends.
   class Cleaner {
    public:
     explicit Cleaner(Ranking& ranking) : ranking_(ranking) {}
     Cleaner(const Cleaner&) = delete;
     Cleaner& operator=(const Cleaner&) = delete;
     ~Cleaner() {
-      for (const Position item : ranking_.touched_)
-        ranking_.sums_[item] = ranking_.known_[item] = 0.0F, ranking_.marks_[item] = 0;
+      for (const Position item : ranking_.touched_) ranking_.cells_[item] = Cell{};
       ranking_.touched_.clear();
     }
 
@@ -257,22 +243,36 @@ class Ranking {
   };
 
   void check(Position item) const {
-    if (item < 0 || static_cast<std::size_t>(item) >= tables_.items) throw py::index_error("no such item");
+    if (item < 0 || static_cast<std::size_t>(item) >= items_) throw py::index_error("no such item");
   }
 
-  Wish check(const Array<float>& vector, const Array<Position>& near, const Array<float>& similarities) const {
-    if (vector.ndim() != 1 || static_cast<std::size_t>(vector.shape(0)) != tables_.dim || near.ndim() != 1 ||
-        similarities.ndim() != 1 || near.shape(0) != similarities.shape(0) || near.shape(0) == 0) {
+  void check_attributes(const Positions& attributes) const {
+    for (const Position row : attributes) {
+      if (row < 0 || static_cast<std::size_t>(row) >= attributes_.rows) throw py::index_error("no such attribute");
+    }
+  }
+
+  Asked check(const py::tuple& asked) const {
+    if (asked.size() != 5) throw py::value_error("a vector, positions, similarities, weight and source");
+    Asked wish{take<float>(asked[0], 1, "vector"),
+               take<Position>(asked[1], 1, "positions"),
+               take<float>(asked[2], 1, "similarities"),
+               asked[3].cast<float>(),
+               asked[4].cast<int>(),
+               0};
+    wish.count = static_cast<std::size_t>(wish.positions.size());
+    if (static_cast<std::size_t>(wish.vector.size()) != dim_ || wish.similarities.size() != wish.positions.size() ||
+        wish.count == 0) {
       throw py::value_error("a wish is a vector, and as many positions as similarities");
     }
-    const Wish wish{vector.data(), near.data(), similarities.data(), static_cast<std::size_t>(near.shape(0))};
-    for (std::size_t i = 0; i < wish.count; ++i) check(wish.positions[i]);
+    for (std::size_t i = 0; i < wish.count; ++i) check(wish.positions.data()[i]);
     return wish;
   }
 
   void touch(Position item) {
-    if (!(marks_[item] & kTouched)) {
-      marks_[item] |= kTouched;
+    std::uint8_t& marks = cells_[item].marks;
+    if (!(marks & kTouched)) {
+      marks |= kTouched;
       touched_.push_back(item);
     }
   }
@@ -280,84 +280,142 @@ class Ranking {
   void mark(Position item, std::uint8_t marks) {
     check(item);
     touch(item);
-    marks_[item] |= marks;
+    cells_[item].marks |= marks;
   }
 
   // Adds an item to those found, unless it is among them or out.
   void find(Position item, std::uint8_t marks, Positions& found) {
     touch(item);
-    if (!(marks_[item] & (kFound | kOut))) {
+    if (!(cells_[item].marks & (kFound | kOut))) {
       marks |= kFound;
       found.push_back(item);
     }
-    marks_[item] |= marks;
+    cells_[item].marks |= marks;
   }
 
-  // The score with averages in place of those products with the profile that are not known, and without the wish.
-  float estimate(Position item, float lift, bool popular) const {
-    return collaborative_ * sums_[item] + lift * tables_.average[item] + known_[item] +
-           (popular ? tables_.popularity[item] : 0.0F);
+  void scatter(const Rows& matrix, Position row, float weight, float Cell::* sum) {
+    for (std::int64_t entry = matrix.indptr[row]; entry < matrix.indptr[row + 1]; ++entry) {
+      const std::int32_t item = matrix.indices[entry];
+      touch(item);
+      cells_[item].*sum += weight * matrix.weights[entry];
+    }
+  }
+
+  // The sums over B, T and A, with their weights in the score.
+  void add_up(const Call& call, const Positions& attributes) {
+    const std::vector<float> together = decayed(call.weights, collaborative_half_life_);
+    for (std::size_t h = 0; h < call.rows.size(); ++h) {
+      scatter(together_, call.rows[h], collaborative_ * together[h], &Cell::together);
+    }
+    if (!call.personal) return;
+    const std::vector<float> follows = decayed(call.weights, transitions_half_life_);
+    for (std::size_t h = 0; h < call.rows.size(); ++h) {
+      scatter(follows_, call.rows[h], transitions_ * follows[h], &Cell::follows);
+    }
+    for (const Position row : attributes) scatter(attributes_, row, profile_ * (1.0F - call.known), &Cell::profile);
+  }
+
+  // What is added to an item's score for anybody who is as well known.
+  float prior(Position item, const Call& call) const {
+    return call.personal ? prior_[item] + call.known * prior_known_[item] : 0.0F;
+  }
+
+  float beside_text(Position item, const Call& call) const {
+    const Cell& cell = cells_[item];
+    return cell.together + cell.follows + cell.profile + prior(item, call);
+  }
+
+  // The score with averages in place of those products with the history's text that are not known, and without the
+  // wish.
+  float estimate(Position item, const Call& call) const {
+    return beside_text(item, call) + call.lift * average_[item] + cells_[item].known;
+  }
+
+  // The most that priors add to the score of an item that is in neither list so far. For a user who is known in part
+  // they lie between the two orders: (1 - known) * prior + known * (prior + prior_known).
+  double prior_beyond(std::size_t listed, const Call& call) const {
+    const Position last = by_prior_[listed - 1], last_both = by_both_[listed - 1];
+    const double both = static_cast<double>(prior_[last_both]) + prior_known_[last_both];
+    return (1.0 - call.known) * prior_[last] + call.known * both;
   }
 
   // Items that may reach the page, in no order.
-  Positions shortlist(const Positions& rows, const std::vector<float>& weights, const std::vector<float>& profile,
-                      std::size_t page_size, const Positions& excluded, bool popular, const std::optional<Wish>& wish) {
+  Positions shortlist(const Call& call, std::size_t page_size, const Positions& excluded,
+                      const std::optional<Asked>& wish) {
     Positions pool;
-    for (std::size_t h = 0; h < rows.size(); ++h) {
-      for (std::int64_t entry = tables_.indptr[rows[h]]; entry < tables_.indptr[rows[h] + 1]; ++entry) {
-        touch(tables_.indices[entry]);
-        sums_[tables_.indices[entry]] += weights[h] * tables_.weights[entry];
-      }
-    }
-    const std::size_t together = touched_.size();
+    const std::size_t summed = touched_.size();
     for (const Position item : excluded) mark(item, kOut);
-    for (std::size_t i = 0; i < together; ++i) {
-      if (sums_[touched_[i]] > 0.0F) find(touched_[i], 0, pool);
-    }
-    const std::size_t reach = std::min(tables_.items, page_size + excluded.size() + spare_);
-    if (popular) {
-      for (std::size_t i = 0; i < reach; ++i) find(tables_.by_popularity[i], kPopular, pool);
+    for (std::size_t i = 0; i < summed; ++i) {
+      const Cell& cell = cells_[touched_[i]];
+      if (cell.together + cell.follows + cell.profile > 0.0F) find(touched_[i], 0, pool);
     }
     if (wish) {
-      for (std::size_t i = 0; i < wish->count; ++i) find(wish->positions[i], kNearWish, pool);
+      for (std::size_t i = 0; i < wish->count; ++i) find(wish->positions.data()[i], kAsked, pool);
     }
-    const Positions liked = latest_liked(rows, weights);
-    find_neighbours(liked, rows, weights, pool);
+    const Positions liked = latest_liked(call.rows, call.weights);
+    find_neighbours(liked, call, pool);
+    const auto [mean, deviation] = project(call.direction.data(), mean_, dim_, spread_, call.lift);
 
-    float lift = 0.0F;
-    for (const float weight : weights) lift += weight * history_text_;
-    std::vector<float> estimates(pool.size());
-    for (std::size_t i = 0; i < pool.size(); ++i) estimates[i] = estimate(pool[i], lift, popular);
+    const std::size_t reach = std::min(items_, page_size + excluded.size() + spare_);
+    std::size_t listed = 0;
+    std::vector<float> estimates;
+    if (call.personal) list(reach, listed, call, pool);
+    double floor = floor_of(pool, estimates, page_size, call, wish);
+    // The most that the wish adds to the score of an item which is not among the nearest to it.
     double most_of_wish = 0.0;
+    if (wish) most_of_wish = std::max(wish->weight * wish->similarities.data()[wish->count - 1], -wish->weight);
+    // The most that the history's text adds to that of an item which was not found by it.
+    double most_of_text = mean + outside_spreads_ * deviation;
+    double outside = most_of_text + most_of_wish;
+    // What priors add to the score of an item beyond the lists, half-way to the most.
+    if (call.personal) outside += (mean_prior_ + call.known * mean_prior_known_ + prior_beyond(listed, call)) / 2.0;
+    Positions found;
+    if (liked.size() == 1 && call.rows.size() == 1 && reach <= width_) {
+      // Of a single like the neighbourhood is the history's; dislikes would turn it away from that.
+      most_of_text = std::min<double>(most_of_text, call.lift * similarities_[(liked[0] + 1) * width_ - 1]);
+    } else if (!liked.empty() && floor < outside) {
+      const Position last = find_nearest(call.direction, reach, found);
+      if (last >= 0) most_of_text = dot(vectors_ + last * dim_, call.direction.data(), dim_);
+    }
+    if (call.personal && !wish) {
+      // Where items beyond the lists may come before the page, read on: to the end if that is certain to help.
+      const std::size_t most = deviation > 0.0 ? std::min(items_, std::max(reach, most_listed_)) : items_;
+      while (listed < most && floor < prior_beyond(listed, call) + most_of_text) {
+        list(std::min(most, 2 * listed), listed, call, pool);
+        floor = floor_of(pool, estimates, page_size, call, wish);
+      }
+    }
+    const double likely = floor - most_of_wish - candidate_spreads_ * deviation - rounding_;
+    for (std::size_t i = 0; i < pool.size(); ++i) {
+      const std::uint8_t marks = cells_[pool[i]].marks;
+      if (!(marks & kNearest) && (estimates[i] >= likely || marks & kAsked)) found.push_back(pool[i]);
+    }
+    return found;
+  }
+
+  // Adds to the pool the best by priors, from both orders, up to a place in them.
+  void list(std::size_t until, std::size_t& listed, const Call& call, Positions& pool) {
+    for (; listed < until; ++listed) {
+      find(by_prior_[listed], kPopular, pool);
+      if (call.known > 0.0F) find(by_both_[listed], kPopular, pool);
+    }
+  }
+
+  // What an item must have to be on the page, as far as it can be told: estimates, with the wish where it is known.
+  double floor_of(const Positions& pool, std::vector<float>& estimates, std::size_t page_size, const Call& call,
+                  const std::optional<Asked>& wish) const {
+    for (std::size_t i = estimates.size(); i < pool.size(); ++i) estimates.push_back(estimate(pool[i], call));
     std::vector<float> known;
     if (wish) {
       for (std::size_t i = 0; i < wish->count; ++i) {
-        const Position item = wish->positions[i];
-        if (!(marks_[item] & kOut)) known.push_back(estimate(item, lift, popular) + wish_ * wish->similarities[i]);
+        const Position item = wish->positions.data()[i];
+        if (cells_[item].marks & kOut) continue;
+        known.push_back(estimate(item, call) + wish->weight * wish->similarities.data()[i]);
       }
-      // The most that it adds to the score of an item which is not among the nearest to it.
-      most_of_wish = std::max(wish_ * wish->similarities[wish->count - 1], -wish_);
     } else {
       known = estimates;
     }
-    const double floor = nth_best(known, page_size);
-    const auto [mean, deviation] = project(profile.data(), tables_.mean, tables_.dim, spread_, lift);
-    const double likely = floor - most_of_wish - candidate_spreads_ * deviation - rounding_;
-    Positions found;
-    for (std::size_t i = 0; i < pool.size(); ++i) {
-      if (estimates[i] >= likely || marks_[pool[i]] & kNearWish) {
-        found.push_back(pool[i]);
-      } else {
-        marks_[pool[i]] &= static_cast<std::uint8_t>(~kFound);
-      }
-    }
-    double outside = mean + outside_spreads_ * deviation + most_of_wish;
-    // What popularity adds to the score of an item not among the most popular, half-way to the most.
-    if (popular) outside += (mean_popularity_ + tables_.popularity[tables_.by_popularity[reach - 1]]) / 2.0;
-    // Of a single like the neighbourhood is the profile's; dislikes would turn the profile away from it.
-    const bool alone = liked.size() == 1 && rows.size() == 1 && reach <= tables_.neighbours_width;
-    if (!liked.empty() && !alone && floor < outside) find_nearest(profile, reach, found);
-    return found;
+    return nth_best(known, page_size);
   }
 
   // Distinct items with a positive weight, the latest first, as many as may bring neighbours.
@@ -370,56 +428,68 @@ class Ranking {
   }
 
   // Finds the neighbourhoods of some items by text; their products are known.
-  void find_neighbours(const Positions& liked, const Positions& rows, const std::vector<float>& weights,
-                       Positions& pool) {
+  void find_neighbours(const Positions& liked, const Call& call, Positions& pool) {
     if (liked.empty()) return;
     Positions missing;
     for (const Position item : liked) {
-      if (!tables_.neighbours_found[item]) missing.push_back(item);
+      if (!near_found_[item]) missing.push_back(item);
     }
     if (!missing.empty()) fill_neighbours_(missing);
-    const std::size_t width = tables_.neighbours_width;
     for (const Position item : liked) {
       float weight = 0.0F;
-      for (std::size_t h = 0; h < rows.size(); ++h) {
-        if (rows[h] == item) weight += weights[h] * history_text_;
+      for (std::size_t h = 0; h < call.rows.size(); ++h) {
+        if (call.rows[h] == item) weight += call.text[h];
       }
-      const std::int32_t* row = tables_.neighbours + item * width;
-      const float* similarities = tables_.similarities + item * width;
-      for (std::size_t i = 0; i < width; ++i) {
+      const std::int32_t* row = near_ + item * width_;
+      const float* similarities = similarities_ + item * width_;
+      for (std::size_t i = 0; i < width_; ++i) {
         check(row[i]);
         find(row[i], kByText, pool);
-        known_[row[i]] += weight * (similarities[i] - tables_.average[row[i]]);
+        cells_[row[i]].known += weight * (similarities[i] - average_[row[i]]);
       }
     }
   }
 
-  // The items whose text is most like that of the whole history.
-  void find_nearest(const std::vector<float>& profile, std::size_t reach, Positions& found) {
-    constexpr float kLeastLength = 1e-6F;  // a shorter profile has no direction
-    const float length = std::sqrt(dot(profile.data(), profile.data(), profile.size()));
-    if (length < kLeastLength) return;
-    Array<float> query({static_cast<py::ssize_t>(1), static_cast<py::ssize_t>(profile.size())});
-    for (std::size_t d = 0; d < profile.size(); ++d) query.mutable_data()[d] = profile[d] / length;
+  // The items whose text is most like that of the whole history; the least like of them, or -1 if it has no direction.
+  Position find_nearest(const std::vector<float>& direction, std::size_t reach, Positions& found) {
+    constexpr float kLeastLength = 1e-6F;  // a shorter one has no direction
+    const float length = std::sqrt(dot(direction.data(), direction.data(), direction.size()));
+    if (length < kLeastLength) return -1;
+    Array<float> query({static_cast<py::ssize_t>(1), static_cast<py::ssize_t>(direction.size())});
+    for (std::size_t d = 0; d < direction.size(); ++d) query.mutable_data()[d] = direction[d] / length;
     const auto nearest = search_(query, reach).cast<Array<Position>>();
     for (py::ssize_t i = 0; i < nearest.size(); ++i) {
-      check(nearest.data()[i]);
-      find(nearest.data()[i], kByText, found);
+      const Position item = nearest.data()[i];
+      check(item);
+      touch(item);
+      std::uint8_t& marks = cells_[item].marks;
+      if (!(marks & (kNearest | kOut))) found.push_back(item);
+      marks |= kByText | kFound | kNearest;
     }
+    return nearest.size() > 0 ? nearest.data()[nearest.size() - 1] : -1;
   }
 
-  py::tuple owner_;
-  Tables tables_;
-  const float collaborative_, history_text_, wish_;
+  py::object owner_;
+  Array<float> vectors_array_;
+  const std::size_t items_, dim_;
+  const float* vectors_;
+  const Rows together_, follows_, attributes_;
+  const float collaborative_, transitions_, history_text_, wish_prior_, profile_;
+  const double collaborative_half_life_, transitions_half_life_, history_text_half_life_, known_events_;
   const double spread_;
   const std::size_t spare_, interests_;
-  const double candidate_spreads_, outside_spreads_, rounding_;
-  const int from_wish_, from_text_, from_collaborative_, from_popular_;
+  const double candidate_spreads_, outside_spreads_;
+  const std::size_t most_listed_;
+  const double rounding_;
+  const int from_text_, from_collaborative_, from_popular_, from_transition_, from_profile_;
   const py::function search_, fill_neighbours_;
-  double mean_popularity_;
-  // By item: the sum over B; by how much the known products differ from the average; marks.
-  std::vector<float> sums_, known_;
-  std::vector<std::uint8_t> marks_;
+  const float *prior_, *prior_known_, *average_, *mean_, *similarities_;
+  const Position *by_prior_, *by_both_;
+  const std::int32_t* near_;
+  const std::uint8_t* near_found_;
+  std::size_t width_;
+  double mean_prior_, mean_prior_known_;
+  std::vector<Cell> cells_;
   Positions touched_;
 };
 
@@ -428,18 +498,11 @@ class Ranking {
 PYBIND11_MODULE(_ranking, module) {
   module.doc() = "The inner loops of ranking.";
   py::class_<Ranking>(module, "Ranking")
-      .def(py::init<Array<float>, Array<std::int64_t>, Array<std::int32_t>, Array<float>, Array<float>,
-                    Array<std::int64_t>, Array<float>, Array<float>, Array<std::int32_t>, Array<float>,
-                    Array<std::uint8_t>, const py::kwargs&>(),
-           py::arg("vectors").noconvert(), py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
-           py::arg("weights").noconvert(), py::arg("popularity").noconvert(), py::arg("by_popularity").noconvert(),
-           py::arg("average").noconvert(), py::arg("mean").noconvert(), py::arg("neighbours").noconvert(),
-           py::arg("similarities").noconvert(), py::arg("neighbours_found").noconvert())
-      .def("by_wish", &Ranking::by_wish, py::arg("vector"), py::arg("near"), py::arg("similarities"),
-           py::arg("page_size"), py::arg("excluded"))
-      .def("by_history", &Ranking::by_history, py::arg("rows"), py::arg("weights"), py::arg("page_size"),
-           py::arg("excluded"), py::arg("popular"), py::arg("wish_vector") = py::none(),
-           py::arg("wish_near") = py::none(), py::arg("wish_similarities") = py::none())
+      .def(py::init<const py::kwargs&>())
+      .def("by_wish", &Ranking::by_wish, py::arg("asked"), py::arg("attributes"), py::arg("page_size"),
+           py::arg("excluded"))
+      .def("by_history", &Ranking::by_history, py::arg("rows"), py::arg("weights"), py::arg("attributes"),
+           py::arg("asked"), py::arg("page_size"), py::arg("excluded"), py::arg("personal"))
       .def("clean", &Ranking::clean);
   module.def(
       "project",

@@ -4,56 +4,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Page = tuple[list[int], list[float], list[int], float]
+_Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+# Vector, positions, similarities, weight, source.
+_Asked = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], float, int]
 
 class Ranking:
     def __init__(
         self,
+        *,
         vectors: NDArray[np.float32],
-        indptr: NDArray[np.int64],
-        indices: NDArray[np.int32],
-        weights: NDArray[np.float32],
-        popularity: NDArray[np.float32],
-        by_popularity: NDArray[np.int64],
+        neighbours: _Rows,
+        transitions: _Rows,
+        attributes: _Rows,
+        priors: NDArray[np.float32],
+        by_prior: NDArray[np.int64],
         average: NDArray[np.float32],
         mean: NDArray[np.float32],
-        neighbours: NDArray[np.int32],
+        near: NDArray[np.int32],
         similarities: NDArray[np.float32],
-        neighbours_found: NDArray[np.uint8],
-        *,
+        near_found: NDArray[np.uint8],
         collaborative: float,
+        collaborative_half_life: float,
+        transitions_weight: float,
+        transitions_half_life: float,
         history_text: float,
-        wish: float,
+        history_text_half_life: float,
+        wish_prior: float,
+        profile: float,
+        known_events: float,
         spread: float,
         spare: int,
         interests: int,
         candidate_spreads: float,
         outside_spreads: float,
+        most_listed: int,
         rounding: float,
-        from_wish: int,
         from_text: int,
         from_collaborative: int,
         from_popular: int,
+        from_transition: int,
+        from_profile: int,
         search: Callable[[NDArray[np.float32], int], NDArray[np.int64]],
         fill_neighbours: Callable[[Sequence[int]], None],
     ) -> None: ...
     def by_wish(
-        self,
-        vector: NDArray[np.float32],
-        near: NDArray[np.int64],
-        similarities: NDArray[np.float32],
-        page_size: int,
-        excluded: Collection[int],
+        self, asked: _Asked, attributes: Collection[int], page_size: int, excluded: Collection[int]
     ) -> _Page: ...
     def by_history(
         self,
         rows: Sequence[int],
         weights: Sequence[float],
+        attributes: Collection[int],
+        asked: _Asked | None,
         page_size: int,
         excluded: Collection[int],
-        popular: bool,
-        wish_vector: NDArray[np.float32] | None = None,
-        wish_near: NDArray[np.int64] | None = None,
-        wish_similarities: NDArray[np.float32] | None = None,
+        personal: bool,
     ) -> _Page: ...
     def clean(self) -> bool: ...
 

@@ -6,11 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from tanager_server.engine.popular import PopularItems
-from tanager_server.engine.ranking import SPARE, Ranker, Wish
-from tanager_server.engine.request import Recommendation, Shortfall, Strategy, Timing
-from tanager_server.engine.subject import History, resolve_history
+from tanager_server.engine.ranking import SPARE, Asked, Ranker
+from tanager_server.engine.request import Recommendation, Shortfall, Source, Strategy, Timing
+from tanager_server.engine.subject import resolve_history
 from tanager_server.errors import ItemNotFoundError
-from tanager_server.index import Neighbourhood
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ class Engine:
         self.generation = generation
         self._texts = texts
         self._ranker = Ranker(generation)
-        self._popular = PopularItems(generation.catalogue, weight=generation.scoring.popularity)
+        self._popular = PopularItems(generation.priors[0])
 
     @property
     def provider(self) -> str:
@@ -78,13 +77,14 @@ class Engine:
             excluded.update(history.seen)
         page_size = query.page_size
         timing = Timing()
-        wish: Wish | None = None
+        wish: Asked | None = None
         if query.text:
             reach = min(len(catalogue), page_size + len(excluded) + SPARE)
             prompt = generation.manifest.encoder.query_prompt
             encoded = await self._texts.encode_wish(prompt + query.text, reach=reach, deadline=deadline)
             near = encoded.nearest
-            wish = Wish(encoded.vector, Neighbourhood(near.positions[:reach], near.similarities[:reach]))
+            weight, source = generation.scoring.wish, Source.WISH.value
+            wish = Asked(encoded.vector, near.positions[:reach], near.similarities[:reach], weight, source)
             timing = Timing(
                 encoded.tokenize_s,
                 encoded.queue_s,
@@ -95,7 +95,7 @@ class Engine:
         began = time.monotonic()
         if history.seen:
             strategy = Strategy.PERSONAL
-            page = self._ranker.by_history(history, page_size=page_size, excluded=excluded, popular=True, wish=wish)
+            page = self._ranker.by_history(history, page_size=page_size, excluded=excluded, asked=wish)
         elif wish is not None:
             strategy = Strategy.WISH
             page = self._ranker.by_wish(wish, page_size=page_size, excluded=excluded)
@@ -120,9 +120,7 @@ class Engine:
         excluded = self._known(query.exclude)
         excluded.add(position)
         began = time.monotonic()
-        page = self._ranker.by_history(
-            History([position], [1.0], 0), page_size=query.page_size, excluded=excluded, popular=False
-        )
+        page = self._ranker.by_item(position, page_size=query.page_size, excluded=excluded)
         timing = Timing(search_s=page.found_at - began, rank_s=time.monotonic() - page.found_at)
         shortfall = self._shortfall(page, query.page_size)
         return Recommendation(self.generation, page, Strategy.SIMILAR, shortfall, 0, timing)

@@ -1,27 +1,26 @@
-"""Candidates and their scores: the additive hybrid.
+"""Candidates and their scores: the additive hybrid of `Scoring`.
 
-    score(i) = sum over history h of w_h * (a * B[h, i] + b * <e_h, e_i>) + c * <q, e_i> + d * pop_i
+The sums over B, T and A are cheap; products with an item's vector are not, since the vector has to come from memory. So
+every candidate gets its sums and its priors, the products that are known because it is a neighbour of an item of the
+history, and in place of the others what they are on average; only those that may still reach the page are scored
+exactly. Where the text alone may carry an item onto the page, the nearest items are searched for. The best by priors
+are taken from two lists, for who is not known and for who is well known: for anybody else the order lies between, and
+where the lists may not have been enough they are read on. No call takes time that grows with the catalogue, but for
+what rows of A hold. The loops are in `_ranking.cpp`.
 
-with the weights a, b, c, d of the bundle's `scoring.json`. A cold item has no column in B: its text carries it.
-
-The sums over B are cheap; products with an item's vector are not, since the vector has to come from memory. So every
-candidate gets its sum over B, the products that are known because it is a neighbour of an item of the history, and in
-place of the others what they are on average; only those that may still reach the page are scored exactly. Where the
-text alone may carry an item onto the page, the nearest items are searched for. No call takes time that grows with the
-catalogue. The loops are in `_ranking.cpp`.
+A cold item has no column in B or T: its text and its priors carry it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tanager_server.engine import _ranking
 from tanager_server.engine.request import Page, Source
 from tanager_server.engine.text_space import TextSpace
-from tanager_server.index import TextNeighbours
+from tanager_server.index import TextNeighbours, best_first
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_server.engine.subject import History
-    from tanager_server.index import Generation, Neighbourhood
+    from tanager_server.index import Generation
 
 SPARE = 50
 """Candidates taken from a source beyond what the page and the exclusions need, for the other terms to reorder."""
@@ -39,21 +38,29 @@ _INTERESTS = 8
 # multiples of the spread. More is slower, less misses items: see tests/bench/candidate_recall.py.
 _CANDIDATE_SPREADS = 5.0
 _OUTSIDE_SPREADS = 6.0
+# Places in the lists by priors that are read where text tells items apart too.
+_MOST_LISTED = 1024
 # Equal vectors may have averages that differ by rounding.
 _ROUNDING = 1e-5
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A wish as the encoder gave it.
+class Asked(NamedTuple):
+    """A wish as the encoder gave it, or whatever else was asked for in words.
 
     Attributes:
         vector: (dim,) float32, unit length.
-        nearest: the items nearest to it; at least as many as the page and the exclusions need, or all.
+        positions: (k,) int64, the items nearest to it, nearest first; at least as many as the page and the exclusions
+            need, or all.
+        similarities: (k,) float32, their products with the vector.
+        weight: what its products with items count for.
+        source: the `Source` of the items nearest to it, as a number.
     """
 
     vector: NDArray[np.float32]
-    nearest: Neighbourhood
+    positions: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+    weight: float
+    source: int
 
 
 class Ranker:
@@ -63,7 +70,8 @@ class Ranker:
     """
 
     def __init__(self, generation: Generation) -> None:
-        catalogue, scoring, neighbours = generation.catalogue, generation.scoring, generation.neighbours
+        scoring, neighbours, transitions = generation.scoring, generation.neighbours, generation.transitions
+        profile, priors = generation.profile, generation.priors
         text = TextSpace(generation.vectors)
         text_neighbours = TextNeighbours(generation.index, generation.vectors)
 
@@ -72,53 +80,72 @@ class Ranker:
             return nearest
 
         self._native = _ranking.Ranking(
-            generation.vectors,
-            neighbours.indptr,
-            neighbours.indices,
-            neighbours.weights,
-            np.float32(scoring.popularity) * catalogue.popularity,
-            catalogue.by_popularity,
-            text.average,
-            text.mean,
-            text_neighbours.rows,
-            text_neighbours.similarities,
-            text_neighbours.found,
+            vectors=generation.vectors,
+            neighbours=(neighbours.indptr, neighbours.indices, neighbours.weights),
+            transitions=(transitions.indptr, transitions.indices, transitions.weights),
+            attributes=(profile.indptr, profile.indices, profile.weights),
+            priors=priors,
+            by_prior=np.stack([best_first(priors[0]), best_first(priors[0] + priors[1])]),
+            average=text.average,
+            mean=text.mean,
+            near=text_neighbours.rows,
+            similarities=text_neighbours.similarities,
+            near_found=text_neighbours.found,
             collaborative=scoring.collaborative,
+            collaborative_half_life=scoring.collaborative_half_life,
+            transitions_weight=scoring.transitions,
+            transitions_half_life=scoring.transitions_half_life,
             history_text=scoring.history_text,
-            wish=scoring.wish,
+            history_text_half_life=scoring.history_text_half_life,
+            wish_prior=scoring.wish_prior,
+            profile=scoring.profile,
+            known_events=scoring.known_events,
             spread=text.spread,
             spare=SPARE,
             interests=_INTERESTS,
             candidate_spreads=_CANDIDATE_SPREADS,
             outside_spreads=_OUTSIDE_SPREADS,
+            most_listed=_MOST_LISTED,
             rounding=_ROUNDING,
-            from_wish=Source.WISH.value,
             from_text=Source.TEXT.value,
             from_collaborative=Source.COLLABORATIVE.value,
             from_popular=Source.POPULAR.value,
+            from_transition=Source.TRANSITION.value,
+            from_profile=Source.PROFILE.value,
             search=search,
             fill_neighbours=text_neighbours.fill,
         )
 
-    def by_wish(self, wish: Wish, *, page_size: int, excluded: Collection[int]) -> Page:
-        """What lies nearest to a wish; popularity only orders what is equally near."""
-        near = wish.nearest
-        return Page(*self._native.by_wish(wish.vector, near.positions, near.similarities, page_size, excluded))
+    def by_wish(
+        self, wish: Asked, *, page_size: int, excluded: Collection[int], attributes: Collection[int] = ()
+    ) -> Page:
+        """What lies nearest to a wish; priors and the profile only order what is about equally near."""
+        return Page(*self._native.by_wish(wish, attributes, page_size, excluded))
 
     def by_history(
-        self, history: History, *, page_size: int, excluded: Collection[int], popular: bool, wish: Wish | None = None
+        self,
+        history: History,
+        *,
+        page_size: int,
+        excluded: Collection[int],
+        attributes: Collection[int] = (),
+        asked: Asked | None = None,
     ) -> Page:
-        """What fits a history, and a wish if there is one.
+        """What fits a history, a profile, and what is asked for in words, as far as there is any of them.
 
         Args:
-            history: with at least one scored event.
+            history: what is scored of it may be nothing.
             page_size: how many items are wanted.
             excluded: distinct positions that must not be among them.
-            popular: whether popularity counts, and the most popular items are candidates.
-            wish: comes on top of the history.
+            attributes: rows of A, without repetition.
+            asked: comes on top.
 
         Returns:
             `page_size` items, or all that are not excluded if they are fewer.
         """
-        asked = () if wish is None else (wish.vector, wish.nearest.positions, wish.nearest.similarities)
-        return Page(*self._native.by_history(history.scored, history.weights, page_size, excluded, popular, *asked))
+        scored, weights = history.scored, history.weights
+        return Page(*self._native.by_history(scored, weights, attributes, asked, page_size, excluded, True))
+
+    def by_item(self, position: int, *, page_size: int, excluded: Collection[int]) -> Page:
+        """What the same users like, or what reads alike; neither what follows an item nor priors count."""
+        return Page(*self._native.by_history([position], [1.0], (), None, page_size, excluded, False))

@@ -22,6 +22,7 @@ class Strategy(enum.Enum):
     WISH = enum.auto()
     COLD_START = enum.auto()
     SIMILAR = enum.auto()
+    PROFILE = enum.auto()
 
 
 class Shortfall(enum.Enum):
@@ -39,6 +40,8 @@ class Source(enum.IntFlag):
     TEXT = enum.auto()
     COLLABORATIVE = enum.auto()
     POPULAR = enum.auto()
+    TRANSITION = enum.auto()
+    PROFILE = enum.auto()
 
 
 class Events(NamedTuple):

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from tanager_server.bundle import Catalogue, Scoring
     from tanager_server.engine.request import Events
 
@@ -14,7 +20,7 @@ class History(NamedTuple):
 
     Attributes:
         seen: catalogue positions of all known items, oldest first; the last `len(weights)` of them are scored.
-        weights: signed weights of the scored events, absolute values adding up to 1.
+        weights: signed weights of the scored events, as they were given.
         unknown: number of events whose item the catalogue does not have.
     """
 
@@ -32,11 +38,7 @@ NO_HISTORY = History([], [], 0)
 
 
 def resolve_history(events: Events, *, catalogue: Catalogue, scoring: Scoring) -> History:
-    """Turns events into positions and weights.
-
-    An event counts half for every `history_half_life` later events; the weights are then scaled so that a long
-    history speaks no louder than a short one.
-    """
+    """Turns events into positions, and picks the latest `history_limit` to be scored."""
     item_ids, weights, times_ns = events
     if not item_ids:
         return NO_HISTORY
@@ -47,14 +49,13 @@ def resolve_history(events: Events, *, catalogue: Catalogue, scoring: Scoring) -
     if unknown := seen.count(None):
         weights = [weight for position, weight in zip(seen, weights, strict=True) if position is not None]
     known = [position for position in seen if position is not None]
-    decay = 0.5 ** (1.0 / scoring.history_half_life)
-    recency, total = 1.0, 0.0
-    decayed: list[float] = []
-    for weight in reversed(weights[-scoring.history_limit :]):
-        decayed.append(weight * recency)
-        total += abs(weight) * recency
-        recency *= decay
-    decayed.reverse()
-    if total > 0.0:
-        decayed = [weight / total for weight in decayed]
-    return History(known, decayed, unknown)
+    return History(known, list(weights[-scoring.history_limit :]), unknown)
+
+
+def decayed(weights: Sequence[float] | NDArray[np.float64], half_life: float) -> NDArray[np.float64]:
+    """(events,) float64: weights by recency, oldest first: an event counts half after `half_life` later events.
+
+    What the compiled loops compute by themselves; for those who score without them.
+    """
+    ages = np.arange(len(weights) - 1, -1, -1)
+    return np.asarray(weights, dtype=np.float64) * np.exp2(-ages / half_life)

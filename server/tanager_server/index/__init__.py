@@ -3,6 +3,6 @@
 from tanager_server.index.generation import Generation
 from tanager_server.index.hnsw import HnswIndex, Nearest, Neighbourhood
 from tanager_server.index.text_neighbours import TextNeighbours
-from tanager_server.index.topk import top
+from tanager_server.index.topk import best_first, top
 
-__all__ = ["Generation", "HnswIndex", "Nearest", "Neighbourhood", "TextNeighbours", "top"]
+__all__ = ["Generation", "HnswIndex", "Nearest", "Neighbourhood", "TextNeighbours", "best_first", "top"]

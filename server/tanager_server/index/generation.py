@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, Scoring
+    from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, ProfileWeights, Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,10 @@ class Generation:
         catalogue: the items, by position.
         vectors: (items, dim) float32, unit length.
         index: the same vectors, searchable.
-        neighbours: collaborative weights between the items.
+        neighbours: collaborative weights between the items, B.
+        transitions: how much an item follows another, T.
+        priors: (2, items) float32: what is added to an item's score for anybody, and what for a user who is known.
+        profile: how much attributes of users speak for items, A.
         scoring: the blend.
     """
 
@@ -33,6 +36,9 @@ class Generation:
     vectors: NDArray[np.float32]
     index: HnswIndex
     neighbours: Neighbours
+    transitions: Neighbours
+    priors: NDArray[np.float32]
+    profile: ProfileWeights
     scoring: Scoring
 
     @classmethod
@@ -49,5 +55,8 @@ class Generation:
             vectors=vectors,
             index=HnswIndex.load(bundle.file(schema.INDEX), vectors, info=bundle.manifest.index),
             neighbours=bundle.read_neighbours(),
+            transitions=bundle.read_transitions(),
+            priors=bundle.read_priors(),
+            profile=bundle.read_profile(),
             scoring=bundle.read_scoring(),
         )

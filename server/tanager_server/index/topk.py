@@ -19,3 +19,8 @@ def top(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     else:
         contenders = np.arange(len(scores))
     return contenders[np.argsort(-scores[contenders], kind="stable")][:count]
+
+
+def best_first(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Indices of all scores, highest first; equals in the order of the catalogue."""
+    return np.argsort(-scores, kind="stable")

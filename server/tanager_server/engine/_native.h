@@ -1,0 +1,102 @@
+// What the compiled parts have in common: views of NumPy's arrays, sparse rows, products, recency.
+
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace py = pybind11;
+
+// Compiled for several processors; the best is chosen when the module is loaded.
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+
+using Position = std::int64_t;
+using Positions = std::vector<Position>;
+
+inline float dot(const float* a, const float* b, std::size_t dim) {
+  float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t d = 0; d < dim; ++d) sum += a[d] * b[d];
+  return sum;
+}
+
+// products[i] = <rows[positions[i]], direction>. The rows lie anywhere in memory: the next ones are asked for ahead.
+FOR_EACH_PROCESSOR
+inline void multiply(const float* rows, const Positions& positions, const float* direction, std::size_t dim,
+                     float* products) {
+  constexpr std::size_t kAhead = 4, kLine = 16;
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    if (i + kAhead < positions.size()) {
+      const float* next = rows + positions[i + kAhead] * dim;
+      for (std::size_t d = 0; d < dim; d += kLine) __builtin_prefetch(next + d);
+    }
+    const float* row = rows + positions[i] * dim;
+    float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+    for (std::size_t d = 0; d < dim; ++d) sum += row[d] * direction[d];
+    products[i] = sum;
+  }
+}
+
+// An argument as the array that it is: one of another type or layout is refused, not copied.
+template <typename T>
+Array<T> take(const py::handle& value, py::ssize_t dimensions, const char* name) {
+  if (!py::isinstance<Array<T>>(value)) throw py::type_error(std::string(name) + ": an array of another type");
+  auto array = py::reinterpret_borrow<Array<T>>(value);
+  if (array.ndim() != dimensions) throw py::value_error(std::string(name) + ": an array of another shape");
+  return array;
+}
+
+// A sparse matrix: a view of arrays that somebody else keeps.
+struct Rows {
+  const std::int64_t* indptr;
+  const std::int32_t* indices;
+  const float* weights;
+  std::size_t rows;
+
+  // From a tuple of indptr, indices and weights, with every index below `columns`.
+  Rows(const py::handle& value, std::size_t columns, const char* name) {
+    const auto arrays = value.cast<py::tuple>();
+    if (arrays.size() != 3) throw py::value_error(std::string(name) + ": indptr, indices and weights");
+    const auto starts = take<std::int64_t>(arrays[0], 1, name);
+    const auto entries = take<std::int32_t>(arrays[1], 1, name);
+    const auto values = take<float>(arrays[2], 1, name);
+    indptr = starts.data(), indices = entries.data(), weights = values.data();
+    const auto count = static_cast<std::int64_t>(entries.size());
+    bool fits = starts.size() > 0 && values.size() == entries.size();
+    rows = fits ? static_cast<std::size_t>(starts.size() - 1) : 0;
+    fits = fits && indptr[0] == 0 && indptr[rows] == count;
+    for (std::size_t i = 0; fits && i < rows; ++i) fits = indptr[i] <= indptr[i + 1] && indptr[i + 1] <= count;
+    for (std::int64_t i = 0; fits && i < count; ++i) {
+      fits = indices[i] >= 0 && static_cast<std::size_t>(indices[i]) < columns;
+    }
+    if (!fits) throw py::value_error(std::string(name) + ": the arrays do not fit one another");
+  }
+};
+
+// Weights of events by recency, oldest first: an event counts half after `half_life` later ones.
+inline std::vector<float> decayed(const std::vector<float>& weights, double half_life) {
+  std::vector<float> result(weights.size());
+  for (std::size_t h = 0; h < weights.size(); ++h) {
+    result[h] = static_cast<float>(weights[h] * std::exp2(-static_cast<double>(weights.size() - 1 - h) / half_life));
+  }
+  return result;
+}
+
+}  // namespace
