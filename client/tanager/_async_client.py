@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import grpc
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tanager._results import Embeddings, Recommendations, SimilarItems, Status
-    from tanager._values import Event, Retry, Tls
+    from tanager._values import Attribute, Event, Retry, Tls
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -77,6 +78,8 @@ class AsyncClient:
         page_size: int | None = None,
         exclude_item_ids: Iterable[str] = (),
         include_seen: bool = False,
+        profile: Mapping[str, Attribute] = MappingProxyType({}),
+        context: Mapping[str, str] = MappingProxyType({}),
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Recommendations:
@@ -87,6 +90,8 @@ class AsyncClient:
             page_size=page_size,
             exclude_item_ids=exclude_item_ids,
             include_seen=include_seen,
+            profile=profile,
+            context=context,
         )
         rpc = self._stubs.recommendation.Recommend
         return await self._call(rpc, request, _convert.recommendations, timeout_s, request_id)

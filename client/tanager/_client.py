@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import grpc
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tanager._results import Embeddings, Recommendations, SimilarItems, Status
-    from tanager._values import Event, Retry, Tls
+    from tanager._values import Attribute, Event, Retry, Tls
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -82,10 +83,12 @@ class Client:
         page_size: int | None = None,
         exclude_item_ids: Iterable[str] = (),
         include_seen: bool = False,
+        profile: Mapping[str, Attribute] = MappingProxyType({}),
+        context: Mapping[str, str] = MappingProxyType({}),
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Recommendations:
-        """Recommends items for a wish in words, for a history, for both, or for neither (the most popular items).
+        """Recommends items for a wish in words, a history, a profile, a context, or for none (the most popular items).
 
         Fewer items than asked for is no error: see `Recommendations.shortfall`.
 
@@ -95,6 +98,8 @@ class Client:
             page_size: How many items to return; None leaves it to the server, which takes 10.
             exclude_item_ids: Items that must not be returned.
             include_seen: Whether items of the history may be returned too.
+            profile: Who the user is: attributes by name, for example `{"gender": "female", "age": 25}`.
+            context: Where the user is, in words by name, for example `{"occasion": "a rainy evening"}`.
             timeout_s: See `Client`.
             request_id: See `Client`.
         """
@@ -104,6 +109,8 @@ class Client:
             page_size=page_size,
             exclude_item_ids=exclude_item_ids,
             include_seen=include_seen,
+            profile=profile,
+            context=context,
         )
         rpc = self._stubs.recommendation.Recommend
         return self._call(rpc, request, _convert.recommendations, timeout_s, request_id)

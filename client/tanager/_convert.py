@@ -6,8 +6,9 @@ Bounds are the server's to check. Here is refused only what protobuf could not c
 from __future__ import annotations
 
 import datetime as dt
+import numbers
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from tanager._errors import InternalError
@@ -24,13 +25,14 @@ from tanager._results import (
     Strategy,
     Timing,
 )
-from tanager._values import Event
+from tanager._values import Attribute, Event
 from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 
 _E = TypeVar("_E", Strategy, Shortfall, Source)
+_V = TypeVar("_V")
 
 
 def recommend_request(
@@ -40,6 +42,8 @@ def recommend_request(
     page_size: int | None,
     exclude_item_ids: Iterable[str],
     include_seen: bool,
+    profile: Mapping[str, Attribute],
+    context: Mapping[str, str],
 ) -> recommendation_pb2.RecommendRequest:
     """The request of `Client.recommend`."""
     return recommendation_pb2.RecommendRequest(
@@ -48,6 +52,8 @@ def recommend_request(
         page_size=_page_size(page_size),
         exclude_item_ids=_texts("exclude_item_ids", exclude_item_ids),
         include_seen=include_seen,
+        profile={name: _attribute(f"profile[{name!r}]", value) for name, value in _named("profile", profile)},
+        context={name: _text(f"context[{name!r}]", text) for name, text in _named("context", context)},
     )
 
 
@@ -74,6 +80,7 @@ def recommendations(response: recommendation_pb2.RecommendResponse, request_id: 
         strategy=_STRATEGIES.get(response.served_by.strategy, Strategy.UNKNOWN),
         shortfall=_SHORTFALLS.get(response.shortfall, Shortfall.UNKNOWN),
         unknown_item_count=response.unknown_item_count,
+        unknown_attribute_count=response.unknown_attribute_count,
         bundle_id=response.served_by.bundle_id,
         timing=_timing(response.timing),
         request_id=request_id,
@@ -162,6 +169,26 @@ def _many(name: str, values: Iterable[str | Event]) -> Iterable[str | Event]:
 def _texts(name: str, values: Iterable[str]) -> list[str]:
     _many(name, values)
     return [_text(f"{name}[{n}]", value) for n, value in enumerate(values)]
+
+
+def _named(field: str, values: Mapping[str, _V]) -> Iterable[tuple[str, _V]]:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{field} must be a mapping such as a dict, not {type(values).__name__}")
+    for name in values:
+        _text(f"{field}: a name", name)
+    return values.items()
+
+
+def _attribute(name: str, value: Attribute) -> common_pb2.AttributeValue:
+    if isinstance(value, str):
+        return common_pb2.AttributeValue(string_value=_text(name, value))
+    if isinstance(value, bool):
+        return common_pb2.AttributeValue(bool_value=value)
+    if isinstance(value, numbers.Real):
+        return common_pb2.AttributeValue(number_value=float(value))
+    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
+        return common_pb2.AttributeValue(string_list=common_pb2.StringList(values=_texts(name, value)))
+    raise TypeError(f"{name} must be a str, a number, a bool or a list of str, not {type(value).__name__}")
 
 
 def _event(name: str, entry: str | Event) -> recommendation_pb2.Event:

@@ -72,6 +72,8 @@ def _list(answer: Recommendations | SimilarItems, elapsed_s: float) -> list[str]
     ]
     if isinstance(answer, Recommendations) and answer.unknown_item_count:
         footer.append(("ignored", f"{answer.unknown_item_count} of the history, not in the catalogue"))
+    if isinstance(answer, Recommendations) and answer.unknown_attribute_count:
+        footer.append(("ignored", f"{answer.unknown_attribute_count} of the profile, not known and no text"))
     footer.append(("time", f"{elapsed_s * 1e3:.1f} ms in all, {_server_time(answer.timing)}"))
     return [*(_columns([head, *rows], right=(0, 1)) if rows else ["no items"]), "", *_columns(footer)]
 

@@ -145,19 +145,21 @@ class Recommendations(_ResultList):
         strategy: How the list came about.
         shortfall: Why there are fewer than asked for, if there are.
         unknown_item_count: Events of the history whose item the catalogue does not have.
+        unknown_attribute_count: Values of the profile that say nothing: not known to the bundle, and no text.
         bundle_id: The bundle that answered: the sha256 over its contents.
         timing: Where the server's time went.
         request_id: What to look for in the server's logs.
     """
 
     unknown_item_count: int
+    unknown_attribute_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimilarItems(_ResultList):
     """The items like a given item, most like first: a sequence of `Result`.
 
-    Has the attributes of `Recommendations` but `unknown_item_count`.
+    Has the attributes of `Recommendations` but the two counts.
     """
 
 

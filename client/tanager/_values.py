@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import datetime as dt
     import os
+
+Attribute: TypeAlias = str | float | bool | Iterable[str]
+"""A value of a profile: a text, a number, true or false, or several texts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from tanager._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
 from tanager._client import Client
 from tanager._errors import InvalidArgumentError, TanagerError
 from tanager._results import Recommendations, SimilarItems, Status
-from tanager._values import Tls
+from tanager._values import Attribute, Tls
 from tanager._version import __version__
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _OPTIONS = {
     "history": "--history",
     "page_size": "-n",
     "exclude_item_ids": "--exclude",
+    "profile": "--profile",
+    "context": "--context",
     "item_id": "ITEM_ID",
     "timeout_s": "--timeout",
     "target": "--target",
@@ -88,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    recommend = commands.add_parser("recommend", help="recommend items for a wish, a history, both or neither")
+    recommend = commands.add_parser("recommend", help="recommend items for a wish, a history, a profile or none")
     recommend.add_argument("text", nargs="?", default="", metavar="TEXT", help="what is wished for, in words")
     recommend.add_argument(
         "--history",
@@ -96,6 +99,20 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="ID[,ID…]",
         help="items the user dealt with lately, oldest first; can be repeated",
+    )
+    recommend.add_argument(
+        "--profile",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="who the user is, for example gender=female or age=25; can be repeated, also with the same name",
+    )
+    recommend.add_argument(
+        "--context",
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="where the user is, in words; can be repeated",
     )
     recommend.add_argument("--include-seen", action="store_true", help="allow items of the history in the answer")
     _add_list_options(recommend)
@@ -149,6 +166,8 @@ def _ask(arguments: argparse.Namespace) -> Answer:
                     page_size=arguments.page_size,
                     exclude_item_ids=arguments.exclude,
                     include_seen=arguments.include_seen,
+                    profile=_profile(arguments.profile),
+                    context=dict(_named("--context", entry) for entry in arguments.context),
                 )
             case "similar":
                 return client.similar_items(
@@ -156,6 +175,31 @@ def _ask(arguments: argparse.Namespace) -> Answer:
                 )
             case _:
                 return client.status()
+
+
+def _profile(entries: Sequence[str]) -> dict[str, Attribute]:
+    """Names and values: numbers, true and false as such, all else as text; of several for one name a list."""
+    values: dict[str, list[str]] = {}
+    for name, value in (_named("--profile", entry) for entry in entries):
+        values.setdefault(name, []).append(value)
+    return {name: found if len(found) > 1 else _value(found[0]) for name, found in values.items()}
+
+
+def _value(text: str) -> Attribute:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def _named(option: str, entry: str) -> tuple[str, str]:
+    name, equals, value = entry.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{option}: {entry!r} is no NAME=VALUE")
+    return name, value
 
 
 def _show(text: str) -> int:

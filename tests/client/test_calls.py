@@ -31,6 +31,7 @@ def server(server):
             results=RESULTS,
             shortfall=common_pb2.SHORTFALL_FILTER,
             unknown_item_count=3,
+            unknown_attribute_count=2,
             served_by=SERVED_BY,
             timing=TIMING,
         ),
@@ -78,6 +79,7 @@ async def test_recommend_answers_with_typed_results(client):
         strategy=tanager.Strategy.PERSONAL,
         shortfall=tanager.Shortfall.FILTER,
         unknown_item_count=3,
+        unknown_attribute_count=2,
         bundle_id="abc",
         timing=tanager.Timing(queue_us=1, tokenize_us=20, encode_us=300, search_us=4000, rank_us=50000, batch_size=7),
         request_id="r-1",
@@ -110,6 +112,54 @@ async def test_recommend_sends_everything_that_was_given(client, server):
         include_seen=True,
     )
     assert not server.call.request.recent_events[0].HasField("weight")
+
+
+async def test_a_profile_and_a_context_are_sent_as_what_they_are(client, server):
+    await client.recommend(
+        profile={
+            "gender": "female",
+            "age": 25,
+            "height": 1.7,
+            "member": True,
+            "hobbies": ["go", "三体"],
+            "no": (),
+        },
+        context={"occasion": "rain"},
+    )
+    value = common_pb2.AttributeValue
+    assert server.call.request == recommendation_pb2.RecommendRequest(
+        profile={
+            "gender": value(string_value="female"),
+            "age": value(number_value=25),
+            "height": value(number_value=1.7),
+            "member": value(bool_value=True),
+            "hobbies": value(string_list=common_pb2.StringList(values=["go", "三体"])),
+            "no": value(string_list=common_pb2.StringList()),
+        },
+        context={"occasion": "rain"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"profile": {"a": None}}, TypeError, "profile['a'] must be a str, a number, a bool or a list of str"),
+        ({"profile": {"a": b"x"}}, TypeError, "profile['a']"),
+        ({"profile": {"a": {"b": 1}}}, TypeError, "profile['a']"),
+        ({"profile": {"a": [1]}}, TypeError, "profile['a'][0] must be a str"),
+        ({"profile": {1: "x"}}, TypeError, "profile: a name must be a str"),
+        ({"profile": {"a": "\ud800"}}, ValueError, "profile['a'] has no UTF-8 form"),
+        ({"profile": ["a"]}, TypeError, "profile must be a mapping"),
+        ({"context": "rain"}, TypeError, "context must be a mapping"),
+        ({"context": {"a": 1}}, TypeError, "context['a'] must be a str"),
+    ],
+    ids=str,
+)
+async def test_what_no_profile_can_hold_is_refused_by_name(client, server, arguments, error, named):
+    with pytest.raises(error) as refused:
+        await client.recommend(**arguments)
+    assert str(refused.value).startswith(named)
+    assert not server.calls
 
 
 async def test_the_time_of_an_event_is_sent_as_utc(client, server):

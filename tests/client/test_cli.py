@@ -81,12 +81,14 @@ def test_recommend_as_a_table(server, capsys):
 
 
 def test_a_shortfall_and_unknown_items_are_told_in_words(server, capsys):
-    server.on("Recommend", recommended(shortfall=common_pb2.SHORTFALL_FILTER, unknown_item_count=2, results=[]))
+    unknown = {"unknown_item_count": 2, "unknown_attribute_count": 1}
+    server.on("Recommend", recommended(shortfall=common_pb2.SHORTFALL_FILTER, results=[], **unknown))
     assert cli.main(["recommend"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("no items\n")
     assert "shortfall  fewer than asked for: the rest is seen or excluded\n" in out
     assert "ignored    2 of the history, not in the catalogue\n" in out
+    assert "ignored    1 of the profile, not known and no text\n" in out
 
 
 def test_every_strategy_and_shortfall_has_its_words():
@@ -126,6 +128,7 @@ def test_recommend_as_json(server, capsys):
         "strategy": "wish",
         "shortfall": "none",
         "unknown_item_count": 0,
+        "unknown_attribute_count": 0,
         "bundle_id": "abc",
         "timing": {
             "queue_us": 100,
@@ -165,6 +168,35 @@ def test_every_option_of_recommend_is_sent(server):
         include_seen=True,
     )
     assert server.call.time_remaining_s > 30
+
+
+def test_a_profile_and_a_context_are_read_from_the_command_line(server):
+    options = "--profile gender=female --profile age=25 --profile member=true --profile hobby=go --profile hobby=7"
+    assert cli.main(["recommend", *options.split(), "--profile", "about=a=b", "--context", "place=by the sea"]) == 0
+    value = common_pb2.AttributeValue
+    assert server.call.request == recommendation_pb2.RecommendRequest(
+        profile={
+            "gender": value(string_value="female"),
+            "age": value(number_value=25),
+            "member": value(bool_value=True),
+            "hobby": value(string_list=common_pb2.StringList(values=["go", "7"])),
+            "about": value(string_value="a=b"),
+        },
+        context={"place": "by the sea"},
+    )
+
+
+@pytest.mark.parametrize(("text", "value"), [("nan", "nan"), ("-inf", "-inf"), ("1e3", 1000.0), ("True", "True")])
+def test_what_is_a_number_on_the_command_line(text, value):
+    assert cli._profile([f"a={text}"]) == {"a": value}
+
+
+@pytest.mark.parametrize("option", ["--profile", "--context"])
+@pytest.mark.parametrize("entry", ["female", "=female"])
+def test_an_entry_without_a_name_is_refused(server, capsys, option, entry):
+    assert cli.main(["recommend", option, entry]) == 2
+    assert capsys.readouterr().err == f"tanager: error: {option}: {entry!r} is no NAME=VALUE\n"
+    assert not server.calls
 
 
 def test_recommend_sends_nothing_that_was_not_given(server):

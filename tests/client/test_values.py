@@ -22,6 +22,7 @@ def recommendations(*item_ids: str) -> tanager.Recommendations:
         strategy=tanager.Strategy.WISH,
         shortfall=tanager.Shortfall.NONE,
         unknown_item_count=0,
+        unknown_attribute_count=0,
         bundle_id="abc",
         timing=TIMING,
         request_id="r-1",

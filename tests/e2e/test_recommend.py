@@ -64,6 +64,21 @@ def test_neither_is_answered_with_the_most_popular(client: Client):
     assert all(item.sources == (Source.POPULAR,) for item in answer)
 
 
+def test_words_of_a_profile_and_a_context_move_the_list(client: Client):
+    """The tiny bundle has learned nothing of attributes: their words are read by its encoder."""
+    answer = client.recommend(profile={"likes": ["war film war 3"], "age": 30}, page_size=ITEMS)
+    assert answer.strategy is Strategy.PROFILE
+    assert answer.unknown_attribute_count == 1
+    assert answer.timing.batch_size >= 1
+    assert any(Source.PROFILE in item.sources for item in answer)
+    plain = {item.item_id: item.score for item in client.recommend(page_size=ITEMS)}
+    lifts = {item.item_id: item.score - plain[item.item_id] for item in answer}
+    assert max(lifts, key=lifts.__getitem__).split("-")[1] == "war"
+    several = client.recommend(text="space", history=HISTORY, profile={"likes": "war"}, context={"mood": "love"})
+    assert several.strategy is Strategy.PERSONAL
+    assert several.unknown_attribute_count == 0
+
+
 def test_excluded_items_are_left_out_and_the_rest_moves_up(client: Client):
     first = client.recommend(page_size=3)
     answer = client.recommend(page_size=3, exclude_item_ids=[first[0].item_id, "no-such-item"])

@@ -123,6 +123,8 @@ def make_generation(
         priors: NDArray[Any] | None = None,
         attributes: NDArray[Any] | None = None,
         query_prompt: str = "",
+        profile_prompt: str = "",
+        context_prompt: str = "",
         **scoring: object,
     ) -> Generation:
         random = np.random.default_rng(seed)
@@ -148,8 +150,8 @@ def make_generation(
                 "pooling": "mean",
                 "item_prompt": "",
                 "query_prompt": query_prompt,
-                "profile_prompt": "",
-                "context_prompt": "",
+                "profile_prompt": profile_prompt,
+                "context_prompt": context_prompt,
             },
             index=index_info,
             dataset={"name": "made", "simulated_behaviour": True, "items": items, "users": 1, "interactions": 1},
@@ -215,11 +217,13 @@ class Wishes:
         self._search = generation.index.search
         self.vectors = vectors
         self.asked: list[tuple[str, int, float]] = []
+        self.together: list[tuple[list[str], float, bool]] = []
 
     def clock(self) -> float:
         return 100.0
 
-    async def encode_texts(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
+    async def encode_texts(self, texts: Sequence[str], *, deadline: float, bulk: bool = True) -> EncodedTexts:
+        self.together.append((list(texts), deadline, bulk))
         return EncodedTexts([self.vectors[text] for text in texts], 0.1, 0.2, 0.3, 4)
 
     async def encode_wish(self, text: str, *, reach: int, deadline: float) -> EncodedWish:

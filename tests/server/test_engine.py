@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from tanager_server.engine import Events, RecommendQuery, Shortfall, SimilarQuer
 from tanager_server.engine import engine as engine_module
 from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError, OverloadedError
 from tanager_server.index import best_first
+
+if TYPE_CHECKING:
+    from tanager_server.bundle import ProfileValue
 
 ITEMS = 60
 
@@ -52,6 +56,14 @@ def only_text(items):
     """Nothing but the text tells items apart."""
     nothing = np.zeros((items, items))
     return {"weights": nothing, "follows": nothing, "priors": np.ones((2, items))}
+
+
+def dense(rows, columns):
+    matrix = np.zeros((len(rows.indptr) - 1, columns), np.float32)
+    for row in range(len(matrix)):
+        part = slice(rows.indptr[row], rows.indptr[row + 1])
+        matrix[row, rows.indices[part]] = rows.weights[part]
+    return matrix
 
 
 # Strategies
@@ -159,6 +171,107 @@ async def test_a_wish_that_cannot_be_encoded_is_an_error_and_not_a_list_without_
     monkeypatch.setattr(engine._texts, "encode_wish", fail)
     with pytest.raises(type(error)):
         await engine.recommend(RecommendQuery(3, text="near-7", events=likes(1)), deadline=0)
+
+
+# Profile and context
+
+
+RED = {"color": "red"}
+
+
+@pytest.mark.parametrize(
+    ("query", "strategy"),
+    [
+        ({"profile": RED}, Strategy.PROFILE),
+        ({"profile": RED, "events": likes(1)}, Strategy.PERSONAL),
+        ({"profile": RED, "text": "near-7"}, Strategy.WISH),
+        ({"profile": {"height": 7.0}}, Strategy.COLD_START),
+        ({"profile": {"about": "chess"}}, Strategy.PROFILE),
+        ({"context": {"place": "sea"}}, Strategy.PROFILE),
+        ({"context": {"place": "sea"}, "events": likes(1)}, Strategy.PERSONAL),
+    ],
+    ids=str,
+)
+async def test_the_strategy_tells_of_profile_and_context(generation, make_engine, query, strategy):
+    texts = {"near-7": 7, "about: chess": 8, "place: sea": 9}
+    engine, _ = make_engine(generation, **{text: generation.vectors[item] for text, item in texts.items()})
+    answer = await engine.recommend(RecommendQuery(10, **query), deadline=0)
+    assert (answer.strategy, len(answer.items)) == (strategy, 10)
+
+
+async def test_somebody_of_whom_the_profile_is_known_gets_what_it_says_on_top_of_priors(recommend, generation):
+    answer = await recommend(profile={"Color": "RED", "age": 20.0}, page_size=ITEMS)
+    rows = dense(generation.profile, ITEMS)
+    scores = generation.priors[0] + generation.scoring.profile * (rows[0] + rows[2])
+    assert ids(answer) == names(best_first(scores))
+    np.testing.assert_allclose([item.score for item in answer.items], np.sort(scores)[::-1], atol=1e-6)
+    assert {item.item_id for item in answer.items if item.sources & Source.PROFILE} == set(
+        names(np.flatnonzero(rows[0] + rows[2] > 0))
+    )
+
+
+async def test_the_more_is_known_the_less_the_profile_says(recommend, generation):
+    rows = dense(generation.profile, ITEMS)
+    for events in (1, 4, 16):
+        with_profile, without = [
+            {item.item_id: item.score for item in answer.items}
+            for answer in [
+                await recommend(*[1] * events, page_size=ITEMS, include_seen=True, profile=profile)
+                for profile in (RED, {})
+            ]
+        ]
+        for item in range(ITEMS):
+            name = f"item-{item}"
+            expected = generation.scoring.profile * 4 / (4 + events) * rows[0, item]
+            assert with_profile[name] - without[name] == pytest.approx(expected, abs=1e-5)
+
+
+async def test_words_of_a_profile_and_a_context_are_encoded_behind_their_prompts(make_generation, make_engine):
+    generation = make_generation(5, query_prompt="q ", profile_prompt="p ", context_prompt="c ")
+    vectors = dict(zip(("q wish", "p about: go; likes: a; likes: b", "c at: sea; on: foot"), np.eye(16), strict=False))
+    engine, wishes = make_engine(generation, **{text: vector.astype(np.float32) for text, vector in vectors.items()})
+    profile: dict[str, ProfileValue] = {"about": "go", "color": "red", "likes": ("a", "b"), "height": 3.0, "vip": True}
+    context = {"on": "foot", "at": "sea"}
+    answer = await engine.recommend(RecommendQuery(5, text="wish", profile=profile, context=context), deadline=3)
+    assert wishes.together == [(list(vectors), 3, False)]
+    assert wishes.asked == []
+    assert answer.unknown_attributes == 2
+    assert answer.timing.batch_size == 4
+    scoring, rows = generation.scoring, dense(generation.profile, 5)
+    for item in answer.items:
+        number = int(item.item_id.removeprefix("item-"))
+        vector = generation.vectors[number]
+        expected = scoring.wish * vector[0] + scoring.profile_text * vector[1] + scoring.context_text * vector[2]
+        expected += scoring.wish_prior * (generation.priors[0][number] + scoring.profile * rows[0, number])
+        assert item.score == pytest.approx(expected, abs=1e-5)
+        assert item.sources & Source.WISH
+        assert item.sources & Source.PROFILE
+
+
+async def test_a_text_alone_is_searched_for_where_it_is_encoded(make_generation, make_engine):
+    generation = make_generation(300, profile_text=9.0)
+    engine, wishes = make_engine(generation, **{"about: go": generation.vectors[3]})
+    answer = await engine.recommend(RecommendQuery(5, events=likes(9), profile={"about": "go"}), deadline=3)
+    assert wishes.asked == [("about: go", 56, 3)]
+    assert "item-3" in ids(answer)
+    assert any(item.sources & Source.PROFILE for item in answer.items)
+
+
+async def test_words_that_count_for_nothing_are_not_encoded(make_generation, make_engine):
+    generation = make_generation(5, profile_text=0.0, context_text=0.0)
+    engine, wishes = make_engine(generation)
+    query = RecommendQuery(5, profile={"about": "go", "height": 1.0}, context={"at": "sea"})
+    answer = await engine.recommend(query, deadline=0)
+    assert (wishes.asked, wishes.together) == ([], [])
+    assert (answer.strategy, answer.unknown_attributes) == (Strategy.COLD_START, 2)
+
+
+async def test_texts_that_cancel_one_another_out_ask_for_nothing(make_generation, make_engine):
+    generation = make_generation(5, profile_text=1.3)
+    texts = {"wish": generation.vectors[0], "about: no wish": -generation.vectors[0]}
+    engine, _ = make_engine(generation, **texts)
+    answer = await engine.recommend(RecommendQuery(5, text="wish", profile={"about": "no wish"}), deadline=0)
+    assert ids(answer) == names(best_first(generation.priors[0]))
 
 
 # Scores and their order

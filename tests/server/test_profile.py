@@ -50,13 +50,12 @@ def test_attributes_are_found_by_name_and_numbers_by_range(profile, rows):
 
 def test_words_that_are_not_known_are_left_for_the_encoder_and_nothing_else():
     profile = {"gender": "other", "about": "likes chess", "hobby": ("go", "sci fi"), "height": 180.0, "vip": True}
-    assert weights().know(profile) == KnownProfile(
-        (6,), (("gender", "other"), ("about", "likes chess"), ("hobby", "go"))
-    )
+    rest = (("gender", "other"), ("about", "likes chess"), ("hobby", "go"))
+    assert weights().know(profile) == KnownProfile((6,), rest, 2)
 
 
 def test_who_knows_no_attribute_leaves_every_word():
-    assert ProfileWeights.none().know({"a": "b", "c": 1.0}) == KnownProfile((), (("a", "b"),))
+    assert ProfileWeights.none().know({"a": "b", "c": 1.0}) == KnownProfile((), (("a", "b"),), 1)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

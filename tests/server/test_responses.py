@@ -102,8 +102,11 @@ def test_everything_that_an_answer_says_arrives(make_generation, response):
 
 def test_items_that_were_not_known_are_counted(make_generation):
     generation = make_generation(20)
-    encoded = ResponseEncoder(generation).encode(RESPONSES[0], answer(generation, unknown_items=3))
-    assert RESPONSES[0].FromString(encoded).unknown_item_count == 3
+    encoded = ResponseEncoder(generation).encode(
+        RESPONSES[0], answer(generation, unknown_items=3, unknown_attributes=2)
+    )
+    message = RESPONSES[0].FromString(encoded)
+    assert (message.unknown_item_count, message.unknown_attribute_count) == (3, 2)
 
 
 def test_answers_of_another_generation_are_told_with_its_items(make_generation):

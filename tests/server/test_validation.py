@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from tanager.v1.common_pb2 import AttributeValue, StringList
 from tanager.v1.embedding_pb2 import EmbedRequest
 from tanager.v1.recommendation_pb2 import Event as EventMessage
 from tanager.v1.recommendation_pb2 import RecommendRequest, SimilarItemsRequest
@@ -34,6 +35,14 @@ def event(item_id="a", weight=None, **time):
     return message
 
 
+def text(value):
+    return AttributeValue(string_value=value)
+
+
+def texts(*values):
+    return AttributeValue(string_list=StringList(values=values))
+
+
 # What passes
 
 
@@ -48,14 +57,20 @@ def test_every_field_is_passed_on():
         page_size=7,
         exclude_item_ids=["c", "", "c"],
         include_seen=True,
+        profile={"b": AttributeValue(number_value=25), "a": text("x"), "c": AttributeValue(bool_value=False)},
+        context={"place": "三体"},
     )
+    request.profile["d"].CopyFrom(texts("x", "y"))
     assert recommend_query(request) == RecommendQuery(
         page_size=7,
         text="三体 👽",
         events=Events(["a", "b"], [-0.5, 1.0], None),
         exclude=("c", "", "c"),
         include_seen=True,
+        profile={"a": "x", "b": 25.0, "c": False, "d": ("x", "y")},
+        context={"place": "三体"},
     )
+    assert list(recommend_query(request).profile) == ["a", "b", "c", "d"], "the same text whatever the order"
 
 
 def test_a_weight_of_zero_is_zero_and_not_the_default():
@@ -170,6 +185,59 @@ def test_too_many_exclusions():
     ids = ["a"] * 10_001
     assert violations(recommend_query, RecommendRequest(exclude_item_ids=ids)) == problem
     assert violations(similar_query, SimilarItemsRequest(item_id="a", exclude_item_ids=ids)) == problem
+
+
+@pytest.mark.parametrize(
+    ("profile", "problem"),
+    [
+        (
+            {"a": AttributeValue()},
+            {"profile['a']": "must have a value: a text, a number, true or false, or a list of texts"},
+        ),
+        ({"a": text(" ")}, {"profile['a']": "must not be blank"}),
+        (
+            {"a": text("x" * 8193)},
+            {"profile['a']": "must be at most 8192 characters", "profile": "must have at most 8192"},
+        ),
+        ({"a": AttributeValue(number_value=math.nan)}, {"profile['a']": "must be finite"}),
+        ({"a": AttributeValue(number_value=-math.inf)}, {"profile['a']": "must be finite"}),
+        ({"a": texts("x", "")}, {"profile['a'][1]": "must not be blank"}),
+        ({"a": texts(*"x" * 101)}, {"profile['a']": "must hold at most 100 texts, holds 101"}),
+        ({"": text("x")}, {"profile": "a name must not be blank"}),
+        ({"x" * 101: text("x")}, {"profile": "a name must be at most 100 characters, one has 101"}),
+        ({str(n): text("x") for n in range(101)}, {"profile": "must hold at most 100 attributes, holds 101"}),
+        (
+            {"a": text("x" * 5000), "b": texts("x" * 4000)},
+            {"profile": "must have at most 8192 characters of text in all"},
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_profiles_out_of_bounds(profile, problem):
+    found = violations(recommend_query, RecommendRequest(profile=profile))
+    assert set(found) == set(problem)
+    assert all(found[field].startswith(problem[field]) for field in problem)
+
+
+def test_profiles_and_contexts_at_the_bounds():
+    profile = {"x" * 100: text("x" * 8192), **{str(n): AttributeValue(number_value=n) for n in range(99)}}
+    context = {str(n): "x" * 1000 for n in range(50)}
+    query = recommend_query(RecommendRequest(profile=profile, context=context))
+    assert (len(query.profile), len(query.context)) == (100, 50)
+
+
+@pytest.mark.parametrize(
+    ("context", "problem"),
+    [
+        ({"a": " "}, {"context['a']": "must not be blank"}),
+        ({"a": "x" * 1001}, {"context['a']": "must be at most 1000 characters, has 1001; shorten it"}),
+        ({" ": "x"}, {"context": "a name must not be blank"}),
+        ({str(n): "x" for n in range(51)}, {"context": "must hold at most 50 texts, holds 51"}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_contexts_out_of_bounds(context, problem):
+    assert violations(recommend_query, RecommendRequest(context=context)) == problem
 
 
 def test_similar_items_to_nothing():

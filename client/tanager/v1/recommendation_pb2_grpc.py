@@ -68,7 +68,8 @@ class RecommendationServiceServicer(object):
     """
 
     def Recommend(self, request, context):
-        """Recommends items for a wish in words, for a history, for both, or for neither (the most popular items).
+        """Recommends items for a wish in words, a history, a profile, a context, any of them together, or for none of them
+        (the most popular items).
         Fewer results than asked for is not an error: see `shortfall`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -60,10 +60,12 @@ class KnownProfile(NamedTuple):
     Attributes:
         rows: rows of A, without repetition, in the order of the profile.
         rest: field and text of what the bundle does not know, where it is text.
+        unknown: number of values that are neither.
     """
 
-    rows: tuple[int, ...]
-    rest: tuple[tuple[str, str], ...]
+    rows: tuple[int, ...] = ()
+    rest: tuple[tuple[str, str], ...] = ()
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class ProfileWeights:
     def know(self, profile: Mapping[str, ProfileValue]) -> KnownProfile:
         """Finds the attributes of a profile; every text of a list is one."""
         rows: dict[int, None] = {}
-        rest = []
+        rest, unknown = [], 0
         for field, value in profile.items():
             for each in value if isinstance(value, tuple) else (value,):
                 row = self._row(field, each)
@@ -103,7 +105,9 @@ class ProfileWeights:
                     rows[row] = None
                 elif isinstance(each, str):
                     rest.append((field, each))
-        return KnownProfile(tuple(rows), tuple(rest))
+                else:
+                    unknown += 1
+        return KnownProfile(tuple(rows), tuple(rest), unknown)
 
     def _row(self, field: str, value: str | float | bool) -> int | None:
         if isinstance(value, str):

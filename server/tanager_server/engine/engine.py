@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from tanager_server.bundle import KnownProfile
+from tanager_server.engine.asking import answer, questions
 from tanager_server.engine.popular import PopularItems
-from tanager_server.engine.ranking import SPARE, Asked, Ranker
-from tanager_server.engine.request import Recommendation, Shortfall, Source, Strategy, Timing
+from tanager_server.engine.ranking import SPARE, Ranker
+from tanager_server.engine.request import Recommendation, Shortfall, Strategy, Timing
 from tanager_server.engine.subject import resolve_history
 from tanager_server.errors import ItemNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tanager_server.engine.ranking import Asked
     from tanager_server.engine.request import Page, RecommendQuery, SimilarQuery
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, TextEncoder
 
 _SHOWN_ID_CHARS = 100
+NO_PROFILE = KnownProfile()
 
 
 class Engine:
@@ -64,48 +68,46 @@ class Engine:
         return await self._texts.encode_texts(texts, deadline=deadline)
 
     async def recommend(self, query: RecommendQuery, *, deadline: float) -> Recommendation:
-        """Recommends for a wish, for a history, for both, or for neither (the most popular).
+        """Recommends for a wish, a history, a profile, a context, or for none of them (the most popular).
 
         Raises:
-            OverloadedError: there is a wish, and the queue is full.
-            DeadlineExpiredError: the deadline passed before the wish was encoded.
+            OverloadedError: there is something to encode, and the queue is full.
+            DeadlineExpiredError: the deadline passed before it was encoded.
         """
         generation, catalogue = self.generation, self.generation.catalogue
         history = resolve_history(query.events, catalogue=catalogue, scoring=generation.scoring)
+        profile = generation.profile.know(query.profile) if query.profile else NO_PROFILE
         excluded = self._known(query.exclude)
         if not query.include_seen:
             excluded.update(history.seen)
         page_size = query.page_size
         timing = Timing()
-        wish: Asked | None = None
-        if query.text:
+        asked: Asked | None = None
+        words = questions(query, profile, generation) if query.text or profile.rest or query.context else ()
+        if words:
             reach = min(len(catalogue), page_size + len(excluded) + SPARE)
-            prompt = generation.manifest.encoder.query_prompt
-            encoded = await self._texts.encode_wish(prompt + query.text, reach=reach, deadline=deadline)
-            near = encoded.nearest
-            weight, source = generation.scoring.wish, Source.WISH.value
-            wish = Asked(encoded.vector, near.positions[:reach], near.similarities[:reach], weight, source)
-            timing = Timing(
-                encoded.tokenize_s,
-                encoded.queue_s,
-                encoded.encode_s,
-                search_s=encoded.search_s,
-                batch_size=encoded.batch_size,
-            )
+            answered = await answer(words, reach=reach, texts=self._texts, generation=generation, deadline=deadline)
+            asked, timing = answered.asked, answered.timing
         began = time.monotonic()
         if history.seen:
             strategy = Strategy.PERSONAL
-            page = self._ranker.by_history(history, page_size=page_size, excluded=excluded, asked=wish)
-        elif wish is not None:
+        elif query.text:
             strategy = Strategy.WISH
-            page = self._ranker.by_wish(wish, page_size=page_size, excluded=excluded)
         else:
-            strategy = Strategy.COLD_START
+            strategy = Strategy.PROFILE if profile.rows or asked else Strategy.COLD_START
+        if strategy is Strategy.WISH and asked is not None:
+            page = self._ranker.by_wish(asked, page_size=page_size, excluded=excluded, attributes=profile.rows)
+        elif strategy is Strategy.COLD_START:
             page = self._popular.page(page_size=page_size, excluded=excluded)
+        else:
+            page = self._ranker.by_history(
+                history, page_size=page_size, excluded=excluded, attributes=profile.rows, asked=asked
+            )
         timing.search_s += page.found_at - began
         timing.rank_s = time.monotonic() - page.found_at
         shortfall = self._shortfall(page, page_size)
-        return Recommendation(generation, page, strategy, shortfall, history.unknown, timing)
+        unknown = profile.unknown + (0 if generation.scoring.profile_text else len(profile.rest))
+        return Recommendation(generation, page, strategy, shortfall, history.unknown, timing, unknown)
 
     def similar(self, query: SimilarQuery) -> Recommendation:
         """Items like one item, which is never among them.

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from tanager_server.bundle import ProfileValue
     from tanager_server.index import Generation
 
 
@@ -71,6 +73,8 @@ class RecommendQuery(NamedTuple):
         events: the history.
         exclude: items not to return.
         include_seen: whether items of the history may be returned.
+        profile: attributes of the user, by name.
+        context: where the user is, in words, by name.
     """
 
     page_size: int
@@ -78,6 +82,8 @@ class RecommendQuery(NamedTuple):
     events: Events = NO_EVENTS
     exclude: Sequence[str] = ()
     include_seen: bool = False
+    profile: Mapping[str, ProfileValue] = MappingProxyType({})
+    context: Mapping[str, str] = MappingProxyType({})
 
 
 class SimilarQuery(NamedTuple):
@@ -136,6 +142,7 @@ class Recommendation(NamedTuple):
         shortfall: why it is shorter than asked for.
         unknown_items: events whose item the catalogue does not have.
         timing: where the time went.
+        unknown_attributes: values of the profile that say nothing.
     """
 
     generation: Generation
@@ -144,6 +151,7 @@ class Recommendation(NamedTuple):
     shortfall: Shortfall
     unknown_items: int
     timing: Timing
+    unknown_attributes: int = 0
 
     @property
     def items(self) -> list[ScoredItem]:

@@ -52,8 +52,9 @@ class ResponseEncoder:
                 batch_size=timing.batch_size,
             )
         )
-        if answer.unknown_items and isinstance(rest, recommendation_pb2.RecommendResponse):
+        if isinstance(rest, recommendation_pb2.RecommendResponse):
             rest.unknown_item_count = answer.unknown_items
+            rest.unknown_attribute_count = answer.unknown_attributes
         page = answer.page
         results = self._results.encode(page.positions, page.scores, page.sources)
         key = (response, answer.strategy, answer.shortfall)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from tanager_server.engine import NO_EVENTS, Events, RecommendQuery, SimilarQuery
 from tanager_server.errors import FieldViolation, InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tanager.v1 import embedding_pb2, recommendation_pb2
+    from tanager.v1 import common_pb2, embedding_pb2, recommendation_pb2
+    from tanager_server.bundle import ProfileValue
 
 MAX_TEXT_CHARS = 8_192
 MAX_EVENTS = 10_000
@@ -18,6 +21,12 @@ MAX_EXCLUDED = 10_000
 MAX_PAGE_SIZE = 1_000
 MAX_TEXTS = 1_024
 MAX_ABS_WEIGHT = 100.0
+MAX_ATTRIBUTES = 100
+MAX_CONTEXT = 50
+MAX_CONTEXT_CHARS = 1_000
+MAX_NAME_CHARS = 100
+MAX_LIST = 100
+NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 DEFAULT_PAGE_SIZE = 10
 
 # Naming every one of ten thousand bad events helps nobody and would not fit the response's headers.
@@ -56,6 +65,8 @@ def recommend_query(request: recommendation_pb2.RecommendRequest) -> RecommendQu
         events=_events(request.recent_events, violations),
         exclude=_excluded(request.exclude_item_ids, violations),
         include_seen=request.include_seen,
+        profile=_profile(request.profile, violations) if request.profile else NO_VALUES,
+        context=_context(request.context, violations) if request.context else NO_VALUES,
     )
     violations.check()
     return query
@@ -152,6 +163,64 @@ def _events(messages: Sequence[recommendation_pb2.Event], violations: _Violation
         for index, message in enumerate(messages):
             _add_violations(f"recent_events[{index}]", message, violations)
     return Events(item_ids, weights, times_ns if len(times_ns) == len(item_ids) else None)
+
+
+def _profile(messages: Mapping[str, common_pb2.AttributeValue], violations: _Violations) -> dict[str, ProfileValue]:
+    if len(messages) > MAX_ATTRIBUTES:
+        violations.add("profile", f"must hold at most {MAX_ATTRIBUTES} attributes, holds {len(messages)}")
+        return {}
+    profile: dict[str, ProfileValue] = {}
+    chars = 0
+    for name in sorted(messages):  # a map has no order, and texts made of it should be found in the cache
+        message = messages[name]
+        field = _name("profile", name, violations)
+        match message.WhichOneof("value"):
+            case "string_value":
+                profile[name] = message.string_value
+                _check_text(field, message.string_value, violations)
+                chars += len(message.string_value)
+            case "number_value":
+                profile[name] = message.number_value
+                if not math.isfinite(message.number_value):
+                    violations.add(field, "must be finite")
+            case "bool_value":
+                profile[name] = message.bool_value
+            case "string_list":
+                values = tuple(message.string_list.values)
+                profile[name] = values
+                if len(values) > MAX_LIST:
+                    violations.add(field, f"must hold at most {MAX_LIST} texts, holds {len(values)}")
+                else:
+                    for index, text in enumerate(values):
+                        _check_text(f"{field}[{index}]", text, violations)
+                chars += sum(map(len, values))
+            case _:
+                violations.add(field, "must have a value: a text, a number, true or false, or a list of texts")
+    if chars > MAX_TEXT_CHARS:
+        violations.add("profile", f"must have at most {MAX_TEXT_CHARS} characters of text in all, has {chars}")
+    return profile
+
+
+def _context(messages: Mapping[str, str], violations: _Violations) -> dict[str, str]:
+    if len(messages) > MAX_CONTEXT:
+        violations.add("context", f"must hold at most {MAX_CONTEXT} texts, holds {len(messages)}")
+        return {}
+    for name, text in messages.items():
+        field = _name("context", name, violations)
+        if len(text) > MAX_CONTEXT_CHARS:
+            violations.add(field, f"must be at most {MAX_CONTEXT_CHARS} characters, has {len(text)}; shorten it")
+        elif not text.strip():
+            violations.add(field, "must not be blank")
+    return dict(messages)
+
+
+def _name(field: str, name: str, violations: _Violations) -> str:
+    """Checks the name of an entry of a map; gives its path."""
+    if not name.strip():
+        violations.add(field, "a name must not be blank")
+    elif len(name) > MAX_NAME_CHARS:
+        violations.add(field, f"a name must be at most {MAX_NAME_CHARS} characters, one has {len(name)}")
+    return f"{field}[{name[:MAX_NAME_CHARS]!r}]"
 
 
 def _add_violations(field: str, message: recommendation_pb2.Event, violations: _Violations) -> None:

@@ -179,8 +179,8 @@ class TextEncoder:
         """Texts in the cache."""
         return len(self._cache)
 
-    async def encode_texts(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
-        """Encodes the texts of one call, all or none, after those of `encode_wish`.
+    async def encode_texts(self, texts: Sequence[str], *, deadline: float, bulk: bool = True) -> EncodedTexts:
+        """Encodes the texts of one call, all or none.
 
         A text seen lately comes from the cache; one that another call waits for is encoded once for both. Not so while
         the encoder is stuck: then the server tries it with a text of its own, which has to come to it each time.
@@ -188,6 +188,7 @@ class TextEncoder:
         Args:
             texts: at least one text.
             deadline: on `clock`.
+            bulk: whether they come after those of `encode_wish`, or beside them.
 
         Raises:
             OverloadedError: the queue has no room for all of them, or would take too long.
@@ -203,12 +204,12 @@ class TextEncoder:
             return EncodedTexts([vectors[text] for text in texts], 0.0, 0.0, 0.0, 0)
         # Before tokenising, which takes longer than a refusal should.
         self._batcher.check_keys(missing)
-        self._batcher.check_room(len(missing), deadline=deadline, bulk=True)
+        self._batcher.check_room(len(missing), deadline=deadline, bulk=bulk)
         began = self.clock()
         tokens = await self._tokenize(missing)
         tokenize_s = self.clock() - began
         encoded = await self._batcher.submit(
-            [_Text(ids, len(ids), 0) for ids in tokens], deadline=deadline, bulk=True, keys=missing if shared else None
+            [_Text(ids, len(ids), 0) for ids in tokens], deadline=deadline, bulk=bulk, keys=missing if shared else None
         )
         for text, each in zip(missing, encoded, strict=True):
             vectors[text] = each.result.vector
