@@ -30,6 +30,8 @@ from tanager._errors import (
 from tanager._results import (
     Bundle,
     Embeddings,
+    Reason,
+    ReasonKind,
     Recommendations,
     Result,
     Runtime,
@@ -59,6 +61,8 @@ __all__ = [
     "InvalidArgumentError",
     "NotFoundError",
     "PermissionDeniedError",
+    "Reason",
+    "ReasonKind",
     "Recommendations",
     "ResourceExhaustedError",
     "Result",

@@ -80,6 +80,8 @@ class AsyncClient:
         include_seen: bool = False,
         profile: Mapping[str, Attribute] = MappingProxyType({}),
         context: Mapping[str, str] = MappingProxyType({}),
+        explain: bool = False,
+        max_reasons: int | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Recommendations:
@@ -92,6 +94,8 @@ class AsyncClient:
             include_seen=include_seen,
             profile=profile,
             context=context,
+            explain=explain,
+            max_reasons=max_reasons,
         )
         rpc = self._stubs.recommendation.Recommend
         return await self._call(rpc, request, _convert.recommendations, timeout_s, request_id)

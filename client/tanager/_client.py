@@ -85,6 +85,8 @@ class Client:
         include_seen: bool = False,
         profile: Mapping[str, Attribute] = MappingProxyType({}),
         context: Mapping[str, str] = MappingProxyType({}),
+        explain: bool = False,
+        max_reasons: int | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Recommendations:
@@ -100,6 +102,8 @@ class Client:
             include_seen: Whether items of the history may be returned too.
             profile: Who the user is: attributes by name, for example `{"gender": "female", "age": 25}`.
             context: Where the user is, in words by name, for example `{"occasion": "a rainy evening"}`.
+            explain: Whether each result comes with reasons: the largest terms of its score.
+            max_reasons: How many reasons at most; None leaves it to the server, which takes 3.
             timeout_s: See `Client`.
             request_id: See `Client`.
         """
@@ -111,6 +115,8 @@ class Client:
             include_seen=include_seen,
             profile=profile,
             context=context,
+            explain=explain,
+            max_reasons=max_reasons,
         )
         rpc = self._stubs.recommendation.Recommend
         return self._call(rpc, request, _convert.recommendations, timeout_s, request_id)

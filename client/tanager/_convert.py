@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import numbers
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +16,8 @@ from tanager._errors import InternalError
 from tanager._results import (
     Bundle,
     Embeddings,
+    Reason,
+    ReasonKind,
     Recommendations,
     Result,
     Runtime,
@@ -31,7 +34,7 @@ from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 
-_E = TypeVar("_E", Strategy, Shortfall, Source)
+_E = TypeVar("_E", Strategy, Shortfall, Source, ReasonKind)
 _V = TypeVar("_V")
 
 
@@ -44,16 +47,20 @@ def recommend_request(
     include_seen: bool,
     profile: Mapping[str, Attribute],
     context: Mapping[str, str],
+    explain: bool,
+    max_reasons: int | None,
 ) -> recommendation_pb2.RecommendRequest:
     """The request of `Client.recommend`."""
     return recommendation_pb2.RecommendRequest(
         text=_text("text", text),
         recent_events=[_event(f"history[{n}]", entry) for n, entry in enumerate(_many("history", history))],
-        page_size=_page_size(page_size),
+        page_size=_integer("page_size", page_size),
         exclude_item_ids=_texts("exclude_item_ids", exclude_item_ids),
         include_seen=include_seen,
         profile={name: _attribute(f"profile[{name!r}]", value) for name, value in _named("profile", profile)},
         context={name: _text(f"context[{name!r}]", text) for name, text in _named("context", context)},
+        explain=explain,
+        max_reasons=_integer("max_reasons", max_reasons),
     )
 
 
@@ -63,7 +70,7 @@ def similar_items_request(
     """The request of `Client.similar_items`."""
     return recommendation_pb2.SimilarItemsRequest(
         item_id=_text("item_id", item_id),
-        page_size=_page_size(page_size),
+        page_size=_integer("page_size", page_size),
         exclude_item_ids=_texts("exclude_item_ids", exclude_item_ids),
     )
 
@@ -202,21 +209,22 @@ def _event(name: str, entry: str | Event) -> recommendation_pb2.Event:
     return event
 
 
-def _page_size(value: int | None) -> int | None:
+def _integer(name: str, value: int | None) -> int | None:
     if value is None:
         return None
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"page_size must be an int, not {type(value).__name__}") from None
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
     if not -(2**31) <= number < 2**31:
-        raise ValueError(f"page_size must fit in 32 bits, not {number}")
+        raise ValueError(f"{name} must fit in 32 bits, not {number}")
     return number
 
 
 def _members(members: type[_E], wire: _EnumTypeWrapper[int]) -> dict[int, _E]:
     """Number on the wire -> member. STRATEGY_COLD_START, for example, is Strategy.COLD_START."""
-    prefix = f"{members.__name__.upper()}_"
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", members.__name__)  # ReasonKind is REASON_KIND
+    prefix = f"{words.upper()}_"
     by_name = members.__members__
     return {number: by_name[short] for name, number in wire.items() if (short := name.removeprefix(prefix)) in by_name}
 
@@ -224,6 +232,7 @@ def _members(members: type[_E], wire: _EnumTypeWrapper[int]) -> dict[int, _E]:
 _STRATEGIES = _members(Strategy, common_pb2.Strategy)
 _SHORTFALLS = _members(Shortfall, common_pb2.Shortfall)
 _SOURCES = _members(Source, common_pb2.Source)
+_REASON_KINDS = _members(ReasonKind, common_pb2.ReasonKind)
 
 
 def _results(results: Iterable[common_pb2.Result]) -> tuple[Result, ...]:
@@ -235,8 +244,20 @@ def _results(results: Iterable[common_pb2.Result]) -> tuple[Result, ...]:
             rank=result.rank,
             score=result.score,
             sources=tuple(_SOURCES.get(source, Source.UNKNOWN) for source in result.sources),
+            reasons=tuple(map(_reason, result.reasons)),
+            other_contribution=result.other_contribution,
         )
         for result in results
+    )
+
+
+def _reason(reason: common_pb2.Reason) -> Reason:
+    return Reason(
+        kind=_REASON_KINDS.get(reason.kind, ReasonKind.UNKNOWN),
+        item_id=reason.item_id,
+        title=reason.title,
+        attribute=reason.attribute,
+        contribution=reason.contribution,
     )
 
 

@@ -9,12 +9,12 @@ import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
-from tanager._results import Recommendations, Shortfall, SimilarItems, Status, Strategy
+from tanager._results import ReasonKind, Recommendations, Shortfall, SimilarItems, Status, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tanager._results import Runtime, Timing
+    from tanager._results import Reason, Result, Runtime, Timing
 
 _MAX_TITLE_WIDTH = 60
 _STRATEGIES = {
@@ -24,6 +24,17 @@ _STRATEGIES = {
     Strategy.SIMILAR: "items like the given one",
     Strategy.PROFILE: "from the profile or the context",
     Strategy.UNKNOWN: "not known to this version of the client",
+}
+_REASONS = {
+    ReasonKind.COLLABORATIVE: "liked by who likes {}",
+    ReasonKind.TRANSITION: "often follows {}",
+    ReasonKind.TEXT: "reads like {}",
+    ReasonKind.WISH: "fits the wish",
+    ReasonKind.PROFILE: "liked by users with {}",
+    ReasonKind.PROFILE_TEXT: "fits the words of the profile",
+    ReasonKind.CONTEXT: "fits the context",
+    ReasonKind.POPULARITY: "liked by users in general",
+    ReasonKind.UNKNOWN: "for a reason not known to this version of the client",
 }
 _SHORTFALLS = {
     Shortfall.NONE: "none",
@@ -75,7 +86,23 @@ def _list(answer: Recommendations | SimilarItems, elapsed_s: float) -> list[str]
     if isinstance(answer, Recommendations) and answer.unknown_attribute_count:
         footer.append(("ignored", f"{answer.unknown_attribute_count} of the profile, not known and no text"))
     footer.append(("time", f"{elapsed_s * 1e3:.1f} ms in all, {_server_time(answer.timing)}"))
-    return [*(_columns([head, *rows], right=(0, 1)) if rows else ["no items"]), "", *_columns(footer)]
+    lines = _columns([head, *rows], right=(0, 1)) if rows else ["no items"]
+    if any(result.reasons for result in answer):
+        lines = [lines[0], *(line for each, row in zip(answer, lines[1:], strict=True) for line in (row, *_why(each)))]
+    return [*lines, "", *_columns(footer)]
+
+
+def _why(result: Result) -> list[str]:
+    """The terms of a score, one to a line, under its row."""
+    told = [
+        (f"{reason.contribution:+.4f}", _REASONS[reason.kind].format(_subject(reason))) for reason in result.reasons
+    ]
+    rows = [*told, (f"{result.other_contribution:+.4f}", "all else")]
+    return [f"      {line}" for line in _columns(rows, right=(0,))]
+
+
+def _subject(reason: Reason) -> str:
+    return _cut(_plain(reason.attribute or reason.title or reason.item_id))
 
 
 def _server_time(timing: Timing) -> str:

@@ -67,6 +67,48 @@ class Source(StrEnum):
     UNKNOWN = "unknown"
 
 
+class ReasonKind(StrEnum):
+    """What a term of a score comes from."""
+
+    #: An item of the history: who likes it likes this one.
+    COLLABORATIVE = "collaborative"
+    #: An item of the history: this one is often taken up soon after it.
+    TRANSITION = "transition"
+    #: An item of the history: its text is like this one's.
+    TEXT = "text"
+    #: The wish.
+    WISH = "wish"
+    #: An attribute of the profile that the bundle has learned of.
+    PROFILE = "profile"
+    #: What else the profile says in words.
+    PROFILE_TEXT = "profile_text"
+    #: The context.
+    CONTEXT = "context"
+    #: How much users like the item of whom as much is known.
+    POPULARITY = "popularity"
+    #: A value that this version of the client does not know.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """A term of the sum that is a score.
+
+    Attributes:
+        kind: What it comes from.
+        item_id: The item of the history; empty for other kinds.
+        title: Its title; empty if the catalogue has none.
+        attribute: The attribute as the bundle names it, for example "age=25-34"; empty for other kinds.
+        contribution: What it adds to the score.
+    """
+
+    kind: ReasonKind
+    item_id: str
+    title: str
+    attribute: str
+    contribution: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One recommended item.
@@ -78,6 +120,9 @@ class Result:
         rank: Its place in the list, from 1.
         score: What the list is ordered by, higher is better. Comparable within one list only.
         sources: The ways by which it became a candidate.
+        reasons: The largest terms of the score, largest first; empty unless asked for.
+        other_contribution: The sum of the other terms: the score is this and what the reasons contribute. 0 unless
+            asked for.
     """
 
     item_id: str
@@ -86,6 +131,8 @@ class Result:
     rank: int
     score: float
     sources: tuple[Source, ...]
+    reasons: tuple[Reason, ...] = ()
+    other_contribution: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

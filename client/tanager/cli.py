@@ -41,6 +41,8 @@ _OPTIONS = {
     "exclude_item_ids": "--exclude",
     "profile": "--profile",
     "context": "--context",
+    "explain": "--explain",
+    "max_reasons": "--max-reasons",
     "item_id": "ITEM_ID",
     "timeout_s": "--timeout",
     "target": "--target",
@@ -114,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=TEXT",
         help="where the user is, in words; can be repeated",
     )
+    recommend.add_argument("--explain", action="store_true", help="say why each item is in the list")
+    recommend.add_argument("--max-reasons", type=int, metavar="N", help="reasons for each at most (default: 3)")
     recommend.add_argument("--include-seen", action="store_true", help="allow items of the history in the answer")
     _add_list_options(recommend)
     _add_common_options(recommend, "Recommendations")
@@ -168,6 +172,8 @@ def _ask(arguments: argparse.Namespace) -> Answer:
                     include_seen=arguments.include_seen,
                     profile=_profile(arguments.profile),
                     context=dict(_named("--context", entry) for entry in arguments.context),
+                    explain=arguments.explain or arguments.max_reasons is not None,
+                    max_reasons=arguments.max_reasons,
                 )
             case "similar":
                 return client.similar_items(

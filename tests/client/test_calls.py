@@ -6,6 +6,7 @@ import struct
 import pytest
 
 import tanager
+from tanager import _convert
 from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 
 TIMING = common_pb2.Timing(queue_us=1, tokenize_us=20, encode_us=300, search_us=4000, rank_us=50000, batch_size=7)
@@ -140,9 +141,38 @@ async def test_a_profile_and_a_context_are_sent_as_what_they_are(client, server)
     )
 
 
+async def test_reasons_are_asked_for_and_answered_typed(client, server):
+    reasons = [
+        common_pb2.Reason(kind="REASON_KIND_TEXT", item_id="a", title="A", contribution=0.5),
+        common_pb2.Reason(kind="REASON_KIND_PROFILE", attribute="age=18-24", contribution=0.25),
+        common_pb2.Reason(kind=99, contribution=0.125),  # type: ignore[arg-type]
+    ]
+    server.on(
+        "Recommend",
+        recommendation_pb2.RecommendResponse(
+            results=[common_pb2.Result(item_id="b", score=0.75, reasons=reasons, other_contribution=-0.125)]
+        ),
+    )
+    answer = await client.recommend(explain=True, max_reasons=3)
+    assert server.call.request == recommendation_pb2.RecommendRequest(explain=True, max_reasons=3)
+    assert answer[0].reasons == (
+        tanager.Reason(kind=tanager.ReasonKind.TEXT, item_id="a", title="A", attribute="", contribution=0.5),
+        tanager.Reason(kind=tanager.ReasonKind.PROFILE, item_id="", title="", attribute="age=18-24", contribution=0.25),
+        tanager.Reason(kind=tanager.ReasonKind.UNKNOWN, item_id="", title="", attribute="", contribution=0.125),
+    )
+    assert answer[0].other_contribution == -0.125
+
+
+@pytest.mark.parametrize("kind", [kind for kind in tanager.ReasonKind if kind is not tanager.ReasonKind.UNKNOWN])
+def test_every_kind_of_reason_is_known_by_its_name(kind):
+    wire = common_pb2.ReasonKind.Value(f"REASON_KIND_{kind.name}")
+    assert _convert._REASON_KINDS[wire] is kind
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
+        ({"max_reasons": "3"}, TypeError, "max_reasons must be an int"),
         ({"profile": {"a": None}}, TypeError, "profile['a'] must be a str, a number, a bool or a list of str"),
         ({"profile": {"a": b"x"}}, TypeError, "profile['a']"),
         ({"profile": {"a": {"b": 1}}}, TypeError, "profile['a']"),

@@ -91,7 +91,38 @@ def test_a_shortfall_and_unknown_items_are_told_in_words(server, capsys):
     assert "ignored    1 of the profile, not known and no text\n" in out
 
 
+def test_reasons_stand_under_their_result(server, capsys):
+    why = [
+        common_pb2.Reason(kind="REASON_KIND_TRANSITION", item_id="c", title="Con\ttact", contribution=0.5),
+        common_pb2.Reason(kind="REASON_KIND_TEXT", item_id="c", contribution=0.25),
+        common_pb2.Reason(kind="REASON_KIND_PROFILE", attribute="age=18-24", contribution=0.125),
+    ]
+    results = [
+        common_pb2.Result(item_id="a", title="A", rank=1, score=0.75, reasons=why, other_contribution=-0.125),
+        common_pb2.Result(item_id="b", title="B", rank=2, score=0.5, other_contribution=0.5),
+    ]
+    server.on("Recommend", recommended(results=results))
+    assert cli.main(["recommend", "--explain"]) == 0
+    assert server.call.request == recommendation_pb2.RecommendRequest(explain=True)
+    assert capsys.readouterr().out.splitlines()[:8] == [
+        "rank   score  title  domain  id  found by",
+        "   1  0.7500  A      -       a",
+        "      +0.5000  often follows Con tact",
+        "      +0.2500  reads like c",
+        "      +0.1250  liked by users with age=18-24",
+        "      -0.1250  all else",
+        "   2  0.5000  B      -       b",
+        "      +0.5000  all else",
+    ]
+
+
+def test_to_say_how_many_reasons_is_to_ask_for_them(server):
+    assert cli.main(["recommend", "--max-reasons", "5"]) == 0
+    assert server.call.request == recommendation_pb2.RecommendRequest(explain=True, max_reasons=5)
+
+
 def test_every_strategy_and_shortfall_has_its_words():
+    assert set(_render._REASONS) == set(tanager.ReasonKind)
     assert set(_render._STRATEGIES) == set(tanager.Strategy)
     assert set(_render._SHORTFALLS) == set(tanager.Shortfall)
 
@@ -122,8 +153,19 @@ def test_recommend_as_json(server, capsys):
                 "rank": 1,
                 "score": 0.5,
                 "sources": ["wish", "text"],
+                "reasons": [],
+                "other_contribution": 0.0,
             },
-            {"item_id": "b2", "title": "Solaris", "domain": "", "rank": 10, "score": 0.25, "sources": ["popular"]},
+            {
+                "item_id": "b2",
+                "title": "Solaris",
+                "domain": "",
+                "rank": 10,
+                "score": 0.25,
+                "sources": ["popular"],
+                "reasons": [],
+                "other_contribution": 0.0,
+            },
         ],
         "strategy": "wish",
         "shortfall": "none",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tanager import NotFoundError, Shortfall, Source, Strategy
+from tanager import Event, NotFoundError, ReasonKind, Shortfall, Source, Strategy
 
 if TYPE_CHECKING:
     from tanager import Client
@@ -77,6 +77,29 @@ def test_words_of_a_profile_and_a_context_move_the_list(client: Client):
     several = client.recommend(text="space", history=HISTORY, profile={"likes": "war"}, context={"mood": "love"})
     assert several.strategy is Strategy.PERSONAL
     assert several.unknown_attribute_count == 0
+
+
+def test_without_the_cited_item_the_score_falls_by_what_was_said_of_it(client: Client):
+    half_life = 5  # of the text, in the scoring of bundles that are not trained
+    history = [Event(item_id, weight=1) for item_id in HISTORY]
+    answer = client.recommend(history=history, page_size=20, explain=True, max_reasons=20)
+    for item in answer:
+        total = sum(reason.contribution for reason in item.reasons) + item.other_contribution
+        assert math.isclose(total, item.score, abs_tol=1e-5)
+    first = answer[0]
+    cited = next(reason for reason in first.reasons if reason.kind is ReasonKind.COLLABORATIVE)
+    assert cited.item_id in HISTORY
+    assert cited.title
+    text = {reason.item_id: reason.contribution for reason in first.reasons if reason.kind is ReasonKind.TEXT}
+    assert set(text) == set(HISTORY)
+    ages = {item_id: len(HISTORY) - 1 - place for place, item_id in enumerate(HISTORY)}
+    shares = {item_id: 0.5 ** (age / half_life) for item_id, age in ages.items()}
+    share = shares[cited.item_id] / sum(shares.values())
+    fall = cited.contribution + (text[cited.item_id] - share * sum(text.values())) / (1 - share)
+    without = [Event(each.item_id, weight=0 if each.item_id == cited.item_id else 1) for each in history]
+    after = {item.item_id: item.score for item in client.recommend(history=without, page_size=ITEMS)}
+    assert math.isclose(first.score - after[first.item_id], fall, abs_tol=1e-5)
+    assert fall > 0
 
 
 def test_excluded_items_are_left_out_and_the_rest_moves_up(client: Client):

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tanager.v1 import common_pb2, recommendation_pb2
-from tanager_server.engine import Page, Recommendation, Shortfall, Source, Strategy, Timing
+from tanager_server.engine import (
+    Explanation,
+    Page,
+    Reason,
+    ReasonKind,
+    Recommendation,
+    Shortfall,
+    Source,
+    Strategy,
+    Timing,
+)
 from tanager_server.rpc._results import ResultEncoder
 from tanager_server.rpc.responses import _SOURCES, ResponseEncoder
 
@@ -64,6 +74,8 @@ def test_nothing_beyond_the_catalogue_is_read(page):
 
 def test_columns_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="each position"):
+        ResultEncoder(["a"], [""], [""], _SOURCES).encode([0], [1.0], [1], [b"", b""])
+    with pytest.raises(ValueError, match="each position"):
         ResultEncoder(["a"], [""], [""], _SOURCES).encode([0, 0], [1.0], [1, 1])
     with pytest.raises(ValueError, match="a domain each"):
         ResultEncoder(["a"], [""], [], _SOURCES)
@@ -98,6 +110,27 @@ def test_everything_that_an_answer_says_arrives(make_generation, response):
     timing = message.timing
     assert (timing.tokenize_us, timing.queue_us, timing.encode_us, timing.search_us, timing.rank_us) == (1, 2, 3, 4, 5)
     assert timing.batch_size == 6
+
+
+def test_reasons_arrive_with_their_results(make_generation):
+    generation = make_generation(20)
+    explanations = (
+        Explanation([Reason(ReasonKind.TEXT, 3, "", 0.5), Reason(ReasonKind.PROFILE, -1, "age=18-24", 0.25)], -0.25),
+        Explanation([], 0.25),
+    )
+    encoded = ResponseEncoder(generation).encode(RESPONSES[0], answer(generation, explanations=explanations))
+    first, second = RESPONSES[0].FromString(encoded).results
+    assert list(first.reasons) == [
+        common_pb2.Reason(kind="REASON_KIND_TEXT", item_id="item-3", title="Title 3", contribution=0.5),
+        common_pb2.Reason(kind="REASON_KIND_PROFILE", attribute="age=18-24", contribution=0.25),
+    ]
+    assert (first.item_id, first.other_contribution) == ("item-4", -0.25)
+    assert (list(second.reasons), second.other_contribution) == ([], 0.25)
+
+
+def test_every_kind_of_reason_has_its_name_in_the_contract():
+    wire = {name.removeprefix("REASON_KIND_") for name in common_pb2.ReasonKind.keys()}  # noqa: SIM118
+    assert wire == {kind.name for kind in ReasonKind} | {"UNSPECIFIED"}
 
 
 def test_items_that_were_not_known_are_counted(make_generation):

@@ -240,6 +240,27 @@ def test_contexts_out_of_bounds(context, problem):
     assert violations(recommend_query, RecommendRequest(context=context)) == problem
 
 
+@pytest.mark.parametrize(
+    ("fields", "reasons"),
+    [({}, 0), ({"max_reasons": 5}, 0), ({"explain": True}, 3), ({"explain": True, "max_reasons": 20}, 20)],
+    ids=str,
+)
+def test_reasons_are_told_when_asked_for(fields, reasons):
+    assert recommend_query(RecommendRequest(**fields)).reasons == reasons
+
+
+@pytest.mark.parametrize("count", [0, -1, 21])
+def test_too_many_reasons(count):
+    found = violations(recommend_query, RecommendRequest(explain=True, max_reasons=count))
+    assert found == {"max_reasons": f"must be 1 to 20, is {count}"}
+
+
+def test_too_many_results_to_explain():
+    assert recommend_query(RecommendRequest(explain=True, page_size=100)).page_size == 100
+    found = violations(recommend_query, RecommendRequest(explain=True, page_size=101))
+    assert found == {"explain": "page_size must be at most 100 with it, is 101"}
+
+
 def test_similar_items_to_nothing():
     assert violations(similar_query, SimilarItemsRequest()) == {"item_id": "is required"}
 

@@ -32,6 +32,18 @@ class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOURCE_POPULAR: _ClassVar[Source]
     SOURCE_TRANSITION: _ClassVar[Source]
     SOURCE_PROFILE: _ClassVar[Source]
+
+class ReasonKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_KIND_UNSPECIFIED: _ClassVar[ReasonKind]
+    REASON_KIND_COLLABORATIVE: _ClassVar[ReasonKind]
+    REASON_KIND_TRANSITION: _ClassVar[ReasonKind]
+    REASON_KIND_TEXT: _ClassVar[ReasonKind]
+    REASON_KIND_WISH: _ClassVar[ReasonKind]
+    REASON_KIND_PROFILE: _ClassVar[ReasonKind]
+    REASON_KIND_PROFILE_TEXT: _ClassVar[ReasonKind]
+    REASON_KIND_CONTEXT: _ClassVar[ReasonKind]
+    REASON_KIND_POPULARITY: _ClassVar[ReasonKind]
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_PERSONAL: Strategy
 STRATEGY_WISH: Strategy
@@ -49,6 +61,15 @@ SOURCE_COLLABORATIVE: Source
 SOURCE_POPULAR: Source
 SOURCE_TRANSITION: Source
 SOURCE_PROFILE: Source
+REASON_KIND_UNSPECIFIED: ReasonKind
+REASON_KIND_COLLABORATIVE: ReasonKind
+REASON_KIND_TRANSITION: ReasonKind
+REASON_KIND_TEXT: ReasonKind
+REASON_KIND_WISH: ReasonKind
+REASON_KIND_PROFILE: ReasonKind
+REASON_KIND_PROFILE_TEXT: ReasonKind
+REASON_KIND_CONTEXT: ReasonKind
+REASON_KIND_POPULARITY: ReasonKind
 
 class AttributeValue(_message.Message):
     __slots__ = ("string_value", "number_value", "bool_value", "string_list")
@@ -68,21 +89,39 @@ class StringList(_message.Message):
     values: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class Reason(_message.Message):
+    __slots__ = ("kind", "item_id", "title", "attribute", "contribution")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    kind: ReasonKind
+    item_id: str
+    title: str
+    attribute: str
+    contribution: float
+    def __init__(self, kind: _Optional[_Union[ReasonKind, str]] = ..., item_id: _Optional[str] = ..., title: _Optional[str] = ..., attribute: _Optional[str] = ..., contribution: _Optional[float] = ...) -> None: ...
+
 class Result(_message.Message):
-    __slots__ = ("item_id", "title", "domain", "rank", "score", "sources")
+    __slots__ = ("item_id", "title", "domain", "rank", "score", "sources", "reasons", "other_contribution")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     title: str
     domain: str
     rank: int
     score: float
     sources: _containers.RepeatedScalarFieldContainer[Source]
-    def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., domain: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ...) -> None: ...
+    reasons: _containers.RepeatedCompositeFieldContainer[Reason]
+    other_contribution: float
+    def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., domain: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., other_contribution: _Optional[float] = ...) -> None: ...
 
 class ServedBy(_message.Message):
     __slots__ = ("bundle_id", "strategy")

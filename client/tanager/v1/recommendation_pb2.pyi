@@ -21,7 +21,7 @@ class Event(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., weight: _Optional[float] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RecommendRequest(_message.Message):
-    __slots__ = ("text", "recent_events", "page_size", "exclude_item_ids", "include_seen", "profile", "context")
+    __slots__ = ("text", "recent_events", "page_size", "exclude_item_ids", "include_seen", "profile", "context", "explain", "max_reasons")
     class ProfileEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,8 @@ class RecommendRequest(_message.Message):
     INCLUDE_SEEN_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_REASONS_FIELD_NUMBER: _ClassVar[int]
     text: str
     recent_events: _containers.RepeatedCompositeFieldContainer[Event]
     page_size: int
@@ -50,7 +52,9 @@ class RecommendRequest(_message.Message):
     include_seen: bool
     profile: _containers.MessageMap[str, _common_pb2.AttributeValue]
     context: _containers.ScalarMap[str, str]
-    def __init__(self, text: _Optional[str] = ..., recent_events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., page_size: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., include_seen: bool = ..., profile: _Optional[_Mapping[str, _common_pb2.AttributeValue]] = ..., context: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    explain: bool
+    max_reasons: int
+    def __init__(self, text: _Optional[str] = ..., recent_events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., page_size: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., include_seen: bool = ..., profile: _Optional[_Mapping[str, _common_pb2.AttributeValue]] = ..., context: _Optional[_Mapping[str, str]] = ..., explain: bool = ..., max_reasons: _Optional[int] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("results", "shortfall", "unknown_item_count", "served_by", "timing", "unknown_attribute_count")

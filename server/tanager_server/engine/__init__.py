@@ -1,6 +1,7 @@
 """One recommendation, stage by stage: resolve, encode, candidates, score, rank."""
 
 from tanager_server.engine.engine import Engine
+from tanager_server.engine.reasons import Explanation, Reason, ReasonKind
 from tanager_server.engine.request import (
     NO_EVENTS,
     Events,
@@ -19,7 +20,10 @@ __all__ = [
     "NO_EVENTS",
     "Engine",
     "Events",
+    "Explanation",
     "Page",
+    "Reason",
+    "ReasonKind",
     "RecommendQuery",
     "Recommendation",
     "ScoredItem",

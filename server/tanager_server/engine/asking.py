@@ -55,6 +55,9 @@ class Answered(NamedTuple):
     timing: Timing
 
 
+NOTHING_ASKED = Answered((), (), None, Timing())
+
+
 def questions(query: RecommendQuery, profile: KnownProfile, generation: Generation) -> list[Question]:
     """The texts of a request that count for anything."""
     scoring, encoder = generation.scoring, generation.manifest.encoder

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from tanager_server.bundle import KnownProfile
-from tanager_server.engine.asking import answer, questions
+from tanager_server.engine.asking import NOTHING_ASKED, answer, questions
 from tanager_server.engine.popular import PopularItems
 from tanager_server.engine.ranking import SPARE, Ranker
+from tanager_server.engine.reasons import Explainer
 from tanager_server.engine.request import Recommendation, Shortfall, Strategy, Timing
 from tanager_server.engine.subject import resolve_history
 from tanager_server.errors import ItemNotFoundError
@@ -16,7 +17,7 @@ from tanager_server.errors import ItemNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tanager_server.engine.ranking import Asked
+    from tanager_server.engine.reasons import Explanation
     from tanager_server.engine.request import Page, RecommendQuery, SimilarQuery
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, TextEncoder
@@ -37,6 +38,7 @@ class Engine:
         self.generation = generation
         self._texts = texts
         self._ranker = Ranker(generation)
+        self._explainer = Explainer(generation)
         self._popular = PopularItems(generation.priors[0])
 
     @property
@@ -82,12 +84,13 @@ class Engine:
             excluded.update(history.seen)
         page_size = query.page_size
         timing = Timing()
-        asked: Asked | None = None
+        answered = NOTHING_ASKED
         words = questions(query, profile, generation) if query.text or profile.rest or query.context else ()
         if words:
             reach = min(len(catalogue), page_size + len(excluded) + SPARE)
             answered = await answer(words, reach=reach, texts=self._texts, generation=generation, deadline=deadline)
-            asked, timing = answered.asked, answered.timing
+            timing = answered.timing
+        asked = answered.asked
         began = time.monotonic()
         if history.seen:
             strategy = Strategy.PERSONAL
@@ -103,11 +106,22 @@ class Engine:
             page = self._ranker.by_history(
                 history, page_size=page_size, excluded=excluded, attributes=profile.rows, asked=asked
             )
+        explanations: Sequence[Explanation] = ()
+        if query.reasons:
+            explanations = self._explainer.explain(
+                page.positions,
+                history=history,
+                attributes=profile.rows,
+                questions=answered.questions,
+                vectors=answered.vectors,
+                scale=generation.scoring.wish_prior if strategy is Strategy.WISH and asked is not None else 1.0,
+                count=query.reasons,
+            )
         timing.search_s += page.found_at - began
         timing.rank_s = time.monotonic() - page.found_at
         shortfall = self._shortfall(page, page_size)
         unknown = profile.unknown + (0 if generation.scoring.profile_text else len(profile.rest))
-        return Recommendation(generation, page, strategy, shortfall, history.unknown, timing, unknown)
+        return Recommendation(generation, page, strategy, shortfall, history.unknown, timing, unknown, explanations)
 
     def similar(self, query: SimilarQuery) -> Recommendation:
         """Items like one item, which is never among them.

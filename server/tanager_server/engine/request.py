@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tanager_server.bundle import ProfileValue
+    from tanager_server.engine.reasons import Explanation
     from tanager_server.index import Generation
 
 
@@ -75,6 +76,7 @@ class RecommendQuery(NamedTuple):
         include_seen: whether items of the history may be returned.
         profile: attributes of the user, by name.
         context: where the user is, in words, by name.
+        reasons: how many reasons to tell of each result at most.
     """
 
     page_size: int
@@ -84,6 +86,7 @@ class RecommendQuery(NamedTuple):
     include_seen: bool = False
     profile: Mapping[str, ProfileValue] = MappingProxyType({})
     context: Mapping[str, str] = MappingProxyType({})
+    reasons: int = 0
 
 
 class SimilarQuery(NamedTuple):
@@ -143,6 +146,7 @@ class Recommendation(NamedTuple):
         unknown_items: events whose item the catalogue does not have.
         timing: where the time went.
         unknown_attributes: values of the profile that say nothing.
+        explanations: one for each item of the list, or none at all.
     """
 
     generation: Generation
@@ -152,6 +156,7 @@ class Recommendation(NamedTuple):
     unknown_items: int
     timing: Timing
     unknown_attributes: int = 0
+    explanations: Sequence[Explanation] = ()
 
     @property
     def items(self) -> list[ScoredItem]:

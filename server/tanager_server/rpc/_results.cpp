@@ -47,9 +47,11 @@ class ResultEncoder {
     items_.shrink_to_fit();
   }
 
+  // `rests` are further fields of each result, as wire format; none for no result or one for each.
   py::bytes encode(const std::vector<std::size_t>& positions, const std::vector<float>& scores,
-                   const std::vector<std::size_t>& sources) const {
-    if (positions.size() != scores.size() || positions.size() != sources.size()) {
+                   const std::vector<std::size_t>& sources, const std::vector<std::string>& rests) const {
+    if (positions.size() != scores.size() || positions.size() != sources.size() ||
+        (!rests.empty() && positions.size() != rests.size())) {
       throw py::value_error("a score and sources for each position");
     }
     std::string out, end;
@@ -65,6 +67,7 @@ class ResultEncoder {
         for (int shift = 0; shift < 32; shift += 8) end.push_back(static_cast<char>(bits >> shift));
       }
       end.append(sources_.at(sources[i]));
+      if (!rests.empty()) end.append(rests[i]);
       out.push_back(kResults);
       append_varint(out, length + end.size());
       out.append(items_, begin, length).append(end);
@@ -85,5 +88,6 @@ PYBIND11_MODULE(_results, module) {
   py::class_<ResultEncoder>(module, "ResultEncoder")
       .def(py::init<const py::sequence&, const py::sequence&, const py::sequence&, std::vector<std::string>>(),
            py::arg("ids"), py::arg("titles"), py::arg("domains"), py::arg("sources"))
-      .def("encode", &ResultEncoder::encode, py::arg("positions"), py::arg("scores"), py::arg("sources"));
+      .def("encode", &ResultEncoder::encode, py::arg("positions"), py::arg("scores"), py::arg("sources"),
+           py::arg("rests") = std::vector<std::string>());
 }

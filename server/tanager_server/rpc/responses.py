@@ -9,7 +9,7 @@ from tanager_server.engine import Source
 from tanager_server.rpc._results import ResultEncoder
 
 if TYPE_CHECKING:
-    from tanager_server.engine import Recommendation, Shortfall, Strategy
+    from tanager_server.engine import Explanation, Recommendation, Shortfall, Strategy
     from tanager_server.index import Generation
 
     Response = type[recommendation_pb2.RecommendResponse | recommendation_pb2.SimilarItemsResponse]
@@ -56,7 +56,8 @@ class ResponseEncoder:
             rest.unknown_item_count = answer.unknown_items
             rest.unknown_attribute_count = answer.unknown_attributes
         page = answer.page
-        results = self._results.encode(page.positions, page.scores, page.sources)
+        told = [self._told(explanation) for explanation in answer.explanations]
+        results = self._results.encode(page.positions, page.scores, page.sources, told)
         key = (response, answer.strategy, answer.shortfall)
         if (usual := self._usual.get(key)) is None:
             bundle_id = answer.generation.manifest.bundle_id
@@ -66,3 +67,19 @@ class ResponseEncoder:
             ).SerializeToString()
             self._usual[key] = usual
         return b"".join((results, usual, rest.SerializeToString()))
+
+    def _told(self, explanation: Explanation) -> bytes:
+        catalogue = self._generation.catalogue
+        return common_pb2.Result(
+            reasons=[
+                common_pb2.Reason(
+                    kind=f"REASON_KIND_{reason.kind.name}",
+                    item_id=catalogue.ids[reason.position] if reason.position >= 0 else "",
+                    title=catalogue.titles[reason.position] if reason.position >= 0 else "",
+                    attribute=reason.attribute,
+                    contribution=reason.contribution,
+                )
+                for reason in explanation.reasons
+            ],
+            other_contribution=explanation.other,
+        ).SerializeToString()

@@ -28,6 +28,10 @@ MAX_NAME_CHARS = 100
 MAX_LIST = 100
 NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 DEFAULT_PAGE_SIZE = 10
+MAX_WORKED_PAGE_SIZE = 100
+"""Results that can be explained: that takes time for each, in which no other call is answered."""
+MAX_REASONS = 20
+DEFAULT_REASONS = 3
 
 # Naming every one of ten thousand bad events helps nobody and would not fit the response's headers.
 _MAX_VIOLATIONS = 20
@@ -59,14 +63,16 @@ def recommend_query(request: recommendation_pb2.RecommendRequest) -> RecommendQu
     violations = _Violations()
     if request.text:
         _check_text("text", request.text, violations)
+    page_size = _page_size(request, violations)
     query = RecommendQuery(
-        page_size=_page_size(request, violations),
+        page_size=page_size,
         text=request.text,
         events=_events(request.recent_events, violations),
         exclude=_excluded(request.exclude_item_ids, violations),
         include_seen=request.include_seen,
         profile=_profile(request.profile, violations) if request.profile else NO_VALUES,
         context=_context(request.context, violations) if request.context else NO_VALUES,
+        reasons=_reasons(request, page_size, violations) if request.explain else 0,
     )
     violations.check()
     return query
@@ -122,6 +128,16 @@ def _page_size(
     if not 1 <= request.page_size <= MAX_PAGE_SIZE:
         violations.add("page_size", f"must be 1 to {MAX_PAGE_SIZE}, is {request.page_size}")
     return request.page_size
+
+
+def _reasons(request: recommendation_pb2.RecommendRequest, page_size: int, violations: _Violations) -> int:
+    if page_size > MAX_WORKED_PAGE_SIZE:
+        violations.add("explain", f"page_size must be at most {MAX_WORKED_PAGE_SIZE} with it, is {page_size}")
+    if not request.HasField("max_reasons"):
+        return DEFAULT_REASONS
+    if not 1 <= request.max_reasons <= MAX_REASONS:
+        violations.add("max_reasons", f"must be 1 to {MAX_REASONS}, is {request.max_reasons}")
+    return request.max_reasons
 
 
 def _excluded(item_ids: Sequence[str], violations: _Violations) -> Sequence[str]:

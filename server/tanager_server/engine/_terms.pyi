@@ -1,0 +1,35 @@
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+
+class Terms:
+    def __init__(
+        self,
+        *,
+        vectors: NDArray[np.float32],
+        neighbours: _Rows,
+        transitions: _Rows,
+        attributes: _Rows,
+        priors: NDArray[np.float32],
+        collaborative: float,
+        collaborative_half_life: float,
+        transitions_weight: float,
+        transitions_half_life: float,
+        history_text: float,
+        history_text_half_life: float,
+        profile: float,
+        known_events: float,
+    ) -> None: ...
+    def explain(
+        self,
+        positions: Sequence[int],
+        rows: Sequence[int],
+        weights: Sequence[float],
+        attributes: Collection[int],
+        words: Sequence[tuple[NDArray[np.float32], float]],
+        scale: float,
+        count: int,
+    ) -> list[tuple[list[tuple[int, int, float]], float]]: ...

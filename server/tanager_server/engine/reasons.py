@@ -1,0 +1,142 @@
+"""Why an item is in a list: the largest terms of the very sum that is its score.
+
+A term is what one item of the history adds by B, by T or by its text, one text that was asked for, one attribute of the
+profile, or the priors. The terms that are told and the rest add up to the score.
+
+By B and T, the score falls by just that term when the weights of the item's events are set to 0; the others keep their
+places in time. The text of a history is a mean: when a share p of it (of the absolute weights) is taken out, the rest
+counts for more, so that the text's part m of the score falls by (term - p * m) / (1 - p).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from tanager_server.engine import _terms
+from tanager_server.engine.request import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tanager_server.engine.asking import Question
+    from tanager_server.engine.subject import History
+    from tanager_server.index import Generation
+
+
+class ReasonKind(enum.Enum):
+    """What a term comes from."""
+
+    COLLABORATIVE = enum.auto()
+    TRANSITION = enum.auto()
+    TEXT = enum.auto()
+    WISH = enum.auto()
+    PROFILE = enum.auto()
+    PROFILE_TEXT = enum.auto()
+    CONTEXT = enum.auto()
+    POPULARITY = enum.auto()
+
+
+class Reason(NamedTuple):
+    """A term of a score.
+
+    Attributes:
+        kind: what it comes from.
+        position: the item of the history, -1 where it is none.
+        attribute: name of the attribute, empty where it is none.
+        contribution: what it adds to the score.
+    """
+
+    kind: ReasonKind
+    position: int
+    attribute: str
+    contribution: float
+
+
+class Explanation(NamedTuple):
+    """A score taken apart.
+
+    Attributes:
+        reasons: the largest positive terms, largest first.
+        other: the sum of all other terms.
+    """
+
+    reasons: list[Reason]
+    other: float
+
+
+# The kinds of the compiled loops, by number, but for texts that were asked for.
+_COLLABORATIVE, _TRANSITION, _TEXT, _WORDS, _ATTRIBUTE, _PRIOR = range(6)
+_OF_ITEMS = {
+    _COLLABORATIVE: ReasonKind.COLLABORATIVE,
+    _TRANSITION: ReasonKind.TRANSITION,
+    _TEXT: ReasonKind.TEXT,
+}
+
+
+class Explainer:
+    """Explains scores of items of one generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        scoring, neighbours, transitions = generation.scoring, generation.neighbours, generation.transitions
+        profile = generation.profile
+        self._attributes = profile.attributes
+        self._terms = _terms.Terms(
+            vectors=generation.vectors,
+            neighbours=(neighbours.indptr, neighbours.indices, neighbours.weights),
+            transitions=(transitions.indptr, transitions.indices, transitions.weights),
+            attributes=(profile.indptr, profile.indices, profile.weights),
+            priors=generation.priors,
+            collaborative=scoring.collaborative,
+            collaborative_half_life=scoring.collaborative_half_life,
+            transitions_weight=scoring.transitions,
+            transitions_half_life=scoring.transitions_half_life,
+            history_text=scoring.history_text,
+            history_text_half_life=scoring.history_text_half_life,
+            profile=scoring.profile,
+            known_events=scoring.known_events,
+        )
+
+    def explain(
+        self,
+        positions: Sequence[int],
+        *,
+        history: History,
+        attributes: Sequence[int] = (),
+        questions: Sequence[Question] = (),
+        vectors: Sequence[NDArray[np.float32]] = (),
+        scale: float = 1.0,
+        count: int,
+    ) -> list[Explanation]:
+        """Takes the scores of some items apart.
+
+        Args:
+            positions: the items.
+            history: what was scored of it.
+            attributes: rows of A.
+            questions: the texts that were asked for.
+            vectors: one for each of them.
+            scale: what priors and attributes count for: less than 1 in a wish without a history.
+            count: how many reasons to tell of each at most.
+        """
+        words = [(vector, question.weight) for question, vector in zip(questions, vectors, strict=True)]
+        found = self._terms.explain(positions, history.scored, history.weights, attributes, words, scale, count)
+        return [
+            Explanation([self._reason(kind, subject, added, questions) for kind, subject, added in terms], other)
+            for terms, other in found
+        ]
+
+    def _reason(self, kind: int, subject: int, contribution: float, questions: Sequence[Question]) -> Reason:
+        if kind in _OF_ITEMS:
+            return Reason(_OF_ITEMS[kind], subject, "", contribution)
+        if kind == _ATTRIBUTE:
+            return Reason(ReasonKind.PROFILE, -1, self._attributes[subject], contribution)
+        if kind == _PRIOR:
+            return Reason(ReasonKind.POPULARITY, -1, "", contribution)
+        question = questions[subject]
+        if question.kind is Source.WISH:
+            return Reason(ReasonKind.WISH, -1, "", contribution)
+        return Reason(ReasonKind.CONTEXT if question.is_context else ReasonKind.PROFILE_TEXT, -1, "", contribution)
