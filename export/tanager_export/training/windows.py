@@ -1,0 +1,45 @@
+"""Windows of validation inside what may be learned from: the blend is learned on what came next in each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from tanager_export.evaluation.splits import cold_items, global_time, leave_one_out
+
+if TYPE_CHECKING:
+    from tanager_export.dataset import Dataset, Interactions
+    from tanager_export.evaluation.cases import Split
+
+Protocol = Literal["global-time", "leave-one-out", "cold-items"]
+
+WINDOWS = 3
+"""One window of time has few users; more would leave little to learn from before the first of them."""
+
+
+def validation_windows(
+    dataset: Dataset, train: Interactions, *, protocol: Protocol, seed: int = 0, windows: int = WINDOWS
+) -> list[Split]:
+    """Splits of `train`, each by the rule that the test goes by; the first has the least to learn from.
+
+    Args:
+        dataset: the catalogue; its own interactions are not looked at.
+        train: what may be learned from.
+        protocol: by global time, several windows, each as great a share of what lies before its end as the test;
+            otherwise one.
+        seed: of the draw of cold items.
+        windows: how many windows of time.
+
+    Raises:
+        SplitError: there is too little to split.
+    """
+    within = replace(dataset, interactions=train)
+    if protocol == "leave-one-out":
+        return [leave_one_out(within)]
+    if protocol == "cold-items":
+        return [cold_items(within, seed=seed + 1)]
+    found = []
+    for _ in range(windows):
+        found.append(global_time(within))
+        within = replace(dataset, interactions=found[-1].train)
+    return found[::-1]
