@@ -43,7 +43,7 @@ from tanager._results import (
     Timing,
 )
 from tanager._stubs import AsyncStubs, Stubs
-from tanager._values import Event, Retry, Tls
+from tanager._values import Diversity, Event, Retry, Tls
 from tanager._version import __version__
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "CancelledError",
     "Client",
     "DeadlineExceededError",
+    "Diversity",
     "Embeddings",
     "Event",
     "FailedPreconditionError",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tanager._results import Embeddings, Recommendations, SimilarItems, Status
-    from tanager._values import Attribute, Event, Retry, Tls
+    from tanager._values import Attribute, Diversity, Event, Retry, Tls
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -82,6 +82,7 @@ class AsyncClient:
         context: Mapping[str, str] = MappingProxyType({}),
         explain: bool = False,
         max_reasons: int | None = None,
+        diversity: Diversity | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Recommendations:
@@ -96,6 +97,7 @@ class AsyncClient:
             context=context,
             explain=explain,
             max_reasons=max_reasons,
+            diversity=diversity,
         )
         rpc = self._stubs.recommendation.Recommend
         return await self._call(rpc, request, _convert.recommendations, timeout_s, request_id)

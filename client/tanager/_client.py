@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tanager._results import Embeddings, Recommendations, SimilarItems, Status
-    from tanager._values import Attribute, Event, Retry, Tls
+    from tanager._values import Attribute, Diversity, Event, Retry, Tls
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -87,6 +87,7 @@ class Client:
         context: Mapping[str, str] = MappingProxyType({}),
         explain: bool = False,
         max_reasons: int | None = None,
+        diversity: Diversity | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Recommendations:
@@ -104,6 +105,7 @@ class Client:
             context: Where the user is, in words by name, for example `{"occasion": "a rainy evening"}`.
             explain: Whether each result comes with reasons: the largest terms of its score.
             max_reasons: How many reasons at most; None leaves it to the server, which takes 3.
+            diversity: How to choose among the best; None takes the best as they are.
             timeout_s: See `Client`.
             request_id: See `Client`.
         """
@@ -117,6 +119,7 @@ class Client:
             context=context,
             explain=explain,
             max_reasons=max_reasons,
+            diversity=diversity,
         )
         rpc = self._stubs.recommendation.Recommend
         return self._call(rpc, request, _convert.recommendations, timeout_s, request_id)

@@ -28,7 +28,7 @@ from tanager._results import (
     Strategy,
     Timing,
 )
-from tanager._values import Attribute, Event
+from tanager._values import Attribute, Diversity, Event
 from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def recommend_request(
     context: Mapping[str, str],
     explain: bool,
     max_reasons: int | None,
+    diversity: Diversity | None,
 ) -> recommendation_pb2.RecommendRequest:
     """The request of `Client.recommend`."""
     return recommendation_pb2.RecommendRequest(
@@ -61,6 +62,7 @@ def recommend_request(
         context={name: _text(f"context[{name!r}]", text) for name, text in _named("context", context)},
         explain=explain,
         max_reasons=_integer("max_reasons", max_reasons),
+        diversity=_diversity(diversity),
     )
 
 
@@ -207,6 +209,20 @@ def _event(name: str, entry: str | Event) -> recommendation_pb2.Event:
     if entry.time is not None:
         event.event_time.FromDatetime(entry.time)
     return event
+
+
+def _diversity(value: Diversity | None) -> recommendation_pb2.Diversity | None:
+    if value is None:
+        return None
+    if not isinstance(value, Diversity):
+        raise TypeError(f"diversity must be a Diversity, not {type(value).__name__}")
+    if value.mmr_lambda is not None and not isinstance(value.mmr_lambda, numbers.Real):
+        raise TypeError(f"diversity.mmr_lambda must be a number, not {type(value.mmr_lambda).__name__}")
+    return recommendation_pb2.Diversity(
+        mmr_lambda=value.mmr_lambda,
+        max_per_category=_integer("diversity.max_per_category", value.max_per_category),
+        interests=_integer("diversity.interests", value.interests),
+    )
 
 
 def _integer(name: str, value: int | None) -> int | None:

@@ -43,6 +43,22 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Diversity:
+    """How to choose results that are not more of the same. Their scores stay what they are, their order changes.
+
+    Attributes:
+        mmr_lambda: Lambda of maximal marginal relevance, 0 to 1: 1 leaves the order to the scores, less puts off items
+            whose text is like that of items before them; None for off.
+        max_per_category: How many items of one category may be returned, up to 100; 0 for any number.
+        interests: How many interests of the history are served at most, up to 8, each by its share; 0 for off.
+    """
+
+    mmr_lambda: float | None = None
+    max_per_category: int = 0
+    interests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """How calls that were answered UNAVAILABLE are tried again; no other failure is.
 

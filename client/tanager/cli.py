@@ -14,7 +14,7 @@ from tanager._channel import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
 from tanager._client import Client
 from tanager._errors import InvalidArgumentError, TanagerError
 from tanager._results import Recommendations, SimilarItems, Status
-from tanager._values import Attribute, Tls
+from tanager._values import Attribute, Diversity, Tls
 from tanager._version import __version__
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _OPTIONS = {
     "context": "--context",
     "explain": "--explain",
     "max_reasons": "--max-reasons",
+    "diversity.mmr_lambda": "--mmr",
+    "diversity.max_per_category": "--max-per-category",
+    "diversity.interests": "--interests",
     "item_id": "ITEM_ID",
     "timeout_s": "--timeout",
     "target": "--target",
@@ -118,6 +121,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     recommend.add_argument("--explain", action="store_true", help="say why each item is in the list")
     recommend.add_argument("--max-reasons", type=int, metavar="N", help="reasons for each at most (default: 3)")
+    recommend.add_argument(
+        "--mmr",
+        type=float,
+        metavar="LAMBDA",
+        help="put off items like those before them: from 1, which leaves the order to the scores, to 0",
+    )
+    recommend.add_argument(
+        "--max-per-category", type=int, default=0, metavar="N", help="items of one category (default: any number)"
+    )
+    recommend.add_argument(
+        "--interests", type=int, default=0, metavar="N", help="serve up to N interests of the history by their shares"
+    )
     recommend.add_argument("--include-seen", action="store_true", help="allow items of the history in the answer")
     _add_list_options(recommend)
     _add_common_options(recommend, "Recommendations")
@@ -174,6 +189,7 @@ def _ask(arguments: argparse.Namespace) -> Answer:
                     context=dict(_named("--context", entry) for entry in arguments.context),
                     explain=arguments.explain or arguments.max_reasons is not None,
                     max_reasons=arguments.max_reasons,
+                    diversity=_diversity(arguments),
                 )
             case "similar":
                 return client.similar_items(
@@ -181,6 +197,13 @@ def _ask(arguments: argparse.Namespace) -> Answer:
                 )
             case _:
                 return client.status()
+
+
+def _diversity(arguments: argparse.Namespace) -> Diversity | None:
+    diversity = Diversity(
+        mmr_lambda=arguments.mmr, max_per_category=arguments.max_per_category, interests=arguments.interests
+    )
+    return None if diversity == Diversity() else diversity
 
 
 def _profile(entries: Sequence[str]) -> dict[str, Attribute]:
@@ -229,8 +252,10 @@ def _violations(error: InvalidArgumentError) -> list[str]:
 def _in_own_words(message: str) -> str:
     """The message, with the option put beside the name of the API that it begins with."""
     name = message
-    for end in (":", " ", "[", "."):
+    for end in (":", " ", "["):
         name = name.partition(end)[0]
+    if name not in _OPTIONS:
+        name = name.partition(".")[0]
     return f"{_OPTIONS[name]}: {message}" if name in _OPTIONS else message
 
 

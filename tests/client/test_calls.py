@@ -163,6 +163,18 @@ async def test_reasons_are_asked_for_and_answered_typed(client, server):
     assert answer[0].other_contribution == -0.125
 
 
+async def test_diversity_is_sent_as_it_is(client, server):
+    await client.recommend(diversity=tanager.Diversity(mmr_lambda=0.5, max_per_category=2, interests=3))
+    assert server.call.request == recommendation_pb2.RecommendRequest(
+        diversity=recommendation_pb2.Diversity(mmr_lambda=0.5, max_per_category=2, interests=3)
+    )
+
+
+async def test_diversity_that_says_nothing_sends_no_lambda(client, server):
+    await client.recommend(diversity=tanager.Diversity())
+    assert not server.call.request.diversity.HasField("mmr_lambda")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in tanager.ReasonKind if kind is not tanager.ReasonKind.UNKNOWN])
 def test_every_kind_of_reason_is_known_by_its_name(kind):
     wire = common_pb2.ReasonKind.Value(f"REASON_KIND_{kind.name}")
@@ -173,6 +185,9 @@ def test_every_kind_of_reason_is_known_by_its_name(kind):
     ("arguments", "error", "named"),
     [
         ({"max_reasons": "3"}, TypeError, "max_reasons must be an int"),
+        ({"diversity": 0.5}, TypeError, "diversity must be a Diversity"),
+        ({"diversity": tanager.Diversity(mmr_lambda="x")}, TypeError, "diversity.mmr_lambda must be a number"),  # type: ignore[arg-type]
+        ({"diversity": tanager.Diversity(interests=2**40)}, ValueError, "diversity.interests must fit in 32 bits"),
         ({"profile": {"a": None}}, TypeError, "profile['a'] must be a str, a number, a bool or a list of str"),
         ({"profile": {"a": b"x"}}, TypeError, "profile['a']"),
         ({"profile": {"a": {"b": 1}}}, TypeError, "profile['a']"),

@@ -116,6 +116,27 @@ def test_reasons_stand_under_their_result(server, capsys):
     ]
 
 
+def test_diversity_on_the_command_line(server):
+    assert cli.main(["recommend", *["--mmr", "0.5", "--max-per-category", "2", "--interests", "3"]]) == 0
+    assert server.call.request == recommendation_pb2.RecommendRequest(
+        diversity=recommendation_pb2.Diversity(mmr_lambda=0.5, max_per_category=2, interests=3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("diversity.mmr_lambda: must be 0 to 1", "--mmr: diversity.mmr_lambda: must be 0 to 1"),
+        ("profile['a'][1]: must not be blank", "--profile: profile['a'][1]: must not be blank"),
+        ("recent_events[0].item_id: is required", "--history: recent_events[0].item_id: is required"),
+        ("max_reasons must be an int", "--max-reasons: max_reasons must be an int"),
+        ("something else", "something else"),
+    ],
+)
+def test_what_the_server_names_is_told_by_its_option(message, told):
+    assert cli._in_own_words(message) == told
+
+
 def test_to_say_how_many_reasons_is_to_ask_for_them(server):
     assert cli.main(["recommend", "--max-reasons", "5"]) == 0
     assert server.call.request == recommendation_pb2.RecommendRequest(explain=True, max_reasons=5)

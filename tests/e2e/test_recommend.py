@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tanager import Event, NotFoundError, ReasonKind, Shortfall, Source, Strategy
+from tanager import Diversity, Event, NotFoundError, ReasonKind, Shortfall, Source, Strategy
 
 if TYPE_CHECKING:
     from tanager import Client
@@ -100,6 +100,19 @@ def test_without_the_cited_item_the_score_falls_by_what_was_said_of_it(client: C
     after = {item.item_id: item.score for item in client.recommend(history=without, page_size=ITEMS)}
     assert math.isclose(first.score - after[first.item_id], fall, abs_tol=1e-5)
     assert fall > 0
+
+
+def test_a_list_chosen_for_diversity_keeps_its_scores(client: Client):
+    history = ["book-space-0", "film-space-3", "book-space-7", "film-music-4"]
+    plain = {item.item_id: item.score for item in client.recommend(history=history, page_size=ITEMS)}
+    capped = client.recommend(history=history, page_size=10, diversity=Diversity(max_per_category=2))
+    topics = [item.item_id.split("-")[1] for item in capped]
+    assert (len(topics), {topics.count(topic) for topic in topics}) == (10, {2})
+    several = client.recommend(history=history, page_size=8, diversity=Diversity(mmr_lambda=0.7, interests=2))
+    assert {"space", "music"} <= {item.item_id.split("-")[1] for item in several}
+    for item in (*capped, *several):
+        assert math.isclose(item.score, plain[item.item_id], abs_tol=1e-5)
+    assert [item.rank for item in several] == list(range(1, 9))
 
 
 def test_excluded_items_are_left_out_and_the_rest_moves_up(client: Client):

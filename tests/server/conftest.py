@@ -122,6 +122,7 @@ def make_generation(
         follows: NDArray[Any] | None = None,
         priors: NDArray[Any] | None = None,
         attributes: NDArray[Any] | None = None,
+        categories: Callable[[int], tuple[str, ...]] = lambda number: (),
         query_prompt: str = "",
         profile_prompt: str = "",
         context_prompt: str = "",
@@ -183,7 +184,7 @@ def make_generation(
                     title=f"Title {number}",
                     text="",
                     domain="even" if number % 2 == 0 else "odd",
-                    categories=(),
+                    categories=categories(number),
                     attributes={},
                     popularity=number,
                 )

@@ -62,3 +62,11 @@ def test_items_by_position_id_and_popularity(items_file):
     assert catalogue.positions(["d", "nothing", "三体", "d"]) == [3, None, 0, 3]
     assert catalogue.popularity.tolist() == [3, 0, 15, 3]
     assert catalogue.domain_counts == {"三": 1, "b": 1, "c": 1, "d": 1}
+
+
+def test_categories_by_item(items_file):
+    told = {"a": ["x", "y"], "b": [], "c": ["z", "x", "z"]}
+    catalogue = Catalogue.read(items_file(*(ITEM | {"id": name, "categories": each} for name, each in told.items())))
+    starts, entries = catalogue.category_rows
+    assert catalogue.categories == ("x", "y", "z")
+    assert (starts.tolist(), entries.tolist()) == ([0, 2, 2, 4], [0, 1, 0, 2])

@@ -113,6 +113,21 @@ def test_every_score_is_the_formulas(ranker, generation, parts, seed, with_histo
 
 
 @settings(max_examples=30, deadline=None)
+@given(seed=seeds, with_wish=st.booleans())
+def test_items_that_are_given_have_the_scores_that_they_are_found_with(ranker, generation, seed, with_wish):
+    random = np.random.default_rng(seed)
+    asked = {"history": draw_history(random), "attributes": draw_attributes(random)}
+    wish = draw_wish(random, generation, ITEMS) if with_wish else None
+    page = ranker.by_history(page_size=ITEMS, excluded=(), asked=wish, **asked)
+    scores, sources = ranker.score(page.positions, asked=wish, **asked)
+    np.testing.assert_allclose(scores, page.scores, rtol=1e-6, atol=1e-6)
+    beside_text = (Source.COLLABORATIVE | Source.TRANSITION | Source.PROFILE).value
+    assert sources == [flags & beside_text for flags in page.sources]
+    assert ranker._native.clean()
+    assert ranker.score([], asked=wish, **asked) == ([], [])
+
+
+@settings(max_examples=30, deadline=None)
 @given(seed=seeds, page_size=st.integers(1, ITEMS))
 def test_the_score_of_a_wish_is_the_formulas(ranker, generation, parts, seed, page_size):
     random = np.random.default_rng(seed)
@@ -403,6 +418,8 @@ def test_no_position_beyond_the_catalogue_is_read(ranker, generation, item):
         lambda: ranker.by_wish(astray, page_size=5, excluded=()),
         lambda: ranker.by_wish(wish, page_size=5, excluded={item}),
         lambda: ranker.by_item(item, page_size=5, excluded=()),
+        lambda: ranker.score([item], history=likes(1)),
+        lambda: ranker.score([1], history=likes(item)),
     )
     for call in calls:
         with pytest.raises(IndexError, match="no such item"):

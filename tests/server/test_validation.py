@@ -8,9 +8,10 @@ import pytest
 
 from tanager.v1.common_pb2 import AttributeValue, StringList
 from tanager.v1.embedding_pb2 import EmbedRequest
+from tanager.v1.recommendation_pb2 import Diversity as DiversityMessage
 from tanager.v1.recommendation_pb2 import Event as EventMessage
 from tanager.v1.recommendation_pb2 import RecommendRequest, SimilarItemsRequest
-from tanager_server.engine import Events, RecommendQuery, SimilarQuery
+from tanager_server.engine import Diversity, Events, RecommendQuery, SimilarQuery
 from tanager_server.errors import InvalidRequestError
 from tanager_server.rpc.validation import embed_texts, recommend_query, similar_query
 
@@ -259,6 +260,42 @@ def test_too_many_results_to_explain():
     assert recommend_query(RecommendRequest(explain=True, page_size=100)).page_size == 100
     found = violations(recommend_query, RecommendRequest(explain=True, page_size=101))
     assert found == {"explain": "page_size must be at most 100 with it, is 101"}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({}, None),
+        ({"max_per_category": 0, "interests": 0}, None),
+        ({"mmr_lambda": 0.0}, Diversity(0.0)),
+        ({"mmr_lambda": 1.0, "max_per_category": 100, "interests": 8}, Diversity(1.0, 100, 8)),
+    ],
+    ids=str,
+)
+def test_diversity_at_the_bounds(message, expected):
+    request = RecommendRequest(diversity=DiversityMessage(**message), page_size=100)
+    assert recommend_query(request).diversity == expected
+
+
+@pytest.mark.parametrize("name", ["max_per_category", "interests"])
+def test_counts_of_diversity_out_of_bounds(name):
+    most = {"max_per_category": 100, "interests": 8}[name]
+    for value in (-1, most + 1):
+        found = violations(recommend_query, RecommendRequest(diversity=DiversityMessage(**{name: value})))
+        assert found == {f"diversity.{name}": f"must be 0 to {most}, is {value}"}
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])
+def test_a_lambda_out_of_bounds(value):
+    found = violations(recommend_query, RecommendRequest(diversity=DiversityMessage(mmr_lambda=value)))
+    assert found == {"diversity.mmr_lambda": "must be 0 to 1"}
+
+
+def test_too_many_results_to_choose():
+    message = DiversityMessage(interests=2)
+    found = violations(recommend_query, RecommendRequest(diversity=message, page_size=101))
+    assert found == {"diversity": "page_size must be at most 100 with it, is 101"}
+    assert recommend_query(RecommendRequest(diversity=DiversityMessage(), page_size=1000)).page_size == 1000
 
 
 def test_similar_items_to_nothing():

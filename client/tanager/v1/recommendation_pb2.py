@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tanager.v1 import common_pb2 as tanager_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftanager/v1/recommendation.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tanager/v1/common.proto\"h\n\x05\x45vent\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_weight\"\xcf\x03\n\x10RecommendRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\rrecent_events\x18\x02 \x03(\x0b\x32\x11.tanager.v1.Event\x12\x16\n\tpage_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x04 \x03(\t\x12\x14\n\x0cinclude_seen\x18\x05 \x01(\x08\x12:\n\x07profile\x18\x06 \x03(\x0b\x32).tanager.v1.RecommendRequest.ProfileEntry\x12:\n\x07\x63ontext\x18\x07 \x03(\x0b\x32).tanager.v1.RecommendRequest.ContextEntry\x12\x0f\n\x07\x65xplain\x18\x08 \x01(\x08\x12\x18\n\x0bmax_reasons\x18\t \x01(\x05H\x01\x88\x01\x01\x1aJ\n\x0cProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tanager.v1.AttributeValue:\x02\x38\x01\x1a.\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_page_sizeB\x0e\n\x0c_max_reasons\"\xec\x01\n\x11RecommendResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\x1a\n\x12unknown_item_count\x18\x03 \x01(\x05\x12\'\n\tserved_by\x18\x04 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Timing\x12\x1f\n\x17unknown_attribute_count\x18\x06 \x01(\x05\"f\n\x13SimilarItemsRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x03 \x03(\tB\x0c\n\n_page_size\"\xb2\x01\n\x14SimilarItemsResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\'\n\tserved_by\x18\x03 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x04 \x01(\x0b\x32\x12.tanager.v1.Timing2\xb4\x01\n\x15RecommendationService\x12H\n\tRecommend\x12\x1c.tanager.v1.RecommendRequest\x1a\x1d.tanager.v1.RecommendResponse\x12Q\n\x0cSimilarItems\x12\x1f.tanager.v1.SimilarItemsRequest\x1a .tanager.v1.SimilarItemsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftanager/v1/recommendation.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tanager/v1/common.proto\"h\n\x05\x45vent\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_weight\"`\n\tDiversity\x12\x17\n\nmmr_lambda\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x10max_per_category\x18\x02 \x01(\x05\x12\x11\n\tinterests\x18\x03 \x01(\x05\x42\r\n\x0b_mmr_lambda\"\xf9\x03\n\x10RecommendRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\rrecent_events\x18\x02 \x03(\x0b\x32\x11.tanager.v1.Event\x12\x16\n\tpage_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x04 \x03(\t\x12\x14\n\x0cinclude_seen\x18\x05 \x01(\x08\x12:\n\x07profile\x18\x06 \x03(\x0b\x32).tanager.v1.RecommendRequest.ProfileEntry\x12:\n\x07\x63ontext\x18\x07 \x03(\x0b\x32).tanager.v1.RecommendRequest.ContextEntry\x12\x0f\n\x07\x65xplain\x18\x08 \x01(\x08\x12\x18\n\x0bmax_reasons\x18\t \x01(\x05H\x01\x88\x01\x01\x12(\n\tdiversity\x18\n \x01(\x0b\x32\x15.tanager.v1.Diversity\x1aJ\n\x0cProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tanager.v1.AttributeValue:\x02\x38\x01\x1a.\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_page_sizeB\x0e\n\x0c_max_reasons\"\xec\x01\n\x11RecommendResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\x1a\n\x12unknown_item_count\x18\x03 \x01(\x05\x12\'\n\tserved_by\x18\x04 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Timing\x12\x1f\n\x17unknown_attribute_count\x18\x06 \x01(\x05\"f\n\x13SimilarItemsRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x03 \x03(\tB\x0c\n\n_page_size\"\xb2\x01\n\x14SimilarItemsResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\'\n\tserved_by\x18\x03 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x04 \x01(\x0b\x32\x12.tanager.v1.Timing2\xb4\x01\n\x15RecommendationService\x12H\n\tRecommend\x12\x1c.tanager.v1.RecommendRequest\x1a\x1d.tanager.v1.RecommendResponse\x12Q\n\x0cSimilarItems\x12\x1f.tanager.v1.SimilarItemsRequest\x1a .tanager.v1.SimilarItemsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,18 +39,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_options = b'8\001'
   _globals['_EVENT']._serialized_start=105
   _globals['_EVENT']._serialized_end=209
-  _globals['_RECOMMENDREQUEST']._serialized_start=212
-  _globals['_RECOMMENDREQUEST']._serialized_end=675
-  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_start=523
-  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_end=597
-  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_start=599
-  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_end=645
-  _globals['_RECOMMENDRESPONSE']._serialized_start=678
-  _globals['_RECOMMENDRESPONSE']._serialized_end=914
-  _globals['_SIMILARITEMSREQUEST']._serialized_start=916
-  _globals['_SIMILARITEMSREQUEST']._serialized_end=1018
-  _globals['_SIMILARITEMSRESPONSE']._serialized_start=1021
-  _globals['_SIMILARITEMSRESPONSE']._serialized_end=1199
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1202
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=1382
+  _globals['_DIVERSITY']._serialized_start=211
+  _globals['_DIVERSITY']._serialized_end=307
+  _globals['_RECOMMENDREQUEST']._serialized_start=310
+  _globals['_RECOMMENDREQUEST']._serialized_end=815
+  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_start=663
+  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_end=737
+  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_start=739
+  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_end=785
+  _globals['_RECOMMENDRESPONSE']._serialized_start=818
+  _globals['_RECOMMENDRESPONSE']._serialized_end=1054
+  _globals['_SIMILARITEMSREQUEST']._serialized_start=1056
+  _globals['_SIMILARITEMSREQUEST']._serialized_end=1158
+  _globals['_SIMILARITEMSRESPONSE']._serialized_start=1161
+  _globals['_SIMILARITEMSRESPONSE']._serialized_end=1339
+  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1342
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=1522
 # @@protoc_insertion_point(module_scope)

@@ -20,8 +20,18 @@ class Event(_message.Message):
     event_time: _timestamp_pb2.Timestamp
     def __init__(self, item_id: _Optional[str] = ..., weight: _Optional[float] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class Diversity(_message.Message):
+    __slots__ = ("mmr_lambda", "max_per_category", "interests")
+    MMR_LAMBDA_FIELD_NUMBER: _ClassVar[int]
+    MAX_PER_CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    INTERESTS_FIELD_NUMBER: _ClassVar[int]
+    mmr_lambda: float
+    max_per_category: int
+    interests: int
+    def __init__(self, mmr_lambda: _Optional[float] = ..., max_per_category: _Optional[int] = ..., interests: _Optional[int] = ...) -> None: ...
+
 class RecommendRequest(_message.Message):
-    __slots__ = ("text", "recent_events", "page_size", "exclude_item_ids", "include_seen", "profile", "context", "explain", "max_reasons")
+    __slots__ = ("text", "recent_events", "page_size", "exclude_item_ids", "include_seen", "profile", "context", "explain", "max_reasons", "diversity")
     class ProfileEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +55,7 @@ class RecommendRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     MAX_REASONS_FIELD_NUMBER: _ClassVar[int]
+    DIVERSITY_FIELD_NUMBER: _ClassVar[int]
     text: str
     recent_events: _containers.RepeatedCompositeFieldContainer[Event]
     page_size: int
@@ -54,7 +65,8 @@ class RecommendRequest(_message.Message):
     context: _containers.ScalarMap[str, str]
     explain: bool
     max_reasons: int
-    def __init__(self, text: _Optional[str] = ..., recent_events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., page_size: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., include_seen: bool = ..., profile: _Optional[_Mapping[str, _common_pb2.AttributeValue]] = ..., context: _Optional[_Mapping[str, str]] = ..., explain: bool = ..., max_reasons: _Optional[int] = ...) -> None: ...
+    diversity: Diversity
+    def __init__(self, text: _Optional[str] = ..., recent_events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., page_size: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., include_seen: bool = ..., profile: _Optional[_Mapping[str, _common_pb2.AttributeValue]] = ..., context: _Optional[_Mapping[str, str]] = ..., explain: bool = ..., max_reasons: _Optional[int] = ..., diversity: _Optional[_Union[Diversity, _Mapping]] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("results", "shortfall", "unknown_item_count", "served_by", "timing", "unknown_attribute_count")

@@ -41,13 +41,20 @@ class Catalogue:
         ids: item ids.
         titles: display titles, empty where there is none.
         domains: domains, empty where there is none.
+        categories: names of all categories.
+        category_rows: (items + 1,) int64 and (entries,) int32: item i has the categories of the numbers that lie in the
+            second array at first[i] : first[i + 1].
         popularity: (items,) float32: number of users who took it up; a fact to show, no part of the score.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
         ids, titles, domains, popularity = [], [], [], []
         interned: dict[str, str] = {}
+        numbers: dict[str, int] = {}
+        starts, entries = [0], []
         for item in items:
+            entries += sorted({numbers.setdefault(category, len(numbers)) for category in item.categories})
+            starts.append(len(entries))
             ids.append(item.id)
             titles.append(item.title)
             domains.append(interned.setdefault(item.domain, item.domain))
@@ -55,6 +62,8 @@ class Catalogue:
         self.ids = tuple(ids)
         self.titles = tuple(titles)
         self.domains = tuple(domains)
+        self.categories = tuple(numbers)
+        self.category_rows = np.asarray(starts, dtype=np.int64), np.asarray(entries, dtype=np.int32)
         self.popularity: NDArray[np.float32] = np.asarray(popularity, dtype=np.float32)
         self._positions = {item_id: position for position, item_id in enumerate(ids)}
 

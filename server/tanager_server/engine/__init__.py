@@ -4,6 +4,7 @@ from tanager_server.engine.engine import Engine
 from tanager_server.engine.reasons import Explanation, Reason, ReasonKind
 from tanager_server.engine.request import (
     NO_EVENTS,
+    Diversity,
     Events,
     Page,
     Recommendation,
@@ -18,6 +19,7 @@ from tanager_server.engine.request import (
 
 __all__ = [
     "NO_EVENTS",
+    "Diversity",
     "Engine",
     "Events",
     "Explanation",

@@ -153,42 +153,40 @@ class Ranking {
     check_attributes(attributes);
     const Cleaner cleaner(*this);
 
-    Call call{rows, weights, decayed(weights, history_text_half_life_), std::vector<float>(dim_, 0.0F), 0.0F,
-              0.0F, personal};
-    float total = 0.0F;
-    for (const float weight : call.text) total += std::abs(weight);
-    for (float& weight : call.text) weight = total > 0.0F ? weight / total * history_text_ : 0.0F;
-    for (std::size_t h = 0; h < rows.size(); ++h) {
-      const float* vector = vectors_ + rows[h] * dim_;
-      for (std::size_t d = 0; d < dim_; ++d) call.direction[d] += call.text[h] * vector[d];
-      call.lift += call.text[h];
-    }
-    const auto events = static_cast<double>(rows.size());
-    call.known = static_cast<float>(events > 0.0 ? events / (events + known_events_) : 0.0);
-    add_up(call, attributes);
+    Call call = begin(rows, weights, attributes, personal);
     const Positions found = shortlist(call, page_size, excluded, wish);
     const double found_at = now();
 
-    if (wish) {
-      for (std::size_t d = 0; d < dim_; ++d) call.direction[d] += wish->weight * wish->vector.data()[d];
-    }
-    std::vector<float> scores(found.size());
-    multiply(vectors_, found, call.direction.data(), dim_, scores.data());
-    for (std::size_t i = 0; i < found.size(); ++i) scores[i] += beside_text(found[i], call);
+    const std::vector<float> scores = score(found, call, wish);
     Page page;
     auto& [positions, page_scores, sources, at] = page;
     for (const std::size_t place : best(scores, found, page_size)) {
-      const Position item = found[place];
-      const Cell& cell = cells_[item];
-      positions.push_back(item);
+      const Cell& cell = cells_[found[place]];
+      positions.push_back(found[place]);
       page_scores.push_back(scores[place]);
       sources.push_back((cell.marks & kAsked ? wish->source : 0) | (cell.marks & kByText ? from_text_ : 0) |
-                        (cell.together > 0.0F ? from_collaborative_ : 0) |
-                        (cell.follows > 0.0F ? from_transition_ : 0) | (cell.profile > 0.0F ? from_profile_ : 0) |
-                        (cell.marks & kPopular ? from_popular_ : 0));
+                        (cell.marks & kPopular ? from_popular_ : 0) | sources_beside_text(cell));
     }
     at = found_at;
     return page;
+  }
+
+  // The scores of some items, in their order, and by what of the sums they would have been found.
+  std::pair<std::vector<float>, std::vector<int>> score_items(const Positions& items, const Positions& rows,
+                                                              const std::vector<float>& weights,
+                                                              const Positions& attributes,
+                                                              const std::optional<py::tuple>& asked) {
+    if (rows.size() != weights.size()) throw py::value_error("a weight for each row");
+    std::optional<Asked> wish;
+    if (asked) wish = check(*asked);
+    for (const Position row : rows) check(row);
+    for (const Position item : items) check(item);
+    check_attributes(attributes);
+    const Cleaner cleaner(*this);
+    Call call = begin(rows, weights, attributes, true);
+    std::vector<int> sources;
+    for (const Position item : items) sources.push_back(sources_beside_text(cells_[item]));
+    return {score(items, call, wish), sources};
   }
 
   // Whether nothing of a call is left behind; for tests.
@@ -241,6 +239,40 @@ class Ranking {
    private:
     Ranking& ranking_;
   };
+
+  // Adds up what is known before any item is looked at.
+  Call begin(const Positions& rows, const std::vector<float>& weights, const Positions& attributes, bool personal) {
+    Call call{rows, weights, decayed(weights, history_text_half_life_), std::vector<float>(dim_, 0.0F), 0.0F,
+              0.0F, personal};
+    float total = 0.0F;
+    for (const float weight : call.text) total += std::abs(weight);
+    for (float& weight : call.text) weight = total > 0.0F ? weight / total * history_text_ : 0.0F;
+    for (std::size_t h = 0; h < rows.size(); ++h) {
+      const float* vector = vectors_ + rows[h] * dim_;
+      for (std::size_t d = 0; d < dim_; ++d) call.direction[d] += call.text[h] * vector[d];
+      call.lift += call.text[h];
+    }
+    const auto events = static_cast<double>(rows.size());
+    call.known = static_cast<float>(events > 0.0 ? events / (events + known_events_) : 0.0);
+    add_up(call, attributes);
+    return call;
+  }
+
+  // The scores of some items. The texts that were asked for go into the call's direction.
+  std::vector<float> score(const Positions& items, Call& call, const std::optional<Asked>& wish) const {
+    if (wish) {
+      for (std::size_t d = 0; d < dim_; ++d) call.direction[d] += wish->weight * wish->vector.data()[d];
+    }
+    std::vector<float> scores(items.size());
+    multiply(vectors_, items, call.direction.data(), dim_, scores.data());
+    for (std::size_t i = 0; i < items.size(); ++i) scores[i] += beside_text(items[i], call);
+    return scores;
+  }
+
+  int sources_beside_text(const Cell& cell) const {
+    return (cell.together > 0.0F ? from_collaborative_ : 0) | (cell.follows > 0.0F ? from_transition_ : 0) |
+           (cell.profile > 0.0F ? from_profile_ : 0);
+  }
 
   void check(Position item) const {
     if (item < 0 || static_cast<std::size_t>(item) >= items_) throw py::index_error("no such item");
@@ -503,6 +535,8 @@ PYBIND11_MODULE(_ranking, module) {
            py::arg("excluded"))
       .def("by_history", &Ranking::by_history, py::arg("rows"), py::arg("weights"), py::arg("attributes"),
            py::arg("asked"), py::arg("page_size"), py::arg("excluded"), py::arg("personal"))
+      .def("score_items", &Ranking::score_items, py::arg("items"), py::arg("rows"), py::arg("weights"),
+           py::arg("attributes"), py::arg("asked"))
       .def("clean", &Ranking::clean);
   module.def(
       "project",

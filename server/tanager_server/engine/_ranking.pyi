@@ -60,6 +60,14 @@ class Ranking:
         excluded: Collection[int],
         personal: bool,
     ) -> _Page: ...
+    def score_items(
+        self,
+        items: Sequence[int],
+        rows: Sequence[int],
+        weights: Sequence[float],
+        attributes: Collection[int],
+        asked: _Asked | None,
+    ) -> tuple[list[float], list[int]]: ...
     def clean(self) -> bool: ...
 
 def project(

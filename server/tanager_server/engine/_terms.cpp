@@ -94,6 +94,39 @@ class Terms {
     return explanations;
   }
 
+  // (positions, count): what the events of each group add to the score of each item, by B, T and their text; events of
+  // a negative group are in none.
+  Array<double> shares(const Positions& positions, const Positions& rows, const std::vector<float>& weights,
+                       const Positions& groups, std::size_t count) const {
+    check(positions, rows, weights, {});
+    if (groups.size() != rows.size()) throw py::value_error("a group for each row");
+    const Page page(positions);
+    const auto together = decayed(weights, collaborative_half_life_),
+               follows = decayed(weights, transitions_half_life_);
+    const auto text = decayed(weights, history_text_half_life_);
+    double total = 0.0;
+    for (const float weight : text) total += std::abs(weight);
+    Array<double> sums({static_cast<py::ssize_t>(positions.size()), static_cast<py::ssize_t>(count)});
+    double* cells = sums.mutable_data();
+    std::fill(cells, cells + positions.size() * count, 0.0);
+    std::vector<float> directions(count * dim_, 0.0F);
+    for (std::size_t h = 0; h < rows.size(); ++h) {
+      if (groups[h] < 0) continue;
+      const auto group = static_cast<std::size_t>(groups[h]);
+      if (group >= count) throw py::index_error("no such group");
+      page.gather(together_, rows[h], collaborative_ * together[h], cells + group, count);
+      page.gather(follows_, rows[h], transitions_ * follows[h], cells + group, count);
+      const auto weight = total > 0.0 ? static_cast<float>(history_text_ * text[h] / total) : 0.0F;
+      for (std::size_t d = 0; d < dim_; ++d) directions[group * dim_ + d] += weight * vectors_[rows[h] * dim_ + d];
+    }
+    std::vector<float> products(positions.size());
+    for (std::size_t group = 0; group < count; ++group) {
+      multiply(vectors_, positions, directions.data() + group * dim_, dim_, products.data());
+      for (std::size_t i = 0; i < positions.size(); ++i) cells[i * count + group] += products[i];
+    }
+    return sums;
+  }
+
  private:
   // The history by items: an item that comes more than once is one.
   struct History {
@@ -191,5 +224,7 @@ PYBIND11_MODULE(_terms, module) {
   py::class_<Terms>(module, "Terms")
       .def(py::init<const py::kwargs&>())
       .def("explain", &Terms::explain, py::arg("positions"), py::arg("rows"), py::arg("weights"), py::arg("attributes"),
-           py::arg("words"), py::arg("scale"), py::arg("count"));
+           py::arg("words"), py::arg("scale"), py::arg("count"))
+      .def("shares", &Terms::shares, py::arg("positions"), py::arg("rows"), py::arg("weights"), py::arg("groups"),
+           py::arg("count"));
 }

@@ -33,3 +33,6 @@ class Terms:
         scale: float,
         count: int,
     ) -> list[tuple[list[tuple[int, int, float]], float]]: ...
+    def shares(
+        self, positions: Sequence[int], rows: Sequence[int], weights: Sequence[float], groups: Sequence[int], count: int
+    ) -> NDArray[np.float64]: ...

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tanager_server.bundle import KnownProfile
 from tanager_server.engine.asking import NOTHING_ASKED, answer, questions
+from tanager_server.engine.diversity import Diversifier, most_candidates
 from tanager_server.engine.popular import PopularItems
 from tanager_server.engine.ranking import SPARE, Ranker
 from tanager_server.engine.reasons import Explainer
@@ -39,6 +40,7 @@ class Engine:
         self._texts = texts
         self._ranker = Ranker(generation)
         self._explainer = Explainer(generation)
+        self._diversifier = Diversifier(generation, self._ranker, self._explainer)
         self._popular = PopularItems(generation.priors[0])
 
     @property
@@ -82,12 +84,13 @@ class Engine:
         excluded = self._known(query.exclude)
         if not query.include_seen:
             excluded.update(history.seen)
-        page_size = query.page_size
+        page_size, diversity = query.page_size, query.diversity
         timing = Timing()
         answered = NOTHING_ASKED
         words = questions(query, profile, generation) if query.text or profile.rest or query.context else ()
         if words:
-            reach = min(len(catalogue), page_size + len(excluded) + SPARE)
+            most = page_size if diversity is None else most_candidates(page_size, diversity)
+            reach = min(len(catalogue), most + len(excluded) + SPARE)
             answered = await answer(words, reach=reach, texts=self._texts, generation=generation, deadline=deadline)
             timing = answered.timing
         asked = answered.asked
@@ -98,13 +101,27 @@ class Engine:
             strategy = Strategy.WISH
         else:
             strategy = Strategy.PROFILE if profile.rows or asked else Strategy.COLD_START
-        if strategy is Strategy.WISH and asked is not None:
-            page = self._ranker.by_wish(asked, page_size=page_size, excluded=excluded, attributes=profile.rows)
-        elif strategy is Strategy.COLD_START:
-            page = self._popular.page(page_size=page_size, excluded=excluded)
+
+        def find(count: int) -> Page:
+            if strategy is Strategy.WISH and asked is not None:
+                return self._ranker.by_wish(asked, page_size=count, excluded=excluded, attributes=profile.rows)
+            if strategy is Strategy.COLD_START:
+                return self._popular.page(page_size=count, excluded=excluded)
+            return self._ranker.by_history(
+                history, page_size=count, excluded=excluded, attributes=profile.rows, asked=asked
+            )
+
+        if diversity is None:
+            page = find(page_size)
         else:
-            page = self._ranker.by_history(
-                history, page_size=page_size, excluded=excluded, attributes=profile.rows, asked=asked
+            page = self._diversifier.page(
+                find,
+                diversity,
+                page_size=page_size,
+                excluded=excluded,
+                history=history,
+                attributes=profile.rows,
+                asked=asked,
             )
         explanations: Sequence[Explanation] = ()
         if query.reasons:

@@ -23,7 +23,7 @@ from tanager_server.engine.text_space import TextSpace
 from tanager_server.index import TextNeighbours, best_first
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,12 +67,16 @@ class Ranker:
     """Ranks items of one generation.
 
     Keeps arrays as long as the catalogue between calls, and touches of them only what a call needs: not thread-safe.
+
+    Attributes:
+        mean: (dim,) float32, the mean vector of the items.
     """
 
     def __init__(self, generation: Generation) -> None:
         scoring, neighbours, transitions = generation.scoring, generation.neighbours, generation.transitions
         profile, priors = generation.profile, generation.priors
         text = TextSpace(generation.vectors)
+        self.mean = text.mean
         text_neighbours = TextNeighbours(generation.index, generation.vectors)
 
         def search(query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -145,6 +149,17 @@ class Ranker:
         """
         scored, weights = history.scored, history.weights
         return Page(*self._native.by_history(scored, weights, attributes, asked, page_size, excluded, True))
+
+    def score(
+        self,
+        positions: Sequence[int],
+        *,
+        history: History,
+        attributes: Collection[int] = (),
+        asked: Asked | None = None,
+    ) -> tuple[list[float], list[int]]:
+        """Scores of some items, in their order, and their `Source` flags by B, T and A."""
+        return self._native.score_items(positions, history.scored, history.weights, attributes, asked)
 
     def by_item(self, position: int, *, page_size: int, excluded: Collection[int]) -> Page:
         """What the same users like, or what reads alike; neither what follows an item nor priors count."""

@@ -129,6 +129,19 @@ class Explainer:
             for terms, other in found
         ]
 
+    def shares(
+        self, positions: Sequence[int], *, history: History, groups: Sequence[int], count: int
+    ) -> NDArray[np.float64]:
+        """(positions, count) float64: what each group of events adds to the scores of some items by B, T and text.
+
+        Args:
+            positions: the items.
+            history: what was scored of it.
+            groups: of each scored event; events of a negative one are in none.
+            count: how many groups there are.
+        """
+        return self._terms.shares(positions, history.scored, history.weights, groups, count)
+
     def _reason(self, kind: int, subject: int, contribution: float, questions: Sequence[Question]) -> Reason:
         if kind in _OF_ITEMS:
             return Reason(_OF_ITEMS[kind], subject, "", contribution)

@@ -65,6 +65,20 @@ class Events(NamedTuple):
 NO_EVENTS = Events()
 
 
+class Diversity(NamedTuple):
+    """How to choose a page that is not more of the same.
+
+    Attributes:
+        mmr_lambda: what relevance counts for beside difference, 0 to 1; None leaves the order to the scores.
+        max_per_category: items of one category at most, 0 for any number.
+        interests: how many interests of the history to serve at most, 0 for one and all.
+    """
+
+    mmr_lambda: float | None = None
+    max_per_category: int = 0
+    interests: int = 0
+
+
 class RecommendQuery(NamedTuple):
     """A valid request for recommendations.
 
@@ -77,6 +91,7 @@ class RecommendQuery(NamedTuple):
         profile: attributes of the user, by name.
         context: where the user is, in words, by name.
         reasons: how many reasons to tell of each result at most.
+        diversity: how to choose among the best; None takes the best.
     """
 
     page_size: int
@@ -87,6 +102,7 @@ class RecommendQuery(NamedTuple):
     profile: Mapping[str, ProfileValue] = MappingProxyType({})
     context: Mapping[str, str] = MappingProxyType({})
     reasons: int = 0
+    diversity: Diversity | None = None
 
 
 class SimilarQuery(NamedTuple):
@@ -98,7 +114,7 @@ class SimilarQuery(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Ranked items, best first, column by column.
+    """Ranked items, column by column: best first, unless they were chosen for diversity.
 
     Attributes:
         positions: of the items in the catalogue.

@@ -6,7 +6,7 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tanager_server.engine import NO_EVENTS, Events, RecommendQuery, SimilarQuery
+from tanager_server.engine import NO_EVENTS, Diversity, Events, RecommendQuery, SimilarQuery
 from tanager_server.errors import FieldViolation, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ MAX_LIST = 100
 NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 DEFAULT_PAGE_SIZE = 10
 MAX_WORKED_PAGE_SIZE = 100
-"""Results that can be explained: that takes time for each, in which no other call is answered."""
+"""Results that can be explained, or chosen for diversity: that takes time, in which no other call is answered."""
+MAX_PER_CATEGORY = 100
+MAX_INTERESTS = 8
 MAX_REASONS = 20
 DEFAULT_REASONS = 3
 
@@ -73,6 +75,7 @@ def recommend_query(request: recommendation_pb2.RecommendRequest) -> RecommendQu
         profile=_profile(request.profile, violations) if request.profile else NO_VALUES,
         context=_context(request.context, violations) if request.context else NO_VALUES,
         reasons=_reasons(request, page_size, violations) if request.explain else 0,
+        diversity=_diversity(request.diversity, page_size, violations) if request.HasField("diversity") else None,
     )
     violations.check()
     return query
@@ -138,6 +141,21 @@ def _reasons(request: recommendation_pb2.RecommendRequest, page_size: int, viola
     if not 1 <= request.max_reasons <= MAX_REASONS:
         violations.add("max_reasons", f"must be 1 to {MAX_REASONS}, is {request.max_reasons}")
     return request.max_reasons
+
+
+def _diversity(message: recommendation_pb2.Diversity, page_size: int, violations: _Violations) -> Diversity | None:
+    mmr_lambda = message.mmr_lambda if message.HasField("mmr_lambda") else None
+    if mmr_lambda is not None and not 0.0 <= mmr_lambda <= 1.0:  # nor does NaN lie between them
+        violations.add("diversity.mmr_lambda", "must be 0 to 1")
+    for name, most in (("max_per_category", MAX_PER_CATEGORY), ("interests", MAX_INTERESTS)):
+        if not 0 <= (value := getattr(message, name)) <= most:
+            violations.add(f"diversity.{name}", f"must be 0 to {most}, is {value}")
+    found = Diversity(mmr_lambda, message.max_per_category, message.interests)
+    if found == (None, 0, 0):
+        return None
+    if page_size > MAX_WORKED_PAGE_SIZE:
+        violations.add("diversity", f"page_size must be at most {MAX_WORKED_PAGE_SIZE} with it, is {page_size}")
+    return found
 
 
 def _excluded(item_ids: Sequence[str], violations: _Violations) -> Sequence[str]:
