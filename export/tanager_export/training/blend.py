@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tanager_export.dataset import Dataset
     from tanager_export.evaluation.cases import Cases, Split
+    from tanager_export.training.profiles import Profiles
 
 _log = logging.getLogger(__name__)
 
@@ -305,12 +307,25 @@ class _LazyParts:
     def __init__(self, behaviour: Behaviour, structure: Structure) -> None:
         self._behaviour, self._structure = behaviour, structure
 
-    def __getattr__(self, name: str) -> object:
-        if name == "vectors":
-            return self._behaviour.vectors
-        value = getattr(self._behaviour, name)(self._structure)
-        setattr(self, name, value)
-        return value
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        return self._behaviour.vectors
+
+    @property
+    def collaborative(self) -> NDArray[np.float32]:
+        return self._behaviour.collaborative(self._structure)
+
+    @property
+    def transitions(self) -> NDArray[np.float32]:
+        return self._behaviour.transitions(self._structure)
+
+    @cached_property
+    def priors(self) -> NDArray[np.float32]:
+        return self._behaviour.priors(self._structure)
+
+    @property
+    def profiles(self) -> Profiles:
+        return self._behaviour.profiles(self._structure)
 
 
 def _views(dataset: Dataset, windows: Sequence[Split], vectors: NDArray[np.float32], *, seed: int) -> list[_View]:

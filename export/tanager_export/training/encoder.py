@@ -194,7 +194,7 @@ def fine_tune(
                 fresh = _encode_block(model, [texts[i] for i in block])
                 loss = _loss(cache, fresh, block, rows, targets, log_popularity, scale, popular)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
@@ -264,7 +264,8 @@ def _fast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """bfloat16 where the processor multiplies it in hardware: a training step then takes a third of the time."""
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16)
-    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if available and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
         return torch.autocast("cpu", torch.bfloat16)
     return contextlib.nullcontext()
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from tanager_export.evaluation.cases import Histories
-from tanager_export.training.profiles import ProfileWeights
+from tanager_export.training.profiles import Profiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,26 +137,28 @@ class Behaviour:
         recent, rate = (self._shrunk(figure / figure.max(), structure.borrow) for figure in (recent, rate))
         return np.stack((np.log(recent + _LEAST_SHARE), recent, np.log(rate + _LEAST_SHARE))).astype(np.float32)
 
-    def profiles(self, structure: Structure) -> ProfileWeights:
+    def profiles(self, structure: Structure) -> Profiles:
         """What attributes of users say of what they take up."""
-        return ProfileWeights.fit(self.dataset, self.train, self.taken, shrinkage=structure.profile_shrinkage)
+        return Profiles.fit(self.dataset, self.train, self.taken, shrinkage=structure.profile_shrinkage)
 
     def _recent(self, structure: Structure) -> NDArray[np.float64]:
         rows = self.histories
-        return np.bincount(rows.item, weights=self._fade(rows.timestamp, structure), minlength=self.items)
+        fade = self._fade(rows.timestamp, structure)
+        return np.bincount(rows.item, weights=fade, minlength=self.items).astype(np.float64)
 
     def _fade(self, timestamp: NDArray[np.int64], structure: Structure) -> NDArray[np.float64]:
         if self.dataset.times != "seconds":
             return np.ones(len(timestamp))
-        return 0.5 ** ((self.train.timestamp.max() - timestamp) / (_DAY_S * structure.popularity_days))
+        age = self.train.timestamp.max() - timestamp
+        return np.asarray(0.5 ** (age / (_DAY_S * structure.popularity_days)), np.float64)
 
-    def _own(self, borrow: float) -> NDArray[np.float64]:
-        """(items,) how much each item's own behaviour weighs: from 0 to 1."""
-        return self.popularity / (self.popularity + borrow)
+    def own(self, borrow: float) -> NDArray[np.float32]:
+        """(items,) float32 from 0 to 1: how much each item's own behaviour weighs."""
+        return np.asarray(self.popularity / (self.popularity + borrow), np.float32)
 
     def _borrowed(self, weights: NDArray[np.float32], borrow: float) -> NDArray[np.float32]:
         columns, near = self._nearest
-        own = self._own(borrow).astype(np.float32)
+        own = self.own(borrow)
         lenders = sparse.csr_array(
             (near.ravel(), columns.ravel(), np.arange(0, columns.size + 1, columns.shape[1])),
             shape=(self.items, self.items),
@@ -166,8 +168,8 @@ class Behaviour:
 
     def _shrunk(self, figure: NDArray[np.float64], borrow: float) -> NDArray[np.float64]:
         columns, near = self._nearest
-        own = self._own(borrow)
-        return own * figure + (1 - own) * (near * figure[columns]).sum(axis=1)
+        own = self.own(borrow)
+        return np.asarray(own * figure + (1 - own) * (near * figure[columns]).sum(axis=1), np.float64)
 
     def _forget(self, kind: str) -> None:
         self._cache = {key: value for key, value in self._cache.items() if key[0] != kind}
@@ -220,13 +222,15 @@ class Parts:
         vectors: (items, dim) float32 of unit length.
         priors: (len(PRIORS), items) float32.
         profiles: what attributes of users say.
+        own: (items,) float32 from 0 to 1: how far an item's figures rest on its own behaviour.
     """
 
     collaborative: NDArray[np.float32]
     transitions: NDArray[np.float32]
     vectors: NDArray[np.float32]
     priors: NDArray[np.float32]
-    profiles: ProfileWeights
+    profiles: Profiles
+    own: NDArray[np.float32]
 
     @classmethod
     def fit(cls, behaviour: Behaviour, structure: Structure) -> Parts:
@@ -237,6 +241,7 @@ class Parts:
             behaviour.vectors,
             behaviour.priors(structure),
             behaviour.profiles(structure),
+            behaviour.own(structure.borrow),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_export.evaluation.cases import Cases, Histories
-    from tanager_export.training.parts import Parts
+    from tanager_export.training.profiles import Profiles
     from tanager_export.training.structure import Structure
 
 HISTORY_LIMIT = 200
@@ -52,7 +52,7 @@ def history_weights(
     row = latest.row_of_event
     if normalized:
         total = np.bincount(row, weights=weight, minlength=len(latest))
-        weight = weight / np.maximum(total, 1e-12)[row].astype(np.float32)
+        weight = np.asarray(weight / np.maximum(total, 1e-12)[row], np.float32)
     matrix = sparse.coo_array((weight, (row, latest.item)), shape=(len(latest), items))
     return matrix.tocsr().astype(np.float32)
 
@@ -63,7 +63,36 @@ def known(histories: Histories, structure: Structure) -> NDArray[np.float32]:
     return np.asarray(events / (events + structure.known_events), np.float32)[:, None]
 
 
-def term(name: str, parts: Parts, cases: Cases, structure: Structure) -> NDArray[np.float32]:
+class Fitted(Protocol):
+    """Parts of a hybrid; see `training.parts.Parts`."""
+
+    @property
+    def collaborative(self) -> NDArray[np.float32]:
+        """(items, items) float32."""
+        ...
+
+    @property
+    def transitions(self) -> NDArray[np.float32]:
+        """(items, items) float32."""
+        ...
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(items, dim) float32."""
+        ...
+
+    @property
+    def priors(self) -> NDArray[np.float32]:
+        """(len(PRIORS), items) float32."""
+        ...
+
+    @property
+    def profiles(self) -> Profiles:
+        """What attributes of users say."""
+        ...
+
+
+def term(name: str, parts: Fitted, cases: Cases, structure: Structure) -> NDArray[np.float32]:
     """One of `TERMS`, (cases, items) float32."""
     items = parts.vectors.shape[0]
     match name:
@@ -85,7 +114,7 @@ def term(name: str, parts: Parts, cases: Cases, structure: Structure) -> NDArray
 
 
 def total(
-    weights: Sequence[float], parts: Parts, cases: Cases, structure: Structure, *, names: Sequence[str] = TERMS
+    weights: Sequence[float], parts: Fitted, cases: Cases, structure: Structure, *, names: Sequence[str] = TERMS
 ) -> NDArray[np.float32]:
     """(cases, items) float32: the weighted sum of terms."""
     scores = np.zeros((len(cases), parts.vectors.shape[0]), np.float32)

@@ -1,0 +1,129 @@
+"""A trained hybrid as the server reads it: sparse, and the blend in its form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tanager_export.bundle import Scores
+from tanager_export.training.parts import PRIORS
+from tanager_export.training.terms import HISTORY_LIMIT, total
+from tanager_server.bundle import Neighbours, Scoring
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from tanager_export.evaluation.cases import Cases
+    from tanager_export.training.hybrid import Hybrid
+
+TOP = 100
+"""Weights kept of a row of B or T, the largest in absolute value."""
+TOP_UNKNOWN = 20
+"""Weights kept beside these of items with little behaviour of their own: theirs are small, and would never be kept."""
+
+_MAX_HALF_LIFE = 1e6
+_WISH_PRIOR_SHARE = 0.25  # what priors move a list of wishes, against the wish itself
+_SAMPLE = 512
+
+
+def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
+    """Scores for a bundle.
+
+    Nothing teaches how much a wish is to weigh: it is given as much spread over the catalogue as all else that is known
+    of a typical user has.
+
+    Args:
+        hybrid: fitted.
+        cases: typical users, for the weight of a wish.
+    """
+    parts, blend, structure = hybrid.parts, hybrid.blend, hybrid.blend.structure
+    weights = blend.weights
+    little = parts.own < 0.5
+    priors = np.stack(
+        (
+            _prior(parts.priors, {prior: weights[prior] for prior in PRIORS}),
+            _prior(parts.priors, {prior: weights[f"{prior}, known"] for prior in PRIORS}),
+        )
+    )
+    wish = _wish_weight(hybrid, cases)
+    spread = float(np.std(priors[0]))
+    return Scores(
+        neighbours=sparsest(parts.collaborative, little, used=weights["collaborative"] > 0),
+        transitions=sparsest(parts.transitions, little, used=weights["transitions"] > 0),
+        priors=priors,
+        profile=parts.profiles.served(),
+        scoring=Scoring(
+            origin="learned",
+            collaborative=weights["collaborative"],
+            collaborative_half_life=min(structure.half_life, _MAX_HALF_LIFE),
+            transitions=weights["transitions"],
+            transitions_half_life=structure.transitions_half_life,
+            history_text=weights["text"],
+            history_text_half_life=structure.text_half_life,
+            wish=wish,
+            wish_prior=_WISH_PRIOR_SHARE * wish * _text_spread(parts.vectors) / max(spread, 1e-6),
+            profile=weights["profile"],
+            profile_text=wish / 2,
+            context_text=wish / 4,
+            history_limit=HISTORY_LIMIT,
+            known_events=structure.known_events,
+        ),
+    )
+
+
+def sparsest(weights: NDArray[np.float32], little: NDArray[np.bool_], *, used: bool = True) -> Neighbours:
+    """The largest weights of each row.
+
+    Args:
+        weights: (items, items) float32, B or T.
+        little: (items,) which items have little behaviour of their own.
+        used: whether the blend has any use for them.
+    """
+    items = len(weights)
+    if not used:
+        return Neighbours.none(items)
+    columns = [np.flatnonzero(~little), np.flatnonzero(little)]
+    rows, kept_columns, values = [], [], []
+    for some, top in zip(columns, (TOP, TOP_UNKNOWN), strict=True):
+        keep = min(top, len(some))
+        if not keep:
+            continue
+        part = weights[:, some]
+        found = np.argpartition(-np.abs(part), keep - 1, axis=1)[:, :keep]
+        value = np.take_along_axis(part, found, axis=1)
+        there = value != 0
+        rows.append(np.nonzero(there)[0])
+        kept_columns.append(some[found[there]])
+        values.append(value[there])
+    row, column, value = (np.concatenate(part) for part in (rows, kept_columns, values))
+    order = np.lexsort((column, row))
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=items))))
+    return Neighbours(indptr.astype(np.int64), column[order].astype(np.int32), value[order].astype(np.float32))
+
+
+def dense(neighbours: Neighbours) -> NDArray[np.float32]:
+    """(items, items) float32: what the server adds up."""
+    items = len(neighbours.indptr) - 1
+    matrix = np.zeros((items, items), np.float32)
+    matrix[np.repeat(np.arange(items), np.diff(neighbours.indptr)), neighbours.indices] = neighbours.weights
+    return matrix
+
+
+def _prior(priors: NDArray[np.float32], weights: Mapping[str, float]) -> NDArray[np.float32]:
+    return np.asarray(np.array([weights[prior] for prior in PRIORS], np.float32) @ priors, np.float32)
+
+
+def _wish_weight(hybrid: Hybrid, cases: Cases) -> float:
+    some = cases.take(np.arange(min(len(cases), _SAMPLE)))
+    scores = total([hybrid.blend.weights[name] for name in hybrid.blend.weights], hybrid.parts, some,
+                   hybrid.blend.structure)  # fmt: skip
+    return float(np.median(scores.std(axis=1))) / _text_spread(hybrid.parts.vectors)
+
+
+def _text_spread(vectors: NDArray[np.float32]) -> float:
+    """The standard deviation over the catalogue of the cosine with one text."""
+    some = vectors[:: max(1, len(vectors) // _SAMPLE)]
+    return max(float(np.median((some @ vectors.T).std(axis=1))), 1e-6)
