@@ -1,5 +1,6 @@
 """One recommendation, stage by stage: resolve, encode, candidates, score, rank."""
 
+from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.engine import Engine
 from tanager_server.engine.reasons import Explanation, Reason, ReasonKind
 from tanager_server.engine.request import (
@@ -19,6 +20,7 @@ from tanager_server.engine.request import (
 
 __all__ = [
     "NO_EVENTS",
+    "Audience",
     "Diversity",
     "Engine",
     "Events",
@@ -34,4 +36,5 @@ __all__ = [
     "Source",
     "Strategy",
     "Timing",
+    "Users",
 ]
