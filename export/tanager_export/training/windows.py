@@ -43,3 +43,18 @@ def validation_windows(
         found.append(global_time(within))
         within = replace(dataset, interactions=found[-1].train)
     return found[::-1]
+
+
+def protocol_of(dataset: Dataset) -> Protocol:
+    """The rule that a dataset's times allow."""
+    by_times: dict[str, Protocol] = {"seconds": "global-time", "order": "leave-one-out", "none": "cold-items"}
+    return by_times[dataset.times]
+
+
+def held_out(dataset: Dataset, *, protocol: Protocol, seed: int) -> Split:
+    """The test that `hold_out` leaves alone."""
+    if protocol == "leave-one-out":
+        return leave_one_out(dataset)
+    if protocol == "cold-items":
+        return cold_items(dataset, seed=seed)
+    return global_time(dataset)

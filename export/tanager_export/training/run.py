@@ -1,0 +1,298 @@
+"""`tanager-export train`: dataset in, trained run out.
+
+A run is a directory: `model/` (the fine-tuned encoder), `encoder/` (checkpoints, `epochs.json`), `blend.json` and, once
+it is done, `manifest.json`. A run that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tanager_export.errors import ExportError
+from tanager_export.evaluation.cases import Histories
+from tanager_export.evaluation.evaluate import evaluate
+from tanager_export.model import Prompts, SourceModel, find_model
+from tanager_export.training.blend import Blend, learn_blend
+from tanager_export.training.encoder import EncoderOptions, centre, encode, fine_tune
+from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.served import dense, sparsest
+from tanager_export.training.structure import Structure
+from tanager_export.training.terms import history_weights
+from tanager_export.training.windows import Protocol, held_out, protocol_of, validation_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tanager_export.dataset import Dataset, Interactions
+    from tanager_export.evaluation.cases import Cases, Split
+
+_log = logging.getLogger(__name__)
+
+MANIFEST, BLEND, MODEL, ENCODER, KEY = "manifest.json", "blend.json", "model", "encoder", "key.json"
+KIND = "tanager-run"
+_TOOLS = ("tanager", "torch", "transformers", "sentence-transformers", "numpy", "scipy")
+_VALIDATION_HALF_LIFE = 5.0
+_VALIDATION_SCALE = 10.0
+_VALIDATION_POPULAR = 0.5
+
+
+class RunError(ExportError):
+    """A run cannot be made, or is not one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to train.
+
+    Attributes:
+        protocol: by which rule windows of validation are cut; "auto" goes by what the dataset's times are.
+        hold_out: whether the test of `evaluate` is to be left out of all that is learned from.
+        encoder: how to fine-tune the encoder; no epochs leave it as it is, but for taking away the mean.
+        seed: of all that is random.
+    """
+
+    protocol: Protocol | Literal["auto"] = "auto"
+    hold_out: bool = False
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is done.
+
+    Attributes:
+        path: its directory.
+        source: the fine-tuned encoder.
+        blend: what was learned.
+        protocol: by which rule windows of validation were cut.
+        seed: of all that was random.
+        manifest: all that was done.
+    """
+
+    path: Path
+    source: SourceModel
+    blend: Blend
+    protocol: Protocol
+    seed: int
+    manifest: dict[str, object]
+
+
+def train(base: SourceModel, dataset: Dataset, directory: Path, *, options: TrainOptions, progress: bool = True) -> Run:
+    """Trains, or goes on with, a run.
+
+    Args:
+        base: the encoder to start from.
+        dataset: catalogue, behaviour, users.
+        directory: of the run; made if it is not there.
+        options: how.
+        progress: whether to show bars on stderr, if that is a terminal.
+
+    Raises:
+        RunError: the directory holds a run of something else.
+        SplitError: there is too little behaviour to learn from.
+    """
+    began = time.monotonic()
+    protocol = protocol_of(dataset) if options.protocol == "auto" else options.protocol
+    key: dict[str, object] = {
+        "dataset_sha256": fingerprint(dataset),
+        "base": base.weights_sha256,
+        "options": asdict(replace(options, protocol=protocol)),
+    }
+    _claim(directory, key)
+    if (directory / MANIFEST).exists():
+        _log.info("%s is done already", directory)
+        return load_run(directory)
+    train_on = (
+        held_out(dataset, protocol=protocol, seed=options.seed).train if options.hold_out else dataset.interactions
+    )
+    windows = validation_windows(dataset, train_on, protocol=protocol, seed=options.seed)
+    vectors, epochs = _encoder(base, dataset, windows, directory, options)
+    blend = _blend(dataset, windows, vectors, directory, seed=options.seed, progress=progress)
+    early, late = windows[0], windows[-1]
+    manifest = {
+        "kind": KIND,
+        "created_at": datetime.now(UTC).isoformat(),
+        **key,
+        "base_name": base.name,
+        "protocol": protocol,
+        "hold_out": options.hold_out,
+        "encoder_trained_until": int(early.train.timestamp.max()) if dataset.times == "seconds" else None,
+        "blend_trained_until": int(train_on.timestamp.max()) if dataset.times == "seconds" else None,
+        "encoder_interactions": len(early.train),
+        "interactions": len(train_on),
+        "windows": [{"train": len(window.train), "cases": len(window.cases)} for window in windows],
+        "epochs": epochs,
+        "blend": _as_json(blend),
+        "sparsity_loss": _sparsity_loss(Hybrid.fit(dataset, late.train, vectors, blend), late),
+        "seconds": round(time.monotonic() - began, 1),
+        "tools": {name: version(name) for name in _TOOLS},
+    }
+    _write(directory / MANIFEST, manifest)
+    return load_run(directory)
+
+
+def load_run(directory: Path) -> Run:
+    """A run from its directory.
+
+    Raises:
+        RunError: it is none, or is not done.
+    """
+    if not (directory / MANIFEST).is_file():
+        mend = (
+            "go on with tanager-export train" if (directory / KEY).is_file() else "make one with tanager-export train"
+        )
+        raise RunError(f"{directory}: no {MANIFEST}: not a run that is done; {mend}")
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.get("kind") != KIND:
+            raise RunError(f"{directory}: {MANIFEST} is not that of a run")
+        blend = _from_json(manifest["blend"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{directory / MANIFEST}: cannot be read: {error}") from error
+    source = replace(find_model(str(directory / MODEL)), name=f"{manifest['base_name']}, fine-tuned", source="run")
+    return Run(directory, source, blend, manifest["protocol"], manifest["options"]["seed"], manifest)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is that of a run, done or not."""
+    return (path / KEY).is_file()
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """sha256 over all that training reads of a dataset."""
+    digest = hashlib.sha256()
+    for item in dataset.items:
+        digest.update(repr((item.id, item.encoder_text)).encode())
+    for user in dataset.users:
+        digest.update(repr((user.id, sorted(user.attributes.items()))).encode())
+    events = dataset.interactions
+    for column in (events.user, events.item, events.timestamp, events.weight):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def _claim(directory: Path, key: dict[str, object]) -> None:
+    """Makes the directory this run's own."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / KEY
+        if path.exists():
+            if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(key)):
+                raise RunError(f"{directory}: holds a run of other data or options; choose another directory")
+        elif any(directory.iterdir()):
+            raise RunError(f"{directory}: is there already and is no run; choose another directory")
+        else:
+            _write(path, key)
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be written: {error.strerror}") from error
+
+
+def _encoder(
+    base: SourceModel, dataset: Dataset, windows: Sequence[Split], directory: Path, options: TrainOptions
+) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
+    """Vectors of the items by the fine-tuned encoder, which is saved; and what its epochs came to."""
+    model = base.load()
+    prompt = Prompts.of(model).item
+    texts = [prompt + item.encoder_text for item in dataset.items]
+    _log.info("encoding the catalogue with %s", base.name)
+    centre(model, encode(model, texts))
+    first = windows[0].train
+    users = np.arange(len(first.user_ids))
+    results = fine_tune(
+        model,
+        texts,
+        Histories.of_users(first, users),
+        options=options.encoder,
+        validate=lambda vectors: _validate(vectors, windows),
+        directory=directory / ENCODER,
+        seed=options.seed,
+    )
+    epochs = [asdict(result) for result in results]
+    _write(directory / ENCODER / "epochs.json", epochs)
+    model.save_pretrained(str(directory / MODEL), create_model_card=False)
+    return encode(model, texts), epochs
+
+
+def _validate(vectors: NDArray[np.float32], windows: Sequence[Split]) -> float:
+    """NDCG@10 of text and popularity alone, over those users of the windows who have a history."""
+    figures = []
+    for window in windows:
+        known = np.flatnonzero(window.cases.histories.lengths > 0)
+        if len(known):
+            asked = replace(window, cases=window.cases.take(known))
+            figures.append(evaluate(_TextOnly(vectors, window.train), asked).values("ndcg@10"))
+    return float(np.concatenate(figures).mean()) if figures else 0.0
+
+
+class _TextOnly:
+    """Cosine with the recency-weighted mean of the history, and popularity as the encoder's loss has it."""
+
+    def __init__(self, vectors: NDArray[np.float32], train: Interactions) -> None:
+        taken = np.bincount(train.item[train.weight > 0], minlength=len(vectors))
+        self._vectors, self._prior = vectors, _VALIDATION_POPULAR * np.log1p(taken)
+
+    def score(self, cases: Cases) -> NDArray[np.float32]:
+        """(cases, items) float32."""
+        items, half_life = len(self._vectors), _VALIDATION_HALF_LIFE
+        mean = history_weights(cases.histories, items=items, half_life=half_life, normalized=True) @ self._vectors
+        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+        return np.asarray(_VALIDATION_SCALE * (mean @ self._vectors.T) + self._prior, np.float32)
+
+
+def _blend(
+    dataset: Dataset,
+    windows: Sequence[Split],
+    vectors: NDArray[np.float32],
+    directory: Path,
+    *,
+    seed: int,
+    progress: bool,
+) -> Blend:
+    path = directory / BLEND
+    if path.exists():
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    blend = learn_blend(dataset, windows, vectors, seed=seed, progress=progress)
+    _write(path, _as_json(blend))
+    return blend
+
+
+def _sparsity_loss(hybrid: Hybrid, window: Split) -> dict[str, float]:
+    """What keeping only the top weights of B and T costs in the last window: NDCG@10 of both."""
+    little = hybrid.parts.own < 0.5
+    kept = replace(
+        hybrid.parts,
+        collaborative=dense(sparsest(hybrid.parts.collaborative, little)),
+        transitions=dense(sparsest(hybrid.parts.transitions, little)),
+    )
+    full = evaluate(hybrid, window).mean("ndcg@10")
+    sparse = evaluate(Hybrid(kept, hybrid.blend), window).mean("ndcg@10")
+    return {"ndcg_all_weights": full, "ndcg_top_weights": sparse}
+
+
+def _as_json(blend: Blend) -> dict[str, object]:
+    return asdict(blend) | {"weights": dict(blend.weights)}
+
+
+def _from_json(record: dict[str, object]) -> Blend:
+    structure = record.pop("structure")
+    assert isinstance(structure, dict)
+    return Blend(structure=Structure(**structure), **record)  # type: ignore[arg-type]
+
+
+def _write(path: Path, value: object) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    new.replace(path)
