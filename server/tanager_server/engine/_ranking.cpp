@@ -409,10 +409,10 @@ class Ranking {
       const Position last = find_nearest(call.direction, reach, found);
       if (last >= 0) most_of_text = dot(vectors_ + last * dim_, call.direction.data(), dim_);
     }
-    if (call.personal && !wish) {
+    if (call.personal) {
       // Where items beyond the lists may come before the page, read on: to the end if that is certain to help.
-      const std::size_t most = deviation > 0.0 ? std::min(items_, std::max(reach, most_listed_)) : items_;
-      while (listed < most && floor < prior_beyond(listed, call) + most_of_text) {
+      const std::size_t most = deviation > 0.0 || wish ? std::min(items_, std::max(reach, most_listed_)) : items_;
+      while (listed < most && floor < prior_beyond(listed, call) + most_of_text + most_of_wish) {
         list(std::min(most, 2 * listed), listed, call, pool);
         floor = floor_of(pool, estimates, page_size, call, wish);
       }
