@@ -290,7 +290,7 @@ def _write_contents(
     index.save(directory / schema.INDEX)
     scores.neighbours.write(directory / schema.NEIGHBOURS)
     scores.transitions.write(directory / schema.TRANSITIONS)
-    np.save(directory / schema.PRIORS, scores.priors)
+    np.save(directory / schema.PRIORS, np.ascontiguousarray(scores.priors, dtype=np.float32))
     scores.profile.write(directory / schema.PROFILE)
     with (directory / schema.ITEMS).open("w", encoding="utf-8") as lines:
         for item, popularity in zip(dataset.items, users.tolist(), strict=True):

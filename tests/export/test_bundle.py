@@ -97,7 +97,7 @@ class TestContents:
         scores = Scores(
             neighbours=Neighbours(np.array([0, 1, 1, 1]), *one),
             transitions=Neighbours(np.array([0, 0, 1, 1]), *one),
-            priors=np.arange(6, dtype=np.float32).reshape(2, 3),
+            priors=np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
             profile=ProfileWeights(("age=18-24",), {"age=18-24": (18, 25)}, np.array([0, 1]), *one),
             scoring=bundle_module.DEFAULT_SCORING.model_copy(update={"origin": "learned", "known_events": 7.0}),
         )

@@ -145,7 +145,10 @@ def _read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     except Exception as error:  # whatever NumPy raises over a file that is none
         raise BundleError(f"{path}: not an array file: {error}") from error
     if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
-        raise BundleError(f"{path}: expected float32 of shape {shape}, found {array.dtype} {array.shape}")
+        order = "" if array.flags.c_contiguous else ", column by column"
+        raise BundleError(
+            f"{path}: expected float32 of shape {shape}, row by row, found {array.dtype} {array.shape}{order}"
+        )
     return array
 
 
