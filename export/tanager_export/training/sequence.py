@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 _SCORED = 256  # histories at a time
 _TOP = 10
+_ROWS = 128  # of logits at a time
 _LEAST_EVENTS = 3  # of a user whose last uptake is held out
 _MASKED = -1e4  # of a logit; bfloat16 holds it
 
@@ -99,9 +100,7 @@ class SequenceNetwork(nn.Module):
         options: how it is built.
     """
 
-    def __init__(
-        self, vectors: NDArray[np.float32], popularity: NDArray[np.int64], options: SequenceOptions
-    ) -> None:
+    def __init__(self, vectors: NDArray[np.float32], popularity: NDArray[np.int64], options: SequenceOptions) -> None:
         super().__init__()
         self.options = options
         items, text_dim = vectors.shape
@@ -156,14 +155,14 @@ class SequenceBlock(nn.Module):
         asked, known, told = (part(normed).view(shape).transpose(1, 2) for part in (self.asked, self.known, self.told))
         place = torch.arange(events, device=read.device)
         distance = place[:, None] - place[None, :]
-        weights = asked @ known.transpose(2, 3) / math.sqrt(dim // self.heads) + self.by_distance[
-            :, distance.clamp(min=0)
-        ]
+        weights = (
+            asked @ known.transpose(2, 3) / math.sqrt(dim // self.heads) + self.by_distance[:, distance.clamp(min=0)]
+        )
         hidden = (distance < 0)[None, None] | ~there[:, None, None, :]
         weights = torch.softmax(weights.masked_fill(hidden, _MASKED), dim=3)
         heard = (weights @ told).transpose(1, 2).reshape(rows, events, dim)
         read = read + self.dropout(self.out(heard))
-        mixed: torch.Tensor = self.narrow(self.dropout(functional.gelu(self.wide(self.before_mixing(read)))))
+        mixed: torch.Tensor = self.narrow(functional.gelu(self.wide(self.before_mixing(read))))
         return read + self.dropout(mixed)
 
 
@@ -324,8 +323,10 @@ class _Training:
 
     def _spent(self) -> bool:
         figures = [result.validation for result in self._results]
-        return bool(figures) and not math.isnan(figures[0]) and (
-            len(figures) - 1 - int(np.argmax(figures)) >= self._options.patience
+        return (
+            bool(figures)
+            and not math.isnan(figures[0])
+            and (len(figures) - 1 - int(np.argmax(figures)) >= self._options.patience)
         )
 
     def _epoch(self) -> float:
@@ -358,7 +359,6 @@ class _Training:
             expected = self._network(table[items[:, :-1]], there[:, :-1])
             asked = there[:, :-1]
             target = items[:, 1:][asked]
-            logits = (expected[asked] @ table.T).float() + bias
         row = torch.full(asked.shape, -1, dtype=torch.long)
         row[asked] = torch.arange(len(target))
         place = torch.arange(asked.shape[1])
@@ -367,11 +367,12 @@ class _Training:
         )
         seen_row, seen = row[piece, at], items[piece, before]
         fresh = seen != target[seen_row]
-        logits = logits.index_put((seen_row[fresh], seen[fresh]), torch.tensor(_MASKED))
-        logits = logits.masked_fill(self._network.log_popularity == 0, _MASKED)
         weight = user_weight[:, None].expand(asked.shape)[asked]
         total = weight.sum()
-        loss = (functional.cross_entropy(logits, target, reduction="none") * weight).sum() / total
+        bias = bias.masked_fill(self._network.log_popularity == 0, _MASKED)
+        loss: torch.Tensor = _SoftmaxLoss.apply(
+            expected[asked].float(), table.float(), bias, target, (seen_row[fresh], seen[fresh]), weight / total
+        )  # type: ignore[no-untyped-call]
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
@@ -412,6 +413,57 @@ class _Training:
         new = self._path.with_suffix(".new")
         torch.save(state, new)
         new.replace(self._path)
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """Cross-entropy of `expected @ table.T + bias`, a few rows at a time, and its gradients along with it.
+
+    The logits of a whole step would go through memory some ten times; those of a few rows stay in the cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        expected: torch.Tensor,
+        table: torch.Tensor,
+        bias: torch.Tensor,
+        target: torch.Tensor,
+        seen: tuple[torch.Tensor, torch.Tensor],
+        weight: torch.Tensor,
+    ) -> torch.Tensor:
+        """The weighted sum of the rows' losses; `seen` are rows in order and the items to leave out of them."""
+        kind = torch.bfloat16 if _fast_available() else torch.float32
+        narrow_expected, narrow_table = expected.to(kind), table.to(kind)
+        by_expected, by_table, by_bias = (torch.zeros_like(of) for of in (expected, table, bias))
+        loss = expected.new_zeros(())
+        starts = torch.arange(0, len(expected), _ROWS)
+        bounds = torch.searchsorted(seen[0], torch.cat((starts, torch.tensor([len(expected)])))).tolist()
+        for start, first, last in zip(starts.tolist(), bounds[:-1], bounds[1:], strict=True):
+            rows = slice(start, start + _ROWS)
+            logits = (narrow_expected[rows] @ narrow_table.T).float().add_(bias)
+            logits[seen[0][first:last] - start, seen[1][first:last]] = _MASKED
+            place = torch.arange(len(logits)), target[rows]
+            of_target = logits[place]
+            highest = logits.amax(dim=1, keepdim=True)
+            sums = logits.sub_(highest).exp_().sum(dim=1, keepdim=True)
+            share = weight[rows]
+            loss += ((highest + sums.log()).squeeze(1) - of_target) @ share
+            logits.mul_(share[:, None] / sums)
+            logits[place] -= share
+            by_bias += logits.sum(dim=0)
+            narrow = logits.to(kind)
+            by_expected[rows] = narrow @ narrow_table
+            by_table += narrow.T @ narrow_expected[rows]
+        ctx.save_for_backward(by_expected, by_table, by_bias)
+        return loss
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.BackwardCFunction, *grad: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        """The gradients, which are known already."""
+        by_expected, by_table, by_bias = ctx.saved_tensors  # type: ignore[attr-defined]
+        return by_expected * grad[0], by_table * grad[0], by_bias * grad[0], None, None, None
 
 
 def uptakes(histories: Histories) -> Histories:
@@ -494,9 +546,11 @@ def _ndcg(head: SequenceHead, known: Histories, target: NDArray[np.int64]) -> fl
 
 def _fast() -> contextlib.AbstractContextManager[object]:
     """bfloat16 where the processor multiplies it in hardware."""
-    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
-        return torch.autocast("cpu", torch.bfloat16)
-    return contextlib.nullcontext()
+    return torch.autocast("cpu", torch.bfloat16) if _fast_available() else contextlib.nullcontext()
+
+
+def _fast_available() -> bool:
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 
 def _require(options: SequenceOptions) -> None:
