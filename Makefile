@@ -27,6 +27,11 @@ bench: setup $(VENV)/.bench  ## Tanager beside other servers and itself, about 1
 load: setup  ## serve a bundle, load it, write build/load/report.html: make load BUNDLE=DIR SCENARIO=FILE
 	$(BIN)/python -m tests.bench.run_scenario $(BUNDLE) $(SCENARIO)
 
+evaluate: setup  ## measure beside tuned baselines, write build/evaluate/NAME/report.html: make evaluate DATASET=DIR MODEL=RUN
+	$(BIN)/tanager-export evaluate $(DATASET) $(if $(MODEL),--model $(MODEL)) --protocol all \
+	  --report build/evaluate/$(notdir $(DATASET:/=))/report.html --output build/evaluate/$(notdir $(DATASET:/=))/figures.json \
+	  $(EVALUATE)
+
 lint: setup  ## ruff and clang-format: errors, style, formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,4 +58,4 @@ $(VENV)/.bench: $(VENV)/.complete
 	TANAGER_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $@
 
-.PHONY: help setup demo serve test bench load lint type proto proto-check lock
+.PHONY: help setup demo serve test bench load evaluate lint type proto proto-check lock

@@ -16,6 +16,7 @@ try:
     from tanager_export.dataset import load_dataset
     from tanager_export.dataset_commands import add_dataset_parser
     from tanager_export.errors import ExportError
+    from tanager_export.evaluation.command import add_evaluate_parser
     from tanager_export.training.command import add_train_parser
     from tanager_server.bundle import Precision
     from tanager_server.errors import ServerError
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_dataset_parser(commands)
     add_train_parser(commands)
+    add_evaluate_parser(commands)
     bundle = commands.add_parser(
         "bundle",
         help="make a bundle of a language model and a dataset",

@@ -1,0 +1,312 @@
+"""One run of everything: baselines tuned, Tanager learned, all evaluated on the same cases."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tanager_export.errors import ExportError
+from tanager_export.evaluation.baselines import baselines
+from tanager_export.evaluation.baselines.behaviour import binary_matrix
+from tanager_export.evaluation.baselines.ease import MAX_ITEMS, ease_weights
+from tanager_export.evaluation.diversity import Yardstick
+from tanager_export.evaluation.evaluate import evaluate
+from tanager_export.evaluation.experiment_answers import Answers
+from tanager_export.evaluation.experiment_cold import evaluate_cold_items, evaluate_cold_user_counts, hide
+from tanager_export.evaluation.experiment_diversity import diversity_curve
+from tanager_export.evaluation.experiment_encoder import centred
+from tanager_export.evaluation.experiment_methods import blend_of, contestant, tanager
+from tanager_export.evaluation.experiment_result import METRIC, METRICS, TANAGER, Result, Row, Table
+from tanager_export.evaluation.experiment_served import ask_server
+from tanager_export.evaluation.leaks import LeakError, refuse_leaks
+from tanager_export.evaluation.splits import SplitError, cold_users, global_time, leave_one_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tanager_export.dataset import Dataset
+    from tanager_export.evaluation.cases import Recommender, Split
+    from tanager_export.evaluation.experiment_encoder import Encoder
+    from tanager_export.evaluation.experiment_result import DiversityPoint
+    from tanager_export.training.blend import Blend
+    from tanager_export.training.hybrid import Hybrid
+    from tanager_export.training.windows import Protocol
+
+_log = logging.getLogger(__name__)
+
+PROTOCOLS = ("global-time", "leave-one-out", "cold-items", "cold-users")
+ALL_USERS = ("global-time", "leave-one-out")
+BASELINES = tuple(baselines(np.zeros((0, 0), np.float32)))
+YARDSTICK_L2 = 200.0
+"""Of the EASE that intra-list diversity is measured with: the same for all methods, none of which it is."""
+_ITEMS_OF_A_CURVE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do.
+
+    Attributes:
+        protocols: some of `PROTOCOLS`.
+        baselines: some of `BASELINES`.
+        trials: of tuning, for each baseline.
+        seeds: of whatever is random; the first one is that of tuning.
+        served: address of a server to ask as well.
+        repeats: of leave-one-out: see there.
+    """
+
+    protocols: tuple[str, ...]
+    baselines: tuple[str, ...] = BASELINES
+    trials: int = 20
+    seeds: tuple[int, ...] = (0,)
+    served: str | None = None
+    repeats: str = "drop"
+
+
+def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, strict: bool = True) -> Result:
+    """Carries out a plan.
+
+    Args:
+        dataset: what to evaluate on.
+        encoder: under test.
+        frozen: for the baselines that read texts.
+        plan: what to do.
+        strict: whether a protocol that the dataset or the encoder does not allow is an error; else it is left out.
+
+    Raises:
+        LeakError: the encoder has learned from what is asked.
+        SplitError: the dataset does not allow a protocol.
+        ExportError: the server does not answer.
+    """
+    began = time.monotonic()
+    result = Result(
+        dataset=dataset.name,
+        simulated=dataset.simulated_behaviour,
+        items=len(dataset.items),
+        interactions=len(dataset.interactions),
+        model=encoder.provenance,
+        frozen=frozen.provenance,
+        seeds=plan.seeds,
+        trials=plan.trials,
+        epochs=encoder.epochs,
+    )
+    protocols = _possible(dataset, encoder, plan, result, strict=strict)
+    if encoder.run is None and encoder.source != frozen.source:
+        result.notices.append(f"The encoder under test is {encoder.provenance}.")
+    if encoder.run is not None and len(plan.seeds) > 1:
+        result.notices.append(
+            "Tanager is one run, so it is the same under each seed: seeds are of the baselines alone."
+        )
+    if dataset.simulated_behaviour:
+        result.notices.append("The behaviour in this dataset is simulated: the figures say nothing about people.")
+    texts = [item.encoder_text for item in dataset.items]
+    plain = frozen.vectors(texts, describe="encoding with the frozen encoder")
+    vectors = plain if encoder.source == frozen.source else encoder.vectors(texts)
+    if encoder.centred:
+        vectors = centred(vectors)
+    blend = None if encoder.run is None else encoder.run.blend
+    bench = _Bench(dataset, vectors, plain, plan, result, blend)
+    for protocol in protocols:
+        _log.info("%s", protocol)
+        if protocol in ALL_USERS:
+            result.tables.append(bench.table(protocol))
+        elif protocol == "cold-users":
+            split = bench.splits("global-time")[0]
+            result.cold_users = evaluate_cold_user_counts(
+                dataset, bench.tanager("global-time", split), plain, trials=plan.trials, seeds=plan.seeds
+            )
+        else:
+            result.cold_items = evaluate_cold_items(dataset, vectors, plain, trials=plan.trials, seeds=plan.seeds)
+            if encoder.run is not None:
+                result.notices.append(
+                    "cold-items: the run's encoder learned from the uptakes of warm items that are asked beside those "
+                    "of cold ones, so recall of warm items may be too high, and the share that cold items reach of it "
+                    "too low. The blend is not the run's: it is learned anew, on both kinds."
+                )
+    if plan.served is not None and not any(table.served for table in result.tables):
+        raise ExportError("--served asks the cases of global-time or leave-one-out: choose one of them with --protocol")
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _possible(dataset: Dataset, encoder: Encoder, plan: Plan, result: Result, *, strict: bool) -> list[str]:
+    """The protocols that the dataset and the encoder allow, looked at before any work is done."""
+    possible = []
+    for protocol in plan.protocols:
+        try:
+            for seed in plan.seeds if protocol == "cold-items" else plan.seeds[:1]:
+                split = _split(dataset, protocol, plan, seed=seed)
+                refuse_leaks(split)
+                _refuse_what_it_knows(encoder, split, seed=seed)
+        except (SplitError, _KnownError) as error:
+            if strict or len(plan.protocols) == 1:
+                raise
+            if isinstance(error, SplitError):
+                result.notices.append(f"{protocol} is left out: {error}")
+            else:
+                result.incomplete.append(f"{protocol} is left out: {error}")
+            _log.warning("%s is left out: %s", protocol, error)
+        else:
+            possible.append(protocol)
+    if not possible:
+        why = "; ".join((*result.notices, *result.incomplete))
+        raise ExportError(f"{dataset.name}: nothing can be measured: {why}")
+    return possible
+
+
+class _KnownError(LeakError):
+    """The encoder, unlike the split, leaks: other protocols may do."""
+
+
+def _refuse_what_it_knows(encoder: Encoder, split: Split, *, seed: int) -> None:
+    try:
+        encoder.refuse_if_it_knows(split, seed=seed)
+    except LeakError as error:
+        raise _KnownError(str(error)) from error
+
+
+def _split(dataset: Dataset, protocol: str, plan: Plan, *, seed: int, hold_out: int = 1) -> Split:
+    if protocol == "leave-one-out":
+        return leave_one_out(dataset, hold_out=hold_out, repeats="count" if plan.repeats == "count" else "drop")
+    if protocol == "cold-users":
+        return cold_users(dataset, hold_out=hold_out)
+    if protocol == "cold-items":
+        return hide(dataset, seed=seed).both
+    return global_time(dataset, hold_out=hold_out)
+
+
+class _Bench:
+    """Splits and what was learned on them, kept for the protocols that share them."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        vectors: NDArray[np.float32],
+        frozen: NDArray[np.float32],
+        plan: Plan,
+        result: Result,
+        blend: Blend | None,
+    ) -> None:
+        self._dataset, self._vectors, self._plan, self._result = dataset, vectors, plan, result
+        self._blend = blend
+        self._methods = baselines(frozen)
+        self._splits: dict[str, Split] = {}
+        self._tanager: dict[str, list[Hybrid]] = {}
+
+    def splits(self, protocol: str) -> list[Split]:
+        """The same for every seed: nothing is drawn."""
+        if protocol not in self._splits:
+            self._splits[protocol] = _split(self._dataset, protocol, self._plan, seed=0)
+        return [self._splits[protocol]] * len(self._plan.seeds)
+
+    def tanager(self, protocol: str, split: Split) -> list[Hybrid]:
+        """Learned for each seed; once, where a run brings its blend along."""
+        from tanager_export.training.hybrid import Hybrid
+        from tanager_export.training.windows import validation_windows
+
+        if protocol not in self._tanager and self._blend is not None:
+            found = Hybrid.fit(self._dataset, split.train, self._vectors, self._blend)
+            self._tanager[protocol] = [found] * len(self._plan.seeds)
+        if protocol not in self._tanager:
+            name: Protocol = "leave-one-out" if protocol == "leave-one-out" else "global-time"
+            self._tanager[protocol] = [
+                tanager(
+                    self._dataset,
+                    split.train,
+                    validation_windows(self._dataset, split.train, protocol=name, seed=seed),
+                    self._vectors,
+                    seed=seed,
+                )
+                for seed in self._plan.seeds
+            ]
+        return self._tanager[protocol]
+
+    def table(self, protocol: str) -> Table:
+        """All methods on the cases of a protocol."""
+        splits = self.splits(protocol)
+        split = splits[0]
+        _log.info("%s cases, %s targets", f"{len(split.cases):,}", f"{len(split.cases.targets.item):,}")
+        validation = _split(self._dataset, protocol, self._plan, seed=0, hold_out=2)
+        yardstick = self._yardstick(split)
+        began = time.monotonic()
+        ours = self.tanager(protocol, split)
+        learned_s = time.monotonic() - began
+        first = self._answers(ours, splits, yardstick)
+        rows = [_row(TANAGER, first, seconds=learned_s)]
+        for name in self._plan.baselines:
+            found = contestant(
+                self._methods[name], self._dataset, validation, splits, trials=self._plan.trials, seeds=self._plan.seeds
+            )
+            if not found.recommenders or found.tuned is None:
+                rows.append(Row(name, missing=found.missing))
+                self._result.incomplete.append(f"{protocol}: {name} is missing: {found.missing}")
+                continue
+            began = time.monotonic()
+            answers = self._answers(found.recommenders, splits, yardstick)
+            compared = first.compare(answers, METRIC)
+            row = _row(name, answers, seconds=found.seconds + time.monotonic() - began)
+            rows.append(
+                replace(
+                    row,
+                    ratio=compared.ratio,
+                    difference=compared.difference,
+                    parameters=found.tuned.parameters,
+                    validation=found.tuned.score,
+                    trials=tuple(trial.score for trial in found.tuned.trials),
+                    grid=found.tuned.grid,
+                )
+            )
+            _log.info("%s: %s %.4f; tanager %.4f", name, METRIC, answers.mean(METRIC), first.mean(METRIC))
+        curve: tuple[DiversityPoint, ...] = ()
+        if len(self._dataset.items) <= _ITEMS_OF_A_CURVE:
+            _log.info("diversity")
+            count = len(splits)
+            curve = diversity_curve(self._dataset, ours, splits, first.outcomes, self._vectors, [yardstick] * count)
+        served = None
+        if self._plan.served is not None:
+            _log.info("asking %s", self._plan.served)
+            served = ask_server(self._plan.served, self._dataset, split, first.outcomes[0])
+        return Table(
+            protocol,
+            train=len(split.train),
+            cases=first.count()[0],
+            targets=first.count()[1],
+            slices={name: first.count(name) for name in first.slices},
+            rows=tuple(rows),
+            blend=blend_of(ours[0]),
+            curve=curve,
+            served=served,
+        )
+
+    def _answers(self, recommenders: Sequence[Recommender], splits: Sequence[Split], yardstick: Yardstick) -> Answers:
+        return Answers(
+            [
+                evaluate(recommender, split, yardstick=yardstick, progress=True)
+                for recommender, split in zip(recommenders, splits, strict=True)
+            ]
+        )
+
+    def _yardstick(self, split: Split) -> Yardstick:
+        items = len(self._dataset.items)
+        taken = binary_matrix(split.train, items)
+        if np.count_nonzero(taken.sum(axis=0)) > MAX_ITEMS:
+            self._result.notices.append(
+                f"{split.name}: more than {MAX_ITEMS:,} items were taken up: no diversity in EASE space"
+            )
+            return Yardstick.of(self._dataset, split.train)
+        return Yardstick.of(self._dataset, split.train, vectors=ease_weights(taken, l2=YARDSTICK_L2))
+
+
+def _row(name: str, answers: Answers, *, seconds: float) -> Row:
+    return Row(
+        name,
+        metrics={one: answers.mean(one) for one in METRICS},
+        slices={one: answers.interval(METRIC, one) for one in answers.slices},
+        seconds=seconds,
+    )

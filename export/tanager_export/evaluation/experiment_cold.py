@@ -1,0 +1,258 @@
+"""Items that nobody took up yet, and users of whom little is known."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tanager_export.dataset import Interactions
+from tanager_export.evaluation.baselines import baselines
+from tanager_export.evaluation.bootstrap import Interval, compare
+from tanager_export.evaluation.cases import Cases, Histories, Split
+from tanager_export.evaluation.evaluate import evaluate, evaluate_cold_users
+from tanager_export.evaluation.experiment_answers import Answers
+from tanager_export.evaluation.experiment_methods import Among, contestant, tanager
+from tanager_export.evaluation.experiment_result import METRIC, TANAGER, ColdItems, ColdUsers
+from tanager_export.evaluation.splits import SplitError, cold_items, cold_users
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tanager_export.dataset import Dataset
+    from tanager_export.evaluation.cases import Recommender
+    from tanager_export.evaluation.evaluate import Outcome
+
+_log = logging.getLogger(__name__)
+
+RECALL = "recall@20"
+SHARE = 0.2
+COLD_USER_BASELINES = ("popularity", "recent-popularity", "ease")
+COLD_ITEM_BASELINES = ("frozen-encoder", "ridge-text-to-ease")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hidden:
+    """Items hidden as `cold_items` hides them, and as great a share of the other uptakes of who took those up.
+
+    Attributes:
+        both: asks for all that was hidden, of cold items and of warm ones.
+        cold: asks for the hidden items.
+        warm: asks for the others.
+        is_cold: `(items,)`: which items are hidden.
+    """
+
+    both: Split
+    cold: Split
+    warm: Split
+    is_cold: NDArray[np.bool_]
+
+
+def hide(dataset: Dataset, *, share: float = SHARE, seed: int) -> Hidden:
+    """Hides cold items, and uptakes of warm ones: then both are asked of one model, given the same histories.
+
+    Args:
+        dataset: whose interactions to split.
+        share: of the items, and of each user's other uptakes.
+        seed: of both draws; of the first it is that of `cold_items`.
+
+    Raises:
+        SplitError: nothing is left to ask.
+    """
+    found = cold_items(dataset, share=share, seed=seed)
+    train, items = found.train, len(dataset.items)
+    is_cold = np.bincount(dataset.interactions.item, minlength=items) > 0
+    is_cold &= np.bincount(train.item, minlength=items) == 0
+    asked = np.zeros(len(train.user_ids), np.bool_)
+    asked[found.cases.user] = True
+    # A pair of user and item goes as a whole, or a repetition would tell of it.
+    pair = train.user.astype(np.int64) * items + train.item
+    pairs, of_event = np.unique(pair, return_inverse=True)
+    liked = np.bincount(of_event, weights=train.weight > 0) > 0
+    drawn = np.random.default_rng([seed, 2]).random(len(pairs)) < share
+    chosen = (drawn & liked)[of_event] & asked[train.user]
+    left = np.bincount(train.item[~chosen & (train.weight > 0)], minlength=items)
+    chosen &= left[train.item] > 0  # what loses all of its uptakes would be cold as well
+    known = _rows(train, ~chosen)
+    first = np.flatnonzero(chosen & (train.weight > 0))
+    first = first[np.unique(pair[first], return_index=True)[1]]
+    warm = _rows(train, first)
+    cold_user, cold_item = found.cases.user[found.cases.targets.row_of_event], found.cases.targets.item
+    targets = found.cases.targets
+    cold = Interactions(cold_user, cold_item, targets.timestamp, targets.weight, train.user_ids)
+    together = Interactions(
+        np.concatenate((warm.user, cold.user)),
+        np.concatenate((warm.item, cold.item)),
+        np.concatenate((warm.timestamp, cold.timestamp)),
+        np.concatenate((warm.weight, cold.weight)),
+        train.user_ids,
+    )
+    at = int(dataset.interactions.timestamp.max())
+    both, only_cold, only_warm = (_split(dataset, known, part, at) for part in (together, cold, warm))
+    return Hidden(both, only_cold, only_warm, is_cold)
+
+
+def evaluate_cold_items(
+    dataset: Dataset,
+    vectors: NDArray[np.float32],
+    frozen: NDArray[np.float32],
+    *,
+    trials: int,
+    seeds: Sequence[int],
+) -> ColdItems:
+    """Ranks hidden items among themselves and among all.
+
+    Args:
+        dataset: the catalogue.
+        vectors: `(items, dim)`, of the encoder under test.
+        frozen: `(items, dim)`, for the baselines.
+        trials: for each baseline.
+        seeds: of the draws; each hides other items.
+    """
+    parts = [hide(dataset, seed=seed) for seed in seeds]
+    inner = [
+        hide(replace(dataset, interactions=part.both.train), seed=seed + 1)
+        for part, seed in zip(parts, seeds, strict=True)
+    ]
+    ours: list[Recommender] = []
+    for part, window, seed in zip(parts, inner, seeds, strict=True):
+        _log.info("cold items, seed %d: %s hidden; learning the blend", seed, f"{int(part.is_cold.sum()):,}")
+        ours.append(tanager(dataset, part.both.train, [window.both], vectors, seed=seed))
+    among_cold = {TANAGER: _among_cold(ours, parts)}
+    allowed = {id(part.cold.train): part.is_cold for part in (*parts, inner[0])}
+    parameters = {}
+    for name in COLD_ITEM_BASELINES:
+        method = Among(baselines(frozen)[name], allowed)
+        cold = [part.cold for part in parts]
+        found = contestant(method, dataset, inner[0].cold, cold, trials=trials, seeds=seeds, metric=RECALL)
+        if found.tuned is not None and found.recommenders:
+            among_cold[name] = _among_cold(found.recommenders, parts)
+            parameters[name] = found.tuned.parameters
+    both = [evaluate(one, part.both, progress=True) for one, part in zip(ours, parts, strict=True)]
+    answers = Answers(both)
+    warm_all = Answers([evaluate(one, part.warm, progress=True) for one, part in zip(ours, parts, strict=True)])
+    warm_only = Answers(
+        [evaluate(one, part.warm, among=~part.is_cold, progress=True) for one, part in zip(ours, parts, strict=True)]
+    )
+    kept = warm_all.compare(warm_only, METRIC).ratio
+    return ColdItems(
+        hidden=int(parts[0].is_cold.sum()),
+        cases=among_cold[TANAGER].count()[0],
+        among_cold={name: found.interval(RECALL) for name, found in among_cold.items()},
+        ratios={
+            name: among_cold[TANAGER].compare(found, RECALL).ratio
+            for name, found in among_cold.items()
+            if name != TANAGER
+        },
+        among_all=answers.interval(RECALL, "cold_item"),
+        warm=answers.interval(RECALL, "warm"),
+        share=_share(both),
+        warm_loss=Interval(1 - kept.value, 1 - kept.high, 1 - kept.low),
+        parameters=parameters,
+    )
+
+
+def evaluate_cold_user_counts(
+    dataset: Dataset,
+    recommenders: Sequence[Recommender],
+    frozen: NDArray[np.float32],
+    *,
+    trials: int,
+    seeds: Sequence[int],
+) -> ColdUsers:
+    """Asks for the same new users with 0, 1, 3, 5 and 10 events of each known.
+
+    Args:
+        dataset: the catalogue.
+        recommenders: Tanager of each seed, fitted to `train` of `global_time`, which is that of `cold_users`.
+        frozen: `(items, dim)`, for the baselines.
+        trials: for each baseline.
+        seeds: of the baselines.
+    """
+    split = cold_users(dataset)
+    validation = cold_users(dataset, hold_out=2)
+    answers = {TANAGER: _by_count(recommenders, split)}
+    parameters = {}
+    for name in COLD_USER_BASELINES:
+        found = contestant(
+            baselines(frozen)[name], dataset, validation, [split] * len(seeds), trials=trials, seeds=seeds
+        )
+        if found.tuned is not None and found.recommenders:
+            answers[name] = _by_count(found.recommenders, split)
+            parameters[name] = found.tuned.parameters
+    ours = answers[TANAGER]
+    # Baselines read no profiles: with the profile alone they know nothing, and are asked all the same.
+    return ColdUsers(
+        users=next(iter(ours.values())).count()[0] // len(seeds),
+        ndcg={shown: {name: found[shown].interval(METRIC) for name, found in answers.items()} for shown in ours},
+        ratios={
+            shown: {
+                name: ours[shown].compare(found[shown], METRIC).ratio
+                for name, found in answers.items()
+                if name != TANAGER
+            }
+            for shown in ours
+        },
+        parameters=parameters,
+    )
+
+
+def _by_count(recommenders: Sequence[Recommender], split: Split) -> dict[str, Answers]:
+    outcomes = [evaluate_cold_users(recommender, split, progress=True) for recommender in recommenders]
+    return {name: Answers([outcome[name] for outcome in outcomes]) for name in outcomes[0]}
+
+
+def _among_cold(recommenders: Sequence[Recommender], parts: Sequence[Hidden]) -> Answers:
+    return Answers(
+        [
+            evaluate(recommender, part.cold, among=part.is_cold, progress=True)
+            for recommender, part in zip(recommenders, parts, strict=True)
+        ]
+    )
+
+
+def _share(outcomes: Sequence[Outcome]) -> Interval:
+    """Recall of cold items over that of warm ones, over the cases that have both."""
+    cold, warm, users = [], [], []
+    for outcome in outcomes:
+        own = {}
+        for name in ("cold_item", "warm"):
+            values = np.full(len(outcome.user), np.nan)
+            values[outcome.ranks.only(outcome.slices[name])[1]] = outcome.values(RECALL, slice_name=name)
+            own[name] = values
+        cold.append(own["cold_item"])
+        warm.append(own["warm"])
+        users.append(outcome.user)
+    return compare(np.concatenate(cold), np.concatenate(warm), user=np.concatenate(users)).ratio
+
+
+def _split(dataset: Dataset, train: Interactions, targets: Interactions, at: int) -> Split:
+    """Who has a history left is asked."""
+    with_history = np.bincount(train.user, minlength=len(train.user_ids)) > 0
+    targets = _rows(targets, with_history[targets.user])
+    users = np.unique(targets.user).astype(np.int64)
+    if not len(users):
+        raise SplitError(f"{dataset.name}: cold items leave nobody to ask: the dataset is too small for it")
+    attributes = {user.id: user.attributes for user in dataset.users}
+    cases = Cases(
+        users.astype(np.int32),
+        Histories.of_users(train, users),
+        Histories.of_users(targets, users),
+        [attributes.get(train.user_ids[user], {}) for user in users.tolist()],
+        np.full(len(users), at, np.int64),
+    )
+    return Split("cold-items", train, cases, items=len(dataset.items))
+
+
+def _rows(interactions: Interactions, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
+    return Interactions(
+        interactions.user[rows],
+        interactions.item[rows],
+        interactions.timestamp[rows],
+        interactions.weight[rows],
+        interactions.user_ids,
+    )

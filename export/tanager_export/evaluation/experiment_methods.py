@@ -1,0 +1,138 @@
+"""Methods under test, tuned with the same budget, and Tanager beside them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tanager_export.errors import ExportError
+from tanager_export.evaluation.leaks import LeakError
+from tanager_export.evaluation.ranking import ScoreError
+from tanager_export.evaluation.splits import SplitError
+from tanager_export.evaluation.tuning import tune_and_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tanager_export.dataset import Dataset, Interactions
+    from tanager_export.evaluation.cases import Cases, Method, Recommender, Split
+    from tanager_export.evaluation.tuning import Tuned
+    from tanager_export.training.hybrid import Hybrid
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Contestant:
+    """A baseline, tuned once and fitted for each seed.
+
+    Attributes:
+        name: of the method.
+        recommenders: fitted, one for each seed.
+        tuned: what tuning chose.
+        missing: why there is none.
+        seconds: taken.
+    """
+
+    name: str
+    recommenders: list[Recommender] = field(default_factory=list)
+    tuned: Tuned | None = None
+    missing: str = ""
+    seconds: float = 0.0
+
+
+def contestant(
+    method: Method,
+    dataset: Dataset,
+    validation: Split,
+    splits: Sequence[Split],
+    *,
+    trials: int,
+    seeds: Sequence[int],
+    metric: str = "ndcg@10",
+) -> Contestant:
+    """Tunes a method on validation and fits it to `train` of each seed's split.
+
+    A method that cannot be had, for instance because a library is not installed, is a contestant without recommenders.
+
+    Raises:
+        LeakError: a split leaks.
+        SplitError: a split has nothing to ask.
+        ScoreError: the method's scores rank nothing.
+    """
+    began = time.monotonic()
+    found = Contestant(method.name)
+    try:
+        first, found.tuned = tune_and_fit(
+            method, dataset, validation, splits[0], trials=trials, seed=seeds[0], metric=metric, progress=True
+        )
+        found.recommenders.append(first)
+        for split, seed in zip(splits[1:], seeds[1:], strict=True):
+            found.recommenders.append(method.fit(dataset, split.train, found.tuned.parameters, seed=seed))
+    except (LeakError, SplitError, ScoreError):
+        raise
+    except ExportError as error:
+        found.recommenders, found.missing = [], str(error)
+    found.seconds = time.monotonic() - began
+    if found.missing:
+        _log.warning("%s is left out: %s", method.name, found.missing)
+    elif found.tuned is not None:
+        tried = found.tuned.trials
+        chosen = ", ".join(f"{name} {value}" for name, value in found.tuned.parameters.items()) or "nothing to tune"
+        text = "%s: %s %.4f on validation, best of %d trials (%s), %.0f s"
+        _log.info(text, method.name, metric, found.tuned.score, len(tried), chosen, found.seconds)
+    return found
+
+
+def tanager(
+    dataset: Dataset, train: Interactions, windows: Sequence[Split], vectors: NDArray[np.float32], *, seed: int
+) -> Hybrid:
+    """Learns the blend on windows within `train`, and fits the parts to all of it."""
+    from tanager_export.training.blend import learn_blend  # imports torch: only when it is needed
+    from tanager_export.training.encoder import keep_memory
+    from tanager_export.training.hybrid import Hybrid
+
+    keep_memory()
+    blend = learn_blend(dataset, windows, vectors, seed=seed, progress=True)
+    return Hybrid.fit(dataset, train, vectors, blend)
+
+
+def blend_of(hybrid: Hybrid) -> dict[str, float]:
+    """Weights and hyperparameters, by name."""
+    structure = hybrid.blend.structure
+    chosen = {f"{name} (chosen)": float(getattr(structure, name)) for name in structure.__dataclass_fields__}
+    return {name: float(weight) for name, weight in hybrid.blend.weights.items()} | chosen
+
+
+class Among:
+    """A method of which only some items are candidates, so that it is tuned for the ranking that it is asked for.
+
+    Args:
+        method: which.
+        allowed: `(items,)` for a `train` to be tuned on, and for that of the test, by the identity of `train`.
+    """
+
+    def __init__(self, method: Method, allowed: Mapping[int, NDArray[np.bool_]]) -> None:
+        self.name, self.space = method.name, method.space
+        self._method, self._allowed = method, allowed
+
+    def fit(
+        self, dataset: Dataset, train: Interactions, parameters: Mapping[str, float | int | str | bool], *, seed: int
+    ) -> Recommender:
+        """Fits the method."""
+        return _Masked(self._method.fit(dataset, train, parameters, seed=seed), self._allowed[id(train)])
+
+
+class _Masked:
+    def __init__(self, recommender: Recommender, allowed: NDArray[np.bool_]) -> None:
+        self._recommender, self._allowed = recommender, allowed
+
+    def score(self, cases: Cases) -> NDArray[np.float32]:
+        scores = self._recommender.score(cases).copy()
+        scores[:, ~self._allowed] = -float("inf")
+        return scores
