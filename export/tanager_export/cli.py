@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 try:
+    from tanager_export.compression.command import add_compress_parser
     from tanager_export.dataset import load_dataset
     from tanager_export.dataset_commands import add_dataset_parser
     from tanager_export.errors import ExportError
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tanager-export {version('tanager')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_dataset_parser(commands)
+    add_compress_parser(commands)
     add_train_parser(commands)
     add_evaluate_parser(commands)
     bundle = commands.add_parser(
