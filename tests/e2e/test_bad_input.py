@@ -12,6 +12,7 @@ from tests.support import ServerProcess
 from tanager import (
     Client,
     DeadlineExceededError,
+    Diversity,
     Event,
     InvalidArgumentError,
     NotFoundError,
@@ -58,6 +59,15 @@ def _refused(server: ServerProcess, payload: bytes, *, method: str = "Recommend"
         ({"history": ["book-war-1"] * 100_000}, "recent_events"),
         ({"history": [""]}, "recent_events[0].item_id"),
         ({"exclude_item_ids": ["book-war-1"] * 10_001}, "exclude_item_ids"),
+        ({"profile": {"age": float("nan")}}, "profile['age']"),
+        ({"profile": {"likes": ["war", " "]}}, "profile['likes'][1]"),
+        ({"profile": {"": "war"}}, "profile"),
+        ({"context": {"place": "x" * 1001}}, "context['place']"),
+        ({"explain": True, "page_size": 1000}, "explain"),
+        ({"explain": True, "max_reasons": 21}, "max_reasons"),
+        ({"diversity": Diversity(mmr_lambda=float("nan"))}, "diversity.mmr_lambda"),
+        ({"diversity": Diversity(interests=9)}, "diversity.interests"),
+        ({"diversity": Diversity(max_per_category=-1)}, "diversity.max_per_category"),
     ],
 )
 def test_a_field_out_of_its_bounds_is_named(client: Client, arguments: dict[str, Any], field: str):
@@ -65,6 +75,13 @@ def test_a_field_out_of_its_bounds_is_named(client: Client, arguments: dict[str,
         client.recommend(**arguments)
     assert [violation.field for violation in caught.value.field_violations] == [field]
     assert field in caught.value.message
+
+
+@pytest.mark.parametrize("letter", ["x", "三", "🚀"])
+def test_however_long_their_names_some_of_many_faults_are_told(client: Client, letter: str):
+    with pytest.raises(InvalidArgumentError) as caught:
+        client.recommend(profile={letter * (number + 1): " " for number in range(100)})
+    assert 1 <= len(caught.value.field_violations) <= 20
 
 
 def test_every_field_at_fault_is_named_at_once(client: Client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import quote
 
 import pytest
 
@@ -342,3 +343,14 @@ def test_ten_thousand_faults_are_cut_to_what_fits_the_headers_of_a_response():
     found = violations(recommend_query, worst)
     assert len(found) == 20
     assert len("; ".join(map(": ".join, found.items()))) < 4096
+
+
+@pytest.mark.parametrize("letter", ["a", "三", "🚀"])
+def test_long_names_at_fault_fit_the_headers_too(letter):
+    names = [letter * 97 + f"{number:03}" for number in range(100)]
+    found = violations(recommend_query, RecommendRequest(profile={name: text(" ") for name in names[:1]}))
+    assert set(found) == {f"profile['{letter * 30}']"}
+    request = RecommendRequest(profile={letter * (number + 1): text(" ") for number in range(99)})
+    found = violations(recommend_query, request)
+    assert 1 <= len(found) <= 20
+    assert len(quote("; ".join(map(": ".join, found.items())), safe=" ';:[]")) < 2_200

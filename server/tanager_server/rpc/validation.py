@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tanager_server.engine import NO_EVENTS, Diversity, Events, RecommendQuery, SimilarQuery
 from tanager_server.errors import FieldViolation, InvalidRequestError
@@ -35,8 +36,12 @@ MAX_INTERESTS = 8
 MAX_REASONS = 20
 DEFAULT_REASONS = 3
 
-# Naming every one of ten thousand bad events helps nobody and would not fit the response's headers.
+# Naming every one of ten thousand bad events helps nobody and would not fit the response's headers, where the message
+# is percent-encoded and comes twice more in the details.
 _MAX_VIOLATIONS = 20
+_MAX_ENCODED_CHARS = 2_000
+_SHOWN_NAME_CHARS = 30
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 _NANOS = 1_000_000_000
 # The seconds of a google.protobuf.Timestamp.
@@ -46,9 +51,11 @@ _YEAR_1_S, _YEAR_10000_S = -62_135_596_800, 253_402_300_800
 class _Violations:
     def __init__(self) -> None:
         self._found: list[FieldViolation] = []
+        self._room = _MAX_ENCODED_CHARS
 
     def add(self, field: str, description: str) -> None:
-        if len(self._found) < _MAX_VIOLATIONS:
+        self._room -= len(quote(field + description, safe=_PRINTABLE))
+        if len(self._found) < _MAX_VIOLATIONS and (self._room >= 0 or not self._found):
             self._found.append(FieldViolation(field, description))
 
     def check(self) -> None:
@@ -254,7 +261,7 @@ def _name(field: str, name: str, violations: _Violations) -> str:
         violations.add(field, "a name must not be blank")
     elif len(name) > MAX_NAME_CHARS:
         violations.add(field, f"a name must be at most {MAX_NAME_CHARS} characters, one has {len(name)}")
-    return f"{field}[{name[:MAX_NAME_CHARS]!r}]"
+    return f"{field}[{name[:_SHOWN_NAME_CHARS]!r}]"
 
 
 def _add_violations(field: str, message: recommendation_pb2.Event, violations: _Violations) -> None:
