@@ -189,6 +189,11 @@ def test_a_manifest_of_another_schema(bundle_copy, changes, problem):
     assert problem in message
 
 
+def test_a_bundle_of_another_version_is_to_be_exported_again(bundle_copy):
+    edit_manifest(bundle_copy, schema_version=1)
+    assert refused(bundle_copy).endswith("; it was made by another version of Tanager: export it again")
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"garbage", b"[]", b"null", b"\xff\xfe", b'{"a": ', b"[" * 100_000, b'{"schema_version": 1}']
 )

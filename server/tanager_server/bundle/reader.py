@@ -159,4 +159,6 @@ def _parse(path: Path, record: type[_RecordT]) -> _RecordT:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise BundleError(f"{path}: {problems}") from error
+        older = any(e["loc"] == ("schema_version",) for e in error.errors())
+        mend = "; it was made by another version of Tanager: export it again" if older else ""
+        raise BundleError(f"{path}: {problems}{mend}") from error
