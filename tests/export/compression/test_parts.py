@@ -33,7 +33,9 @@ def dataset(tiny_dataset):
 
 class TestTexts:
     def test_no_text_of_an_item_held_out_is_learned(self, dataset):
-        titled = [replace(item, title=f"x{at}y", text=f"x{at}y") for at, item in enumerate(dataset.items)]
+        titled = [
+            replace(item, title=f"x{at}y", text=f"x{at}y", categories=()) for at, item in enumerate(dataset.items)
+        ]
         found = lesson(titled, wishes_an_item=2, seed=0)
         assert sorted((*found.items, *found.held_out)) == list(range(len(titled)))
         assert len(found.held_out) == 6
