@@ -27,9 +27,9 @@ def run_without(module):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("module", ["tanager_server.engine._ranking", "tanager_server.rpc._results"])
+@pytest.mark.parametrize("module", ["engine._ranking", "engine._terms", "engine._diversity", "rpc._results"])
 def test_a_compiled_part_that_is_missing_is_named_with_the_mend(module):
-    ended = run_without(module)
+    ended = run_without(f"tanager_server.{module}")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert len(ended.stderr.splitlines()) == 1
     assert "without its compiled parts" in ended.stderr
