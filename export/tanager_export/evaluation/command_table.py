@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tanager_export.evaluation.experiment_result import METRICS
+from tanager_export.evaluation.experiment_result import METRIC, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,13 +58,14 @@ def percent(found: Interval) -> str:
 
 
 def _of_table(table: Table) -> list[str]:
-    heads = ["method", *METRICS.values(), "tanager over it, N@10"]
+    heads = ["method", METRICS[METRIC], "tanager over it", *list(METRICS.values())[1:]]
     rows = []
     for row in table.rows:
         if row.missing:
             rows.append([row.method, "missing: " + row.missing])
         else:
-            rows.append([row.method, *(figure(row.metrics[name]) for name in METRICS), gain(row.ratio)])
+            first, *others = (figure(row.metrics[name]) for name in METRICS)
+            rows.append([row.method, first, gain(row.ratio), *others])
     title = f"{table.protocol}: {table.cases:,} cases, {table.targets:,} targets; {table.train:,} events to learn from"
     slices = ["N@10 by slice", *(f"{name} ({cases:,})" for name, (cases, _) in table.slices.items())]
     by_slice = [
@@ -123,6 +124,7 @@ def _cold_items(found: ColdItems) -> str:
         ["R@20 of warm items among all", interval(found.warm), ""],
         ["cold as a share of warm", percent(found.share), ""],
         ["N@10 of warm items lost to cold ones", percent(found.warm_loss), ""],
+        ["N@10 of all uptakes, cold items ranked too", gain(found.together), ""],
     ]
     return _aligned([f"cold items ({found.hidden:,} hidden, {found.cases:,} cases)", "", "tanager over it"], rows)
 

@@ -97,6 +97,8 @@ def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, stri
         epochs=encoder.epochs,
     )
     protocols = _possible(dataset, encoder, plan, result, strict=strict)
+    if plan.served is not None and not set(protocols) & set(ALL_USERS):
+        raise ExportError("--served asks the cases of global-time or leave-one-out: choose one of them with --protocol")
     if encoder.run is None and encoder.source != frozen.source:
         result.notices.append(f"The encoder under test is {encoder.provenance}.")
     if encoder.run is not None and len(plan.seeds) > 1:
@@ -129,8 +131,6 @@ def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, stri
                     "of cold ones, so recall of warm items may be too high, and the share that cold items reach of it "
                     "too low. The blend is not the run's: it is learned anew, on both kinds."
                 )
-    if plan.served is not None and not any(table.served for table in result.tables):
-        raise ExportError("--served asks the cases of global-time or leave-one-out: choose one of them with --protocol")
     result.seconds = time.monotonic() - began
     return result
 

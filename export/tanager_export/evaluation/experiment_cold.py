@@ -14,7 +14,7 @@ from tanager_export.evaluation.bootstrap import Interval, compare
 from tanager_export.evaluation.cases import Cases, Histories, Split
 from tanager_export.evaluation.evaluate import evaluate, evaluate_cold_users
 from tanager_export.evaluation.experiment_answers import Answers
-from tanager_export.evaluation.experiment_methods import Among, contestant, tanager
+from tanager_export.evaluation.experiment_methods import Among, Masked, contestant, tanager
 from tanager_export.evaluation.experiment_result import METRIC, TANAGER, ColdItems, ColdUsers
 from tanager_export.evaluation.splits import SplitError, cold_items, cold_users
 
@@ -42,13 +42,11 @@ class Hidden:
     Attributes:
         both: asks for all that was hidden, of cold items and of warm ones.
         cold: asks for the hidden items.
-        warm: asks for the others.
         is_cold: `(items,)`: which items are hidden.
     """
 
     both: Split
     cold: Split
-    warm: Split
     is_cold: NDArray[np.bool_]
 
 
@@ -92,8 +90,7 @@ def hide(dataset: Dataset, *, share: float = SHARE, seed: int) -> Hidden:
         train.user_ids,
     )
     at = int(dataset.interactions.timestamp.max())
-    both, only_cold, only_warm = (_split(dataset, known, part, at) for part in (together, cold, warm))
-    return Hidden(both, only_cold, only_warm, is_cold)
+    return Hidden(_split(dataset, known, together, at), _split(dataset, known, cold, at), is_cold)
 
 
 def evaluate_cold_items(
@@ -134,11 +131,11 @@ def evaluate_cold_items(
             parameters[name] = found.tuned.parameters
     both = [evaluate(one, part.both, progress=True) for one, part in zip(ours, parts, strict=True)]
     answers = Answers(both)
-    warm_all = Answers([evaluate(one, part.warm, progress=True) for one, part in zip(ours, parts, strict=True)])
-    warm_only = Answers(
-        [evaluate(one, part.warm, among=~part.is_cold, progress=True) for one, part in zip(ours, parts, strict=True)]
+    # Where a cold target is neither right nor wrong, and where the cold items are no candidates at all.
+    without = Answers(
+        [evaluate(Masked(one, ~part.is_cold), part.both, progress=True) for one, part in zip(ours, parts, strict=True)]
     )
-    kept = warm_all.compare(warm_only, METRIC).ratio
+    kept = answers.compare(without, METRIC, "warm").ratio
     return ColdItems(
         hidden=int(parts[0].is_cold.sum()),
         cases=among_cold[TANAGER].count()[0],
@@ -152,6 +149,7 @@ def evaluate_cold_items(
         warm=answers.interval(RECALL, "warm"),
         share=_share(both),
         warm_loss=Interval(1 - kept.value, 1 - kept.high, 1 - kept.low),
+        together=answers.compare(without, METRIC).ratio,
         parameters=parameters,
     )
 

@@ -125,14 +125,22 @@ class Among:
         self, dataset: Dataset, train: Interactions, parameters: Mapping[str, float | int | str | bool], *, seed: int
     ) -> Recommender:
         """Fits the method."""
-        return _Masked(self._method.fit(dataset, train, parameters, seed=seed), self._allowed[id(train)])
+        return Masked(self._method.fit(dataset, train, parameters, seed=seed), self._allowed[id(train)])
 
 
-class _Masked:
+class Masked:
+    """A recommender that only ever recommends some items.
+
+    Args:
+        recommender: which.
+        allowed: `(items,)`.
+    """
+
     def __init__(self, recommender: Recommender, allowed: NDArray[np.bool_]) -> None:
         self._recommender, self._allowed = recommender, allowed
 
     def score(self, cases: Cases) -> NDArray[np.float32]:
+        """`(cases, items)`, -inf where not allowed."""
         scores = self._recommender.score(cases).copy()
         scores[:, ~self._allowed] = -float("inf")
         return scores

@@ -169,7 +169,9 @@ class ColdItems:
         among_all: R@20 of hidden items where all items are ranked.
         warm: R@20 of the other items there, of uptakes hidden by the same people.
         share: `among_all` over `warm`, over those who have both.
-        warm_loss: N@10 of the other items lost as the hidden ones are ranked too, as a share.
+        warm_loss: N@10 of the other items lost as the hidden ones are ranked too, as a share; hidden items that users
+            did take up are neither right nor wrong there.
+        together: N@10 of all that was taken up, where hidden items are ranked too, over that where they are not.
         parameters: what tuning chose for each baseline.
     """
 
@@ -181,6 +183,7 @@ class ColdItems:
     warm: Interval
     share: Interval
     warm_loss: Interval
+    together: Interval
     parameters: Mapping[str, Mapping[str, Parameter]]
 
 

@@ -102,7 +102,7 @@ def _ask(client: Client, dataset: Dataset, cases: Cases) -> tuple[np.ndarray[tup
         unknown += answer.unknown_item_count
         for result in answer:
             if result.item_id not in position:
-                raise ExportError(f"the server answered {result.item_id!r}, which the dataset does not have")
+                raise ExportError(f"the server answered {result.item_id!r}: serve a bundle of this dataset")
             top[case, result.rank - 1] = position[result.item_id]
     return top, unknown
 

@@ -112,13 +112,14 @@ def _tile(name: str, value: str, more: str, *, bad: bool = False) -> str:
 
 def _table_cards(table: Table) -> list[str]:
     caption = f"{table.cases:,} cases, {table.targets:,} targets; {table.train:,} events to learn from"
-    rows: list[tuple[str, ...]] = [("method", *METRICS.values(), "Tanager over it")]
+    rows: list[tuple[str, ...]] = [("method", METRICS[METRIC], "Tanager over it", *list(METRICS.values())[1:])]
     missing = []
     for row in table.rows:
         if row.missing:
             missing.append(f"{row.method} is missing: {row.missing}")
         else:
-            rows.append((row.method, *(figure(row.metrics[name]) for name in METRICS), gain(row.ratio)))
+            first, *others = (figure(row.metrics[name]) for name in METRICS)
+            rows.append((row.method, first, gain(row.ratio), *others))
     below = "".join(f'<p class="caption">{escape(text)}</p>' for text in missing)
     cards = [_words(f"All methods, {table.protocol}", caption, _html_table(rows) + below)]
     shown = charts.best_of(table)
@@ -155,7 +156,7 @@ def _table_cards(table: Table) -> list[str]:
                 sizes=charts.heights(len(baselines)),
             )
         )
-    cards += [_diversity(table, measure) for measure in _DIVERSITY if any(measure in p.diversity for p in table.curve)]
+    cards += [_diversity(table, measure) for measure in _DIVERSITY if charts.plottable(table.curve, measure)]
     if table.served is not None:
         cards.append(_served(table.served))
     return cards
@@ -224,6 +225,7 @@ def _cold_items(found: ColdItems) -> str:
         ("R@20 of warm items among all", interval(found.warm), ""),
         ("cold as a share of warm", percent(found.share), ""),
         ("N@10 that warm items lose to cold ones", percent(found.warm_loss), ""),
+        ("N@10 of all uptakes, cold items ranked too", gain(found.together), ""),
     ]
     caption = f"{found.hidden:,} items hidden while learning, {found.cases:,} cases. "
     return _words("Cold items", caption + _chosen(found.parameters), _html_table(rows))

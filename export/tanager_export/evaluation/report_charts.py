@@ -98,7 +98,7 @@ def trials(table: Table, width: float, height: float) -> str:
 
 def diversity(points: Sequence[DiversityPoint], measure: str, width: float, height: float) -> str:
     """N@10 kept over the gain in diversity."""
-    shown = [point for point in points if measure in point.diversity]
+    shown = plottable(points, measure)
     xs = [point.diversity[measure].value - 1 for point in shown]
     ys = [point.ratio.value - 1 for point in shown]
     x_levels, y_levels = ticks(max([*xs, 0.05]), least=min([*xs, 0.0])), ticks(max([*ys, 0.0]), least=min([*ys, -0.05]))
@@ -126,6 +126,17 @@ def diversity(points: Sequence[DiversityPoint], measure: str, width: float, heig
             ]
             plot.mark(x, f"{'lambda' if kind == 'mmr' else 'at most'} {point.value:g}", lines)
     return plot.svg()
+
+
+def plottable(points: Sequence[DiversityPoint], measure: str) -> list[DiversityPoint]:
+    """Those with a ratio; there is none where the lists as they are have no diversity, or no hits, at all."""
+    return [
+        point
+        for point in points
+        if measure in point.diversity
+        and math.isfinite(point.diversity[measure].value)
+        and math.isfinite(point.ratio.value)
+    ]
 
 
 def learning(epochs: Sequence[Epoch], what: str, style: str, width: float, height: float) -> str:
