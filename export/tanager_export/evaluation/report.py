@@ -86,10 +86,9 @@ def _tiles(result: Result) -> str:
         if known:
             best = max(known, key=lambda row: row.metrics[METRIC])
             if best.ratio is not None:
-                value = f"{best.ratio.value - 1:+.1%}"
-                tiles.append(
-                    _tile(f"over {best.method}, the best baseline", value, gain(best.ratio), bad=best.ratio.low < 1)
-                )
+                value, worse = f"{best.ratio.value - 1:+.1%}", best.ratio.high < 1
+                between = f"{best.ratio.low - 1:+.1%} to {best.ratio.high - 1:+.1%}"
+                tiles.append(_tile(f"over {best.method}, the best baseline", value, between, bad=worse))
         if table.served is not None:
             loss = table.served.loss
             tiles.append(_tile("lost in serving", f"{loss.value:.2%}", percent(loss), bad=loss.value > 0.01))
@@ -134,7 +133,7 @@ def _table_cards(table: Table) -> list[str]:
             below=_scroll(
                 _html_table(
                     [
-                        ("N@10", *(f"{name} ({cases:,})" for name, (cases, _) in table.slices.items())),
+                        ("N@10", *(f"{charts.words(name)} ({cases:,})" for name, (cases, _) in table.slices.items())),
                         *(
                             (row.method, *(interval(row.slices.get(name)) for name in table.slices))
                             for row in table.rows
@@ -209,7 +208,13 @@ def _cold_users(found: ColdUsers) -> str:
     rows: list[tuple[str, ...]] = [("shown", *methods, *(f"Tanager over {name}" for name in methods[1:]))]
     for shown, by in found.ndcg.items():
         ratios = found.ratios[shown]
-        rows.append((shown, *(interval(by[name]) for name in methods), *(gain(ratios[name]) for name in methods[1:])))
+        rows.append(
+            (
+                charts.words(shown),
+                *(interval(by[name]) for name in methods),
+                *(gain(ratios[name]) for name in methods[1:]),
+            )
+        )
     caption = f"N@10 of the same {found.users:,} new users with more or less of what they did shown. "
     return _words("Cold users", caption + _chosen(found.parameters), _html_table(rows))
 

@@ -32,9 +32,11 @@ def best_of(table: Table) -> list[Row]:
 
 def by_slice(table: Table, width: float, height: float) -> str:
     """N@10 of some methods in each slice, with intervals."""
-    shown, names = best_of(table), list(table.slices)
+    shown = best_of(table)
+    names = [name for name in table.slices if any(_known(row.slices.get(name)) for row in shown)]
     most = max((row.slices[name].high for row in shown for name in names if _known(row.slices.get(name))), default=1.0)
-    plot, places = _rows(names, width, height, ticks(most), x_label="N@10", alt="Accuracy by slice")
+    plot, drawn = _rows([words(name) for name in names], width, height, ticks(most), x_label="N@10", alt="By slice")
+    places = dict(zip(names, drawn.values(), strict=True))
     for name in names:
         for number, row in enumerate(shown):
             found = row.slices.get(name)
@@ -42,7 +44,7 @@ def by_slice(table: Table, width: float, height: float) -> str:
                 continue
             y = places[name] + _SPREAD * ((len(shown) - 1) / 2 - number)
             _whisker(plot, found, y, STYLES[number])
-            plot.mark(found.value, name, [(STYLES[number], row.method, interval(found), y)])
+            plot.mark(found.value, words(name), [(STYLES[number], row.method, interval(found), y)])
     return plot.svg()
 
 
@@ -188,6 +190,12 @@ def compression(rows: Sequence[dict[str, object]], x: str, y: str, name: str, wi
         plot.dot(a, b, "first")
         plot.mark(a, label, [("first", y, figure(b), b), ("grey", x, f"{a:,.1f}", None)])
     return plot.svg()
+
+
+def words(name: str) -> str:
+    """The name of a slice or of what was shown, for people."""
+    ranges = {"history_1_4": "history 1 to 4", "history_5_9": "history 5 to 9", "history_10": "history 10 or more"}
+    return ranges.get(name, name.replace("_", " "))
 
 
 def heights(rows: int) -> dict[str, tuple[float, float]]:

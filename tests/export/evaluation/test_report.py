@@ -1,0 +1,103 @@
+"""The page: everything in one file, whatever is missing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import replace
+
+import pytest
+
+from tanager_export.errors import ExportError
+from tanager_export.evaluation.bootstrap import Interval
+from tanager_export.evaluation.command import read_compression
+from tanager_export.evaluation.command_table import tables
+from tanager_export.evaluation.experiment_encoder import Epoch
+from tanager_export.evaluation.experiment_result import METRICS, DiversityPoint, Result, Row, Served, Table
+from tanager_export.evaluation.report import page
+
+NAN = float("nan")
+
+
+def row(method: str, figure: float, ratio: float | None = None) -> Row:
+    found = None if ratio is None else Interval(ratio, ratio - 0.1, ratio + 0.1)
+    return Row(
+        method,
+        metrics=dict.fromkeys(METRICS, figure),
+        slices={"all": Interval(figure, figure / 2, figure * 2), "history_1_4": Interval(NAN, NAN, NAN)},
+        ratio=found,
+        difference=found,
+        parameters={} if ratio is None else {"l2": 5.0},
+        validation=None if ratio is None else figure,
+        trials=() if ratio is None else (figure / 2, figure),
+        grid=9,
+    )
+
+
+@pytest.fixture
+def result():
+    table = Table(
+        protocol="global-time",
+        train=10,
+        cases=5,
+        targets=7,
+        slices={"all": (5, 7), "history_1_4": (1, 1)},
+        rows=(row("tanager", 0.2), row("ease", 0.1, 2.0), Row("ials", missing="no <implicit>")),
+        blend={"text": 1.0, "profile": 0.0},
+    )
+    return Result("a <set>", False, 9, 10, "a model", "another", (0,), 2, [table])
+
+
+def test_what_is_missing_is_on_the_page_and_in_the_table(result):
+    result.incomplete.append("global-time: ials is missing")
+    for text in (page(result), tables(result)):
+        assert "ials is missing" in text
+        assert "implicit" in text
+    assert "no <implicit>" not in page(result)
+    assert "a <set>" not in page(result)
+
+
+def test_a_page_without_tables_has_its_settings(result):
+    result.tables.clear()
+    assert "Settings" in page(result)
+
+
+def test_the_page_says_when_it_was_made(result):
+    assert "2026-01-02 at 03:04 UTC" in page(result, made_at=dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC))
+
+
+def test_nothing_that_is_no_number_is_drawn(result):
+    nothing = Interval(NAN, NAN, NAN)
+    point = DiversityPoint("mmr", 0.5, {}, nothing, {"category_diversity": Interval(float("inf"), 1, 2)}, NAN)
+    good = DiversityPoint(
+        "category cap", 2, {}, Interval(0.9, 0.8, 1), {"ease_diversity": Interval(1.2, 1.1, 1.3)}, 1.0
+    )
+    result.tables[0] = replace(result.tables[0], curve=(point, good))
+    result.epochs = (Epoch(0, None, 0.1), Epoch(1, 3.0, 0.2))
+    text = page(result)
+    assert not re.findall(r'\s(?:d|cx|cy|x|y|width|height)="[^"]*(?:nan|inf)', text)
+    assert "Accuracy against diversity in EASE space" in text
+    assert "Accuracy against diversity in categories" not in text
+    assert "Learning curve of the encoder: loss" in text
+
+
+def test_a_warning_of_serving_is_shown(result):
+    some = Interval(0.1, 0, 1)
+    served = Served("host:1", "abc", "m, int8", 5, some, some, some, 0.5, ("only 50% were answered",))
+    result.tables[0] = replace(result.tables[0], served=served)
+    assert "only 50% were answered" in page(result)
+    assert "only 50% were answered" in tables(result)
+
+
+def test_json_has_no_nan(result):
+    found = result.as_json()
+    assert found["tables"][0]["rows"][0]["slices"]["history_1_4"]["value"] is None
+    assert found["tables"][0]["rows"][1]["ratio"] == {"value": 2.0, "low": 1.9, "high": 2.1}
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"rows": 1}', "3", "[1]"])
+def test_what_is_no_table_of_compression_is_refused(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(ExportError, match="--compression"):
+        read_compression(path)
