@@ -126,7 +126,13 @@ def distil(
         optimizer,
         lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
     )
-    key = {"options": asdict(options), "seed": seed, "texts": len(texts), "targets": float(np.abs(targets).sum())}
+    key: dict[str, object] = {
+        "options": asdict(options),
+        "seed": seed,
+        "weights": sum(parameter.numel() for parameter in student.parameters()),
+        "texts": len(texts),
+        "targets": float(np.abs(targets).sum()),  # another teacher, or other texts, are another lesson
+    }
     state = _State(directory, student, optimizer, schedule, random, key=key)
     done = state.load()
     if not done:

@@ -32,13 +32,13 @@ class Lesson:
         items: positions of the items whose texts it learns from.
         held_out: positions of those it never learns from: early stopping and wishes go by them.
         wishes: texts as short as a wish, made of those of `items`.
-        validation: texts and wishes of `held_out`.
+        held_out_wishes: texts as short as a wish, made of those of `held_out`.
     """
 
     items: tuple[int, ...]
     held_out: tuple[int, ...]
     wishes: tuple[str, ...]
-    validation: tuple[str, ...]
+    held_out_wishes: tuple[str, ...]
 
 
 def lesson(items: Sequence[Item], *, wishes_an_item: int, seed: int) -> Lesson:
@@ -54,9 +54,8 @@ def lesson(items: Sequence[Item], *, wishes_an_item: int, seed: int) -> Lesson:
     count = max(_FEWEST_HELD_OUT, round(_HELD_OUT * len(items)))
     held_out, learned = sorted(order[:count]), sorted(order[count:])
     drawn = {wish for i in learned for wish in _wishes(items[i], wishes_an_item, random)}
-    validation = [items[i].encoder_text for i in held_out]
-    validation += [wish for i in held_out for wish in _wishes(items[i], 1, random)]
-    return Lesson(tuple(learned), tuple(held_out), tuple(sorted(drawn)), tuple(validation))
+    unseen = tuple(wish for i in held_out for wish in _wishes(items[i], 1, random))
+    return Lesson(tuple(learned), tuple(held_out), tuple(sorted(drawn)), unseen)
 
 
 def spoken_wishes(items: Sequence[Item], chosen: Sequence[int], *, most: int, seed: int) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_export.atomic import fresh_directory
+from tanager_export.bundle import _max_tokens
 from tanager_export.compression.layers import take_layers
 from tanager_export.compression.student import Taught, distil
 from tanager_export.model import find_model
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MODULES = "modules.json"
-_DEFAULT_MAX_TOKENS = 512
-_MAX_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +66,7 @@ def export_variants(
     directory.mkdir(parents=True)
     _log.info("exporting %s to ONNX: %s", name or source.name, ", ".join(precisions))
     export_onnx(source, model, directory)
-    stated = (model.max_seq_length, model.tokenizer.model_max_length)
-    max_tokens = min((int(limit) for limit in stated if limit and limit <= _MAX_TOKENS), default=_DEFAULT_MAX_TOKENS)
+    max_tokens = _max_tokens(model)
     found = []
     for precision in precisions:
         path = directory / f"{precision}.onnx"
@@ -124,7 +122,8 @@ class Teacher:
         learned = list(lesson.items)
         self._items = Taught([texts[i] for i in learned], vectors[learned])
         self._wishes = self._taught([query_prompt + wish for wish in lesson.wishes], "teacher's vectors")
-        self._validation = self._taught(list(lesson.validation), "teacher's vectors, held out")
+        unseen = [texts[i] for i in lesson.held_out] + [query_prompt + wish for wish in lesson.held_out_wishes]
+        self._validation = self._taught(unseen, "teacher's vectors, held out")
 
     def teach(self, shape: StudentShape, *, options: DistilOptions, directory: Path, seed: int) -> Student:
         """Teaches a student, or goes on with it where it was left.

@@ -11,6 +11,7 @@ import pytest
 
 from tanager_export.bundle import BundleOptions, build_bundle
 from tanager_export.cli import main
+from tanager_export.compression.layers import inner_model
 from tanager_export.dataset import load_dataset, write_dataset
 from tanager_export.model import find_model
 from tanager_export.training.encoder import centre, encode
@@ -84,7 +85,7 @@ def test_every_variant_has_its_price(done):
 def test_a_student_is_a_model_that_bundle_exports(done, dataset, tmp_path, code, layers, width):
     _, students = done
     source = find_model(str(students / code))
-    inner = source.load()[0].auto_model
+    inner = inner_model(source.load())
     assert (len(inner.encoder.layer), inner.config.intermediate_size) == (layers, width)
     options = BundleOptions(precision="fp32")
     build_bundle(source, load_dataset(dataset), tmp_path / "bundle", options=options)

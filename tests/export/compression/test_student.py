@@ -122,12 +122,17 @@ def test_it_goes_on_after_a_kill_as_if_there_had_been_none(teacher, lessons, tmp
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"options": DistilOptions(epochs=1, batch=16)}])
-def test_other_options_or_another_seed_begin_anew(teacher, lessons, tmp_path, monkeypatch, change):
+@pytest.mark.parametrize("change", [{"seed": 1}, {"options": DistilOptions(epochs=1, batch=16)}, {"layers": 2}])
+def test_another_lesson_begins_anew(teacher, lessons, tmp_path, monkeypatch, change):
     teach(teacher, lessons, tmp_path)
     taught = []
     loss = student_module._loss
-    monkeypatch.setattr(student_module, "_loss", lambda *given: taught.append(1) or loss(*given))
+
+    def counted(*given):
+        taught.append(given)
+        return loss(*given)
+
+    monkeypatch.setattr(student_module, "_loss", counted)
     teach(teacher, lessons, tmp_path, **change)
     assert taught
 
