@@ -118,6 +118,11 @@ def _notes(measured: Measured) -> str:
         + ", ".join(f"{count} {kind}" for kind, count in measured.wishes.items())
         + " of items that no student learned from.",
         *(
+            ["queries: the student encodes wishes and the items it never learned from; the model, all other items."]
+            if measured.students
+            else []
+        ),
+        *(
             f"tokenising takes {100 * share:.0f} % of the time of {variant}."
             for variant, share in measured.tokenising.items()
         ),

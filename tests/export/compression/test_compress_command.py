@@ -57,7 +57,8 @@ def test_every_variant_has_its_price(done):
     variants = {row["variant"]: row for row in record["variants"]}
     assert list(variants) == [
         *("fp32", "fp16", "int8", "int8, first 16", "int8, first 8"),
-        *("1 layer, fp32", "1 layer, int8", "2 layers, feed-forward 24, fp32", "2 layers, feed-forward 24, int8"),
+        *("1 layer, fp32", "1 layer, int8", "1 layer, int8, queries"),
+        *(f"2 layers, feed-forward 24, {kind}" for kind in ("fp32", "int8", "int8, queries")),
     ]
     assert (record["protocol"], record["model"], record["dataset"]) == ("leave-one-out", "model", "tiny")
     exact = variants["fp32"]
@@ -79,6 +80,9 @@ def test_every_variant_has_its_price(done):
         assert low <= row["text"]["loss"] <= high
         assert row["text"]["cases"] == record["cases"] == 40
     assert set(record["tokenising_share"]) == {name for name in variants if name.endswith("int8")}
+    student, queries = (variants[f"1 layer, int8{kind}"] for kind in ("", ", queries"))
+    assert abs(queries["text"]["loss"]) < abs(student["text"]["loss"])  # nearly all items are as the model has them
+    assert queries["texts_per_s"] == student["texts_per_s"]
 
 
 @pytest.mark.parametrize(("code", "layers", "width"), [("1", 1, 64), ("2x24", 2, 24)])
