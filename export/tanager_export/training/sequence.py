@@ -79,7 +79,7 @@ class SequenceHead:
             for start in range(0, len(some), _SCORED):
                 rows = some[start : start + _SCORED]
                 items, there = padded(latest.take(rows))
-                found[rows] = self.network(table[items], there)[:, -1].numpy()
+                found[rows] = self.network(table[items], there, last=True)[:, -1].numpy()
         return found
 
     def score(self, histories: Histories) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ class SequenceOptions:
     layers: int = 2
     heads: int = 2
     length: int = 50
-    dropout: float = 0.3
+    dropout: float = 0.4
     without_own: float = 0.1
     epochs: int = 60
     patience: int = 5
@@ -51,7 +51,7 @@ class SequenceOptions:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     averaging: float = 0.99
-    balance: float = 1.0
+    balance: float = 0.7
 
 
 class SequenceNetwork(nn.Module):
@@ -89,11 +89,14 @@ class SequenceNetwork(nn.Module):
             self.popular * self.log_popularity + kept * self.own_bias,
         )
 
-    def forward(self, vectors: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """(rows, events, dim) of what was read to the same of what is expected next; `there` is 0 for padding."""
+    def forward(self, vectors: torch.Tensor, there: torch.Tensor, *, last: bool = False) -> torch.Tensor:
+        """(rows, events, dim) of what was read to the same of what is expected next; `there` is 0 for padding.
+
+        With `last`, (rows, 1, dim): what is expected after the last event alone, at less cost.
+        """
         read = self.read(vectors * math.sqrt(self.options.dim))
-        for block in self.blocks:
-            read = block(read, there)
+        for at, block in enumerate(self.blocks):
+            read = block(read, there, last=last and at == len(self.blocks) - 1)
         found: torch.Tensor = self.norm(read)
         return found
 
@@ -110,20 +113,25 @@ class SequenceBlock(nn.Module):
         self.wide, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.dropout = nn.Dropout(options.dropout)
 
-    def forward(self, read: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """(rows, events, dim) to the same."""
+    def forward(self, read: torch.Tensor, there: torch.Tensor, *, last: bool = False) -> torch.Tensor:
+        """(rows, events, dim) to the same, or to (rows, 1, dim): the last alone."""
         rows, events, dim = read.shape
         normed = self.before_attention(read)
-        shape = (rows, events, self.heads, dim // self.heads)
-        asked, known, told = (part(normed).view(shape).transpose(1, 2) for part in (self.asked, self.known, self.told))
-        place = torch.arange(events, device=read.device)
-        distance = place[:, None] - place[None, :]
-        weights = (
-            asked @ known.transpose(2, 3) / math.sqrt(dim // self.heads) + self.by_distance[:, distance.clamp(min=0)]
+        width = dim // self.heads
+        known, told = (
+            part(normed).view(rows, events, self.heads, width).transpose(1, 2) for part in (self.known, self.told)
         )
+        place = torch.arange(events, device=read.device)
+        asking = place
+        if last:
+            read, normed, asking = read[:, -1:], normed[:, -1:], place[-1:]
+        asked = self.asked(normed).view(rows, -1, self.heads, width).transpose(1, 2)
+        distance = asking[:, None] - place[None, :]
+        by_distance = self.by_distance[:, distance.clamp(min=0)]
+        weights = asked @ known.transpose(2, 3) / math.sqrt(width) + by_distance
         hidden = (distance < 0)[None, None] | ~there[:, None, None, :]
         weights = torch.softmax(weights.masked_fill(hidden, _MASKED), dim=3)
-        heard = (weights @ told).transpose(1, 2).reshape(rows, events, dim)
+        heard = (weights @ told).transpose(1, 2).reshape(rows, -1, dim)
         read = read + self.dropout(self.out(heard))
         mixed: torch.Tensor = self.narrow(functional.gelu(self.wide(self.before_mixing(read))))
         out: torch.Tensor = read + self.dropout(mixed)

@@ -75,5 +75,5 @@ class _LastVector(nn.Module):
         there = place[None, :] >= item_vectors.shape[1] - events[:, None]
         # Padding may be anything, even NaN, which attention's weight 0 would not stop.
         read = torch.where(there[:, :, None], item_vectors + self.mean, torch.zeros(()))
-        found: torch.Tensor = self.network(read, there)[:, -1]
+        found: torch.Tensor = self.network(read, there, last=True)[:, -1]
         return found * (events > 0).to(found.dtype)[:, None]

@@ -87,7 +87,7 @@ class SequenceTraining:
             while len(self._results) < self._options.epochs and not self._spent():
                 began = time.monotonic()
                 loss = self._epoch()
-                figure = math.nan if validate is None else validate(self.average)
+                figure = math.nan if validate is None else float(validate(self.average))
                 result = SequenceEpoch(len(self._results) + 1, loss, figure, time.monotonic() - began)
                 self._results.append(result)
                 self._torch_state = torch.get_rng_state()

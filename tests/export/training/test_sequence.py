@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ OPTIONS = SequenceOptions(
 def texts() -> np.ndarray:
     angle = 2 * np.pi * np.array([*range(WARM), *TWINS])[:, None] * np.arange(1, 7) / WARM
     waves = np.concatenate((np.cos(angle), np.sin(angle)), axis=1)
-    return (waves / np.linalg.norm(waves, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(waves / np.linalg.norm(waves, axis=1, keepdims=True), np.float32)
 
 
 def in_order(*, seed: int = 0, users: int = USERS) -> Interactions:
@@ -176,7 +176,9 @@ def test_no_position_hears_what_comes_after_it() -> None:
     later[:, 4:] = torch.randn(1, 2, OPTIONS.dim)
     with torch.no_grad():
         before, after = network(vectors, there), network(later, there)
+        alone = network(later, there, last=True)
     torch.testing.assert_close(before[:, :4], after[:, :4])
+    torch.testing.assert_close(alone[:, 0], after[:, -1])
     assert (before[:, 4:] - after[:, 4:]).abs().max() > 1e-2
 
 
@@ -234,6 +236,6 @@ def test_behaviour_without_order_is_refused(tmp_path: Path) -> None:
         ({"layers": 0}, "layers is 0"),
     ],
 )
-def test_options_that_cannot_be_are_refused(wrong: dict[str, float], message: str, tmp_path: Path) -> None:
+def test_options_that_cannot_be_are_refused(wrong: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=message):
         fit_sequence_head(in_order(), texts(), options=replace(OPTIONS, **wrong), directory=tmp_path, seed=0)

@@ -29,8 +29,9 @@ def head() -> SequenceHead:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = SequenceNetwork(texts, random.integers(0, 9, ITEMS), SequenceOptions(dim=32, length=10))
-        for block in network.blocks:
-            torch.nn.init.normal_(block.by_distance)
+        for name, value in network.named_parameters():
+            if name.endswith("by_distance"):
+                torch.nn.init.normal_(value)
     return SequenceHead(network, [])
 
 
