@@ -271,7 +271,8 @@ class _Bench:
         served = None
         if self._plan.served is not None:
             _log.info("asking %s", self._plan.served)
-            served = ask_server(self._plan.served, self._dataset, split, first.outcomes[0])
+            learned = ours[0].parts.profiles.known.attributes
+            served = ask_server(self._plan.served, self._dataset, split, first.outcomes[0], learned=learned)
         return Table(
             protocol,
             train=len(split.train),

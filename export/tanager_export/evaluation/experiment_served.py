@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,9 @@ _HISTORY_LIMIT = 10_000  # events of a request, and ids that it excludes
 _SUSPICIOUS_OVERLAP = 0.8
 
 
-def ask_server(address: str, dataset: Dataset, split: Split, outcome: Outcome) -> Served:
+def ask_server(
+    address: str, dataset: Dataset, split: Split, outcome: Outcome, *, learned: Sequence[str] = ()
+) -> Served:
     """Asks for every case over gRPC, with the history and the profile, and compares the lists with the exact ones.
 
     What the history holds is not to come back. Dislikes are sent with weight 0: they were seen and say nothing, as in
@@ -37,6 +40,8 @@ def ask_server(address: str, dataset: Dataset, split: Split, outcome: Outcome) -
         dataset: whose items the server has to have.
         split: what is asked.
         outcome: of the exact scores.
+        learned: attributes that the exact scores know, such as "gender=female"; other words of a profile are for the
+            server's encoder alone, and the gap is that of reading them as well.
 
     Raises:
         ExportError: the server does not answer, refuses, or serves another catalogue.
@@ -69,6 +74,12 @@ def ask_server(address: str, dataset: Dataset, split: Split, outcome: Outcome) -
             f"only {overlap:.0%} of the exact first {TOP} were answered: is the bundle of this model, this blend and "
             "this split's train?"
         )
+    if read := words_to_encode(split.cases, learned):
+        fields = ", ".join(f"{name}: {count:,}" for name, count in read.items())
+        warnings.append(
+            f"{sum(read.values()):,} values of profiles are of no attribute that the exact scores know; the server "
+            f"reads them as words ({fields}), and that is in the gap"
+        )
     bundle = status.bundle
     return Served(
         address=address,
@@ -81,6 +92,17 @@ def ask_server(address: str, dataset: Dataset, split: Split, outcome: Outcome) -
         overlap=overlap,
         warnings=tuple(warnings),
     )
+
+
+def words_to_encode(cases: Cases, learned: Sequence[str]) -> dict[str, int]:
+    """How many texts of the profiles are of no learned attribute, by field, the most first."""
+    known = {name.casefold() for name in learned}
+    found: Counter[str] = Counter()
+    for profile in cases.profiles:
+        for field, value in profile.items():
+            texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+            found[field] += sum(f"{field}={text}".casefold() not in known for text in texts)
+    return {field: count for field, count in found.most_common() if count}
 
 
 def _ask(client: Client, dataset: Dataset, cases: Cases) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.int32]], int]:

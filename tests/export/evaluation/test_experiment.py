@@ -18,6 +18,7 @@ from tanager_export.evaluation.experiment_answers import Answers, with_lists
 from tanager_export.evaluation.experiment_cold import hide
 from tanager_export.evaluation.experiment_encoder import centred
 from tanager_export.evaluation.experiment_methods import Among, Masked, contestant
+from tanager_export.evaluation.experiment_served import words_to_encode
 from tanager_export.evaluation.leaks import refuse_leaks
 from tanager_export.evaluation.splits import SplitError, leave_one_out
 
@@ -143,3 +144,10 @@ def test_centring_takes_away_what_all_vectors_share():
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     assert abs(found.mean(axis=0)[0]) < 0.3
     assert not centred(np.ones((3, 4), np.float32)).any()
+
+
+def test_words_of_profiles_that_no_attribute_was_learned_of_are_counted():
+    profiles = {f"user-{user}": {"taste": "War", "zip": f"{user}"} for user in range(USERS)}
+    cases = leave_one_out(dataset_of(ROWS, profiles=profiles)).cases
+    assert words_to_encode(cases, ["taste=war", "zip=3"]) == {"zip": len(cases) - 1}
+    assert words_to_encode(cases, ["taste=war", *(f"zip={user}" for user in range(USERS))]) == {}
