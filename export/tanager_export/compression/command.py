@@ -62,7 +62,7 @@ def add_compress_parser(subparsers: argparse._SubParsersAction[argparse.Argument
         type=_numbers,
         help="lengths to cut the vectors to; those the model does not exceed are passed over (default: %(default)s)",
     )
-    parser.add_argument("--epochs", type=_count, default=15, help="of teaching, at most (default: %(default)s)")
+    parser.add_argument("--epochs", type=_count, default=30, help="of teaching, at most (default: %(default)s)")
     parser.add_argument(
         "--texts", type=_count, default=600, help="encoded in each round of timing (default: %(default)s)"
     )

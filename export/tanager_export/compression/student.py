@@ -50,7 +50,7 @@ class DistilOptions:
         wishes_an_epoch: short texts read an epoch, per text of an item.
     """
 
-    epochs: int = 15
+    epochs: int = 30
     patience: int = 3
     batch: int = 128
     learning_rate: float = 5e-4
