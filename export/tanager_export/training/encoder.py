@@ -90,10 +90,10 @@ def keep_memory() -> None:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """What an epoch came to: mean loss over its steps, validation (higher is better), seconds taken."""
+    """What an epoch came to: mean loss over its steps (None of epoch 0), validation (higher is better), seconds."""
 
     epoch: int
-    loss: float
+    loss: float | None
     validation: float
     seconds: float
 
@@ -176,7 +176,7 @@ def fine_tune(
     log_popularity = torch.from_numpy(np.log(pairs.popularity + _LOG_BASE_POPULARITY).astype(np.float32)).to(device)
     vectors = encode(model, texts, describe="encoding the catalogue")
     if not results:
-        results = [EpochResult(0, math.nan, validate(vectors), 0.0)]
+        results = [EpochResult(0, None, validate(vectors), 0.0)]
         state.save(results, best=True)
     best = max(result.validation for result in results)
     for epoch in range(len(results), options.epochs + 1):

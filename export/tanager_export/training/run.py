@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Run:
     blend: Blend
     protocol: Protocol
     seed: int
-    manifest: dict[str, object]
+    manifest: dict[str, Any]
 
 
 def train(base: SourceModel, dataset: Dataset, directory: Path, *, options: TrainOptions, progress: bool = True) -> Run:

@@ -96,9 +96,7 @@ def run_scores(run: Run, dataset: Dataset, vectors: NDArray[np.float32]) -> Scor
     some = np.sort(random.permutation(active)[:_SAMPLE]).astype(np.int64)
     rows = Histories.of_users(learned, some)
     attributes = {user.id: user.attributes for user in dataset.users}
-    nothing = Histories(
-        np.zeros(len(some) + 1, np.int64), *(column[:0] for column in (rows.item, rows.timestamp, rows.weight))
-    )
+    nothing = Histories(np.zeros(len(some) + 1, np.int64), rows.item[:0], rows.timestamp[:0], rows.weight[:0])
     profiles = [attributes.get(learned.user_ids[user], {}) for user in some.tolist()]
     at = np.full(len(some), int(learned.timestamp.max()), np.int64)
     return served_scores(hybrid, Cases(some.astype(np.int32), rows, nothing, profiles, at))

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import optimize
+from tests.export.training.made import clusters, unit
+
+from tanager_export.evaluation.evaluate import evaluate
+from tanager_export.training.blend import _Problem, _views, learn_blend
+from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.structure import Structure
+from tanager_export.training.terms import TERMS, term, total
+from tanager_export.training.windows import validation_windows
+
+
+@pytest.fixture(scope="module")
+def data():
+    return clusters()
+
+
+@pytest.fixture(scope="module")
+def vectors(data):
+    return unit(np.random.default_rng(5), len(data.items))
+
+
+@pytest.fixture(scope="module")
+def windows(data):
+    return validation_windows(data, data.interactions, protocol="leave-one-out")
+
+
+@pytest.fixture(scope="module")
+def blend(data, windows, vectors):
+    return learn_blend(data, windows, vectors, seed=0)
+
+
+def test_it_learns_what_tells_the_next_item(data, windows, vectors, blend):
+    """Behaviour tells the group, vectors drawn at random tell nothing."""
+    hybrid = Hybrid.fit(data, windows[0].train, vectors, blend)
+    found = evaluate(hybrid, windows[0])
+    assert found.mean("ndcg@10") > 0.5  # by chance: about .13
+    assert blend.weights["collaborative"] > 0
+    parts, cases = hybrid.parts, windows[0].cases
+    text = blend.weights["text"] * term("text", parts, cases, blend.structure)
+    collaborative = blend.weights["collaborative"] * term("collaborative", parts, cases, blend.structure)
+    assert text.std() < 0.3 * collaborative.std()
+
+
+def test_ndcg_is_that_of_the_evaluation(data, windows, vectors, blend):
+    hybrid = Hybrid.fit(data, windows[0].train, vectors, blend)
+    assert evaluate(hybrid, windows[0]).mean("ndcg@10") == pytest.approx(blend.ndcg, abs=1e-9)
+
+
+def test_the_gradient_is_that_of_the_loss(data, windows, vectors):
+    problem = _Problem(_views(data, windows, vectors, seed=0), TERMS)
+    problem.update(Structure(), TERMS)
+    scale = problem._scale()
+    random = np.random.default_rng(0)
+    at = random.uniform(0.1, 0.5, len(TERMS))
+    error = optimize.check_grad(
+        lambda x: problem._loss(x, scale)[0], lambda x: problem._loss(x, scale)[1], at, epsilon=1e-3
+    )
+    assert error < 1e-2 * max(1.0, np.linalg.norm(problem._loss(at, scale)[1]))
+
+
+def test_weights_that_cannot_be_negative_are_not(blend):
+    assert all(blend.weights[name] >= 0 for name in ("collaborative", "transitions", "text", "profile"))
+
+
+def test_terms_left_out_have_no_weight(data, windows, vectors):
+    without = learn_blend(data, windows, vectors, seed=0, options={}, without=frozenset(("text", "collaborative")))
+    assert without.weights["text"] == without.weights["collaborative"] == 0
+
+
+def test_the_total_is_the_sum_of_the_terms(data, windows, vectors, blend):
+    parts, cases = Hybrid.fit(data, windows[0].train, vectors, blend).parts, windows[0].cases
+    weights = [place / 10 for place in range(1, len(TERMS) + 1)]
+    weighted = [w * term(name, parts, cases, Structure()) for w, name in zip(weights, TERMS, strict=True)]
+    np.testing.assert_allclose(total(weights, parts, cases, Structure()), np.sum(weighted, axis=0), atol=1e-4)
+
+
+def test_somebody_unknown_gets_priors_and_profile_alone(data, windows, vectors, blend):
+    from tanager_export.evaluation.splits import with_history
+
+    parts = Hybrid.fit(data, windows[0].train, vectors, blend).parts
+    unknown = with_history(windows[0].cases, 0)
+    for name in TERMS:
+        anything = term(name, parts, unknown, Structure()).any()
+        assert anything == (not name.endswith(", known") and name not in ("collaborative", "transitions", "text")), name
