@@ -1,4 +1,4 @@
-"""From a language model to recommendations over gRPC: makes the sample dataset, exports, serves, and asks four things.
+"""From a language model to recommendations over gRPC: makes the sample dataset, trains, exports, serves, and asks.
 
 Run by `make demo`. Every step is a command or a call that you can repeat by hand; each is shown before it runs.
 """
@@ -26,17 +26,19 @@ BIN = Path(sys.executable).parent
 def main(directory: Path) -> None:
     """Runs the demo in a directory of its own."""
     began = time.monotonic()
-    dataset, bundle = directory / "dataset", directory / "bundle"
+    dataset, trained, bundle = directory / "dataset", directory / "run", directory / "bundle"
     run("tanager-export", "dataset", "sample", str(dataset), "--overwrite")
-    run("tanager-export", "bundle", str(dataset), str(bundle), "--precision", "int8", "--overwrite")
+    # A run that is done is not done again; more epochs pay on more data.
+    run("tanager-export", "train", str(dataset), str(trained), "--epochs", "3", "--overwrite")
+    run("tanager-export", "bundle", str(trained), str(dataset), str(bundle), "--precision", "int8", "--overwrite")
     with server(bundle) as port, Client(f"127.0.0.1:{port}") as client:
         wish = "a thoughtful science-fiction novel about first contact"
         ask(f"client.recommend(text={wish!r}, page_size=5)")
         show(client.recommend(text=wish, page_size=5))
 
         history = ["film:spirited-away", "game:stardew-valley", "book:the-hobbit"]
-        ask(f"client.recommend(history={history}, page_size=5)")
-        show(client.recommend(history=history, page_size=5))
+        ask(f"client.recommend(history={history}, page_size=5, explain=True)")
+        show(client.recommend(history=history, page_size=5, explain=True))
 
         ask("client.similar_items('film:blade-runner', page_size=5)")
         show(client.similar_items("film:blade-runner", page_size=5))
@@ -97,6 +99,8 @@ def show(answer: Recommendations | SimilarItems) -> None:
     for item in answer:
         found = ", ".join(source.value for source in item.sources)
         print(f"  {item.rank:>2}  {item.title:<45.45} {item.domain:<6} {item.score:>6.3f}  found by {found}")
+        for reason in item.reasons:
+            print(f"      {reason.contribution:>+7.3f}  {reason.kind.value} {reason.title or reason.attribute}")
     print(f"      strategy {answer.strategy.value}; encoded in {answer.timing.encode_us / 1000:.1f} ms")
 
 

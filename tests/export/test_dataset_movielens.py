@@ -145,8 +145,8 @@ def test_1m(tmp_path):
         "Les Misérables (1995). Film. Drama, film noir.",
     ]
     assert [dict(user.attributes) for user in dataset.users] == [
-        {"age": "under 18", "gender": "female", "occupation": "K-12 student", "zip": "48067"},
-        {"age": "56+", "gender": "male", "occupation": "self-employed", "zip": "70072-1234"},
+        {"age": "under 18", "gender": "female", "occupation": "K-12 student"},
+        {"age": "56+", "gender": "male", "occupation": "self-employed"},
     ]
     assert dataset.interactions.weight.tolist() == [5, 3]
 
@@ -159,8 +159,8 @@ def test_100k(tmp_path):
         "Le Café (1995). Film.",
     ]
     assert [dict(user.attributes) for user in dataset.users] == [
-        {"age": 24, "gender": "male", "occupation": "technician", "zip": "85711"},
-        {"age": 53, "gender": "female", "occupation": "other", "zip": "94043"},
+        {"age": 24, "gender": "male", "occupation": "technician"},
+        {"age": 53, "gender": "female", "occupation": "other"},
     ]
     assert dataset.interactions.item.tolist() == [1, 0]
 

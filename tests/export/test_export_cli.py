@@ -161,7 +161,8 @@ def test_version(capsys):
         (("bundle", "a", "b", "c", "d"), "unrecognized arguments: d"),
         (("bundle", "a", "b", "--precision", "int4"), "invalid choice: 'int4'"),
         (("bundle", "a", "b", "--device", "tpu"), "invalid choice: 'tpu'"),
-        (("train",), "invalid choice: 'train'"),
+        (("learn",), "invalid choice: 'learn'"),
+        (("train", "a", "b", "--epochs", "-1"), "an integer from 0"),
     ],
 )
 def test_usage_errors_end_with_2(capsys, words, told):

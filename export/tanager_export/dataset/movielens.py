@@ -195,13 +195,13 @@ _1M_RATINGS = Table("ratings.dat", "::", 4)
 
 def _1m_users(directory: Path) -> list[User]:
     users = []
-    for line, (identifier, gender, age, occupation, postcode) in _1M_USERS.rows(directory):
+    for line, (identifier, gender, age, occupation, _postcode) in _1M_USERS.rows(directory):
         if gender not in _GENDERS or age not in _AGES:
             raise _1M_USERS.error(line, f"no gender and age known to ml-1m: {gender!r}, {age!r}")
         if not occupation.isdecimal() or int(occupation) >= len(_OCCUPATIONS):
             raise _1M_USERS.error(line, f"no occupation known to ml-1m: {occupation!r}")
         job = _OCCUPATIONS[int(occupation)]
-        attributes = {"age": _AGES[age], "gender": _GENDERS[gender], "occupation": job, "zip": postcode}
+        attributes = {"age": _AGES[age], "gender": _GENDERS[gender], "occupation": job}
         users.append(User(identifier, attributes))
     return users
 
@@ -219,11 +219,10 @@ def _flagged_genres(directory: Path) -> Callable[[list[str]], list[str]]:
 
 def _100k_users(directory: Path) -> list[User]:
     users = []
-    for line, (identifier, age, gender, occupation, postcode) in _100K_USERS.rows(directory):
+    for line, (identifier, age, gender, occupation, _postcode) in _100K_USERS.rows(directory):
         if gender not in _GENDERS or not age.isdecimal():
             raise _100K_USERS.error(line, f"no age and gender: {age!r}, {gender!r}")
         attributes: dict[str, AttributeValue] = {"age": int(age), "gender": _GENDERS[gender], "occupation": occupation}
-        attributes["zip"] = postcode
         users.append(User(identifier, attributes))
     return users
 

@@ -37,6 +37,7 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
     )
     parser.add_argument("--epochs", type=_count, help="of the encoder at most; 0 leaves it as it is (default: 12)")
     parser.add_argument("--seed", type=_count, default=0, help="(default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run of other data or options")
     parser.set_defaults(run=_train)
 
 
@@ -49,7 +50,8 @@ def _train(arguments: argparse.Namespace) -> int:
     encoder = EncoderOptions() if arguments.epochs is None else EncoderOptions(epochs=arguments.epochs)
     options = TrainOptions(arguments.protocol, arguments.hold_out, encoder, arguments.seed)
     dataset = load_dataset(arguments.dataset, progress=True)
-    run = train(find_model(arguments.base), dataset, arguments.run_directory, options=options)
+    base = find_model(arguments.base)
+    run = train(base, dataset, arguments.run_directory, options=options, overwrite=arguments.overwrite)
     epochs, loss = run.manifest["epochs"], run.manifest["sparsity_loss"]
     assert isinstance(epochs, list)
     assert isinstance(loss, dict)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -90,7 +91,15 @@ class Run:
     manifest: dict[str, Any]
 
 
-def train(base: SourceModel, dataset: Dataset, directory: Path, *, options: TrainOptions, progress: bool = True) -> Run:
+def train(
+    base: SourceModel,
+    dataset: Dataset,
+    directory: Path,
+    *,
+    options: TrainOptions,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Run:
     """Trains, or goes on with, a run.
 
     Args:
@@ -98,10 +107,11 @@ def train(base: SourceModel, dataset: Dataset, directory: Path, *, options: Trai
         dataset: catalogue, behaviour, users.
         directory: of the run; made if it is not there.
         options: how.
+        overwrite: whether a run of something else that is there may be replaced.
         progress: whether to show bars on stderr, if that is a terminal.
 
     Raises:
-        RunError: the directory holds a run of something else.
+        RunError: the directory holds a run of something else, or no run at all.
         SplitError: there is too little behaviour to learn from.
     """
     began = time.monotonic()
@@ -111,7 +121,7 @@ def train(base: SourceModel, dataset: Dataset, directory: Path, *, options: Trai
         "base": base.weights_sha256,
         "options": asdict(replace(options, protocol=protocol)),
     }
-    _claim(directory, key)
+    _claim(directory, key, overwrite=overwrite)
     if (directory / MANIFEST).exists():
         _log.info("%s is done already", directory)
         return load_run(directory)
@@ -184,17 +194,18 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _claim(directory: Path, key: dict[str, object]) -> None:
+def _claim(directory: Path, key: dict[str, object], *, overwrite: bool) -> None:
     """Makes the directory this run's own."""
+    path = directory / KEY
     try:
+        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(key)):
+            if not overwrite:
+                raise RunError(f"{directory}: holds a run of other data or options; choose another, or --overwrite")
+            shutil.rmtree(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / KEY
-        if path.exists():
-            if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(key)):
-                raise RunError(f"{directory}: holds a run of other data or options; choose another directory")
-        elif any(directory.iterdir()):
-            raise RunError(f"{directory}: is there already and is no run; choose another directory")
-        else:
+        if not path.exists():
+            if any(directory.iterdir()):
+                raise RunError(f"{directory}: is there already and is no run; choose another directory")
             _write(path, key)
     except OSError as error:
         raise RunError(f"{directory}: cannot be written: {error.strerror}") from error

@@ -98,8 +98,10 @@ def test_a_run_of_other_data_or_options_is_refused(base, data, run, tmp_path):
     with pytest.raises(RunError, match="other data or options"):
         train(base, data, run.path, options=replace(QUICK, seed=1))
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(RunError, match="is no run"):
-        train(base, data, tmp_path, options=QUICK)
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="is no run"):
+            train(base, data, tmp_path, options=QUICK, overwrite=overwrite)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
     with pytest.raises(RunError, match="make one"):
         load_run(tmp_path)
 
