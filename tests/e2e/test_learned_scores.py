@@ -51,7 +51,8 @@ def learned(tiny_model: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempP
         scoring=default.scoring.model_copy(update={"origin": "learned", "transitions": 4.0, "known_events": 1.0}),
     )
     target = tmp_path_factory.mktemp("learned") / "bundle"
-    build_bundle(find_model(str(tiny_model)), dataset, target, options=BundleOptions(precision="fp32"), scores=scores)
+    options = BundleOptions(precision="fp32")
+    build_bundle(find_model(str(tiny_model)), dataset, target, options=options, fit_scores=lambda _: scores)
     with ServerProcess(target) as process:
         yield process
 

@@ -59,7 +59,7 @@ def test_the_gradient_is_that_of_the_loss(data, windows, vectors):
     error = optimize.check_grad(
         lambda x: problem._loss(x, scale)[0], lambda x: problem._loss(x, scale)[1], at, epsilon=1e-3
     )
-    assert error < 1e-2 * max(1.0, np.linalg.norm(problem._loss(at, scale)[1]))
+    assert error < 1e-2 * max(1.0, float(np.linalg.norm(problem._loss(at, scale)[1])))
 
 
 def test_weights_that_cannot_be_negative_are_not(blend):
