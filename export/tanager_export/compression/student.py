@@ -21,7 +21,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from tanager_export.compression.layers import inner_model
-from tanager_export.training.encoder import _encode_block, encode, keep_memory
+from tanager_export.training.encoder import encode, encode_block, keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +148,7 @@ def distil(
             batches, desc=f"teaching, epoch {epoch} of {options.epochs}", unit="step", leave=False, disable=None
         ) as bar:
             for batch in bar:
-                vectors = _encode_block(student, [texts[i] for i in batch])
+                vectors = encode_block(student, [texts[i] for i in batch])
                 loss = _loss(vectors, torch.from_numpy(targets[batch]).to(device), options)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)

@@ -191,7 +191,7 @@ def fine_tune(
         with tqdm(blocks, desc=f"epoch {epoch} of {options.epochs}", unit="step", leave=False, disable=None) as bar:
             for block in bar:
                 rows, targets = pairs.draw(options.pairs, random)
-                fresh = _encode_block(model, [texts[i] for i in block])
+                fresh = encode_block(model, [texts[i] for i in block])
                 loss = _loss(cache, fresh, block, rows, targets, log_popularity, scale, popular)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -253,7 +253,7 @@ def _forward(model: SentenceTransformer, texts: list[str]) -> torch.Tensor:
     return vectors
 
 
-def _encode_block(model: SentenceTransformer, texts: list[str]) -> torch.Tensor:
+def encode_block(model: SentenceTransformer, texts: list[str]) -> torch.Tensor:
     """(texts, dim) with gradients; sorted into parts by length, so that little is padded."""
     order = np.argsort([len(text) for text in texts], kind="stable")
     parts = [_forward(model, [texts[i] for i in part]) for part in np.array_split(order, max(1, len(texts) // 64))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg, sparse
 
+from tanager_export.evaluation.baselines.ease import ease_weights
 from tanager_export.evaluation.cases import Histories
 from tanager_export.training.profiles import Profiles
 
@@ -101,7 +102,7 @@ class Behaviour:
         key = ("B", structure.l2, structure.dropout)
         if key not in self._cache:
             self._forget("B")
-            self._cache[key] = self._ease(structure.l2, structure.dropout)
+            self._cache[key] = ease_weights(self.taken, l2=structure.l2, dropout=structure.dropout)
         weights = self._borrowed(self._cache[key], structure.borrow)
         np.fill_diagonal(weights, 0)
         return weights
@@ -174,19 +175,6 @@ class Behaviour:
     def _forget(self, kind: str) -> None:
         self._cache = {key: value for key, value in self._cache.items() if key[0] != kind}
 
-    def _ease(self, l2: float, dropout: float) -> NDArray[np.float32]:
-        warm = self._warm
-        weights = np.zeros((self.items, self.items), np.float32)
-        taken = self.taken[:, warm].astype(np.float64)
-        gram = (taken.T @ taken).toarray()
-        gram[np.diag_indices_from(gram)] *= 1 + dropout / (1 - dropout)
-        gram[np.diag_indices_from(gram)] += l2
-        inverse = _inverse(gram)
-        within = -inverse / np.diag(inverse)
-        np.fill_diagonal(within, 0)
-        weights[np.ix_(warm, warm)] = within
-        return weights
-
     def _slit(self, l2: float, decay: float) -> NDArray[np.float32]:
         rows, warm = self.histories, self._warm
         column = np.zeros(self.items, np.int64)
@@ -252,10 +240,3 @@ def _moments(
     column = np.concatenate([part[1] for part in parts])
     weight = np.concatenate([np.full(len(part[0]), part[2]) for part in parts])
     return sparse.coo_array((weight, (row, column)), shape=shape).tocsr()
-
-
-def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of a positive-definite matrix, which is overwritten."""
-    factor, _ = linalg.lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
-    inverse: NDArray[np.float64] = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
-    return np.tril(inverse) + np.tril(inverse, -1).T
