@@ -14,7 +14,7 @@ from tanager_export.dataset import load_dataset
 from tanager_export.errors import ExportError
 
 if TYPE_CHECKING:
-    from tanager_export.evaluation.experiment_result import Result
+    from tanager_export.evaluation.experiment.result import Result
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tanager_export.evaluation.command_table import tables  # these import scipy and torch: only when needed
-    from tanager_export.evaluation.experiment import BASELINES, Plan, run
-    from tanager_export.evaluation.experiment_encoder import Encoder
-    from tanager_export.evaluation.report import page
+    from tanager_export.evaluation.experiment.encoder import Encoder
+    from tanager_export.evaluation.experiment.run import BASELINES, Plan, run
+    from tanager_export.evaluation.report.page import page
     from tanager_export.training.windows import protocol_of
 
     for path in (arguments.report, arguments.output):

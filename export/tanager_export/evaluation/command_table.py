@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tanager_export.evaluation.experiment_result import METRIC, METRICS
+from tanager_export.evaluation.experiment.result import METRIC, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tanager_export.evaluation.bootstrap import Interval
-    from tanager_export.evaluation.experiment_result import ColdItems, ColdUsers, Result, Served, Table
+    from tanager_export.evaluation.experiment.result import ColdItems, ColdUsers, Result, Served, Table
 
 
 def tables(result: Result) -> str:

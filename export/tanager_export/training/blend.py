@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CASES = 2000
+_CELLS = 20_000_000  # cases times items that the blend is learned from at most: a term of them takes 80 MB
 _RIDGE = 1e-3  # on weights of terms scaled to a standard deviation of 1
 _MASKED = -1e9
 _TOP = 10
@@ -333,7 +333,7 @@ def _views(dataset: Dataset, windows: Sequence[Split], vectors: NDArray[np.float
     count = sum(len(window.cases) for window in windows)
     views = []
     for window in windows:
-        keep = max(1, round(len(window.cases) * min(1.0, _CASES / count)))
+        keep = max(1, round(len(window.cases) * min(1.0, _CELLS / len(vectors) / count)))
         rows = np.sort(random.permutation(len(window.cases))[:keep])
         views.append(_View(Behaviour(dataset, window.train, vectors), window.cases.take(rows)))
     return views

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg, sparse
 
-from tanager_export.evaluation.baselines.ease import ease_weights
+from tanager_export.collaborative import ease_weights
 from tanager_export.evaluation.cases import Histories
 from tanager_export.training.profiles import Profiles
 

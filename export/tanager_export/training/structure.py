@@ -43,10 +43,11 @@ OPTIONS: dict[str, tuple[float, ...]] = {
     "popularity_days": (3, 7, 14, 30, 90, 180, 365, 730, 1460),
     "half_life": (2.5, 5, 10, 20, 40, 80, 1e6),
     "l2": (20, 50, 100, 200, 400, 800),
+    "dropout": (0.0, 0.2, 0.4),
     "text_half_life": (1, 2.5, 5, 10, 20, 40),
     "transitions_half_life": (0.5, 1, 2, 4),
     "transitions_l2": (10, 50, 200),
     "borrow": (0.3, 1, 3, 10),
     "profile_shrinkage": (20, 100, 400),
 }
-"""What the search tries, one hyperparameter after the other in this order, twice over."""
+"""What the search tries, one hyperparameter after the other in this order, by likelihood and then by lists."""

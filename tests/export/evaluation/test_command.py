@@ -13,7 +13,7 @@ from tests.support import ServerProcess
 
 from tanager_export.cli import main
 from tanager_export.dataset import Dataset, Interactions, Item, User, write_dataset
-from tanager_export.evaluation.experiment import BASELINES
+from tanager_export.evaluation.experiment.run import BASELINES
 
 TOPICS = ("space", "love", "war", "music", "nature")
 USERS, DAY_S = 90, 86_400

@@ -12,9 +12,9 @@ from tanager_export.errors import ExportError
 from tanager_export.evaluation.bootstrap import Interval
 from tanager_export.evaluation.command import read_compression
 from tanager_export.evaluation.command_table import tables
-from tanager_export.evaluation.experiment_encoder import Epoch
-from tanager_export.evaluation.experiment_result import METRICS, DiversityPoint, Result, Row, Served, Table
-from tanager_export.evaluation.report import page
+from tanager_export.evaluation.experiment.encoder import Epoch
+from tanager_export.evaluation.experiment.result import METRICS, DiversityPoint, Result, Row, Served, Table
+from tanager_export.evaluation.report.page import page
 
 NAN = float("nan")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from tanager_export.collaborative import binary_matrix
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.cases import Histories
 
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
 _TIE = 1e-6
 """Popularity's share of a score, relative to the row's largest: it orders what would be tied, and nothing else."""
-
-
-def binary_matrix(train: Interactions, items: int) -> sparse.csr_array:
-    """`(users, items)`: 1 where a user took up an item; a weight of 0 or less (a dislike) is no like."""
-    liked = train.weight > 0
-    pairs = np.unique(train.user[liked].astype(np.int64) * items + train.item[liked])
-    shape = (len(train.user_ids), items)
-    return sparse.csr_array((np.ones(len(pairs), np.float32), np.divmod(pairs, items)), shape=shape)
 
 
 def require_likes(taken: sparse.csr_array, name: str) -> None:

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from tanager_export.collaborative import binary_matrix
 from tanager_export.errors import ExportError
-from tanager_export.evaluation.baselines.behaviour import (
-    FromHistory,
-    binary_matrix,
-    item_popularity,
-    profile_matrix,
-    require_likes,
-)
+from tanager_export.evaluation.baselines.behaviour import FromHistory, item_popularity, profile_matrix, require_likes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

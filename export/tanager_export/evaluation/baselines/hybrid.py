@@ -9,9 +9,9 @@ import torch
 from scipy import sparse
 from torch import nn
 
+from tanager_export.collaborative import binary_matrix
 from tanager_export.evaluation.baselines.behaviour import (
     FromHistory,
-    binary_matrix,
     item_popularity,
     profile_matrix,
     require_likes,

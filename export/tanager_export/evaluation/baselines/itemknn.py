@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from tanager_export.evaluation.baselines.behaviour import FromHistory, binary_matrix, item_popularity, profile_matrix
+from tanager_export.collaborative import binary_matrix
+from tanager_export.evaluation.baselines.behaviour import FromHistory, item_popularity, profile_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,13 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tanager_export.evaluation.baselines.behaviour import (
-    FromHistory,
-    binary_matrix,
-    item_popularity,
-    require_likes,
-    sequences,
-)
+from tanager_export.collaborative import binary_matrix
+from tanager_export.evaluation.baselines.behaviour import FromHistory, item_popularity, require_likes, sequences
 from tanager_export.evaluation.baselines.training import device, hold_out, ndcg, seeded, train_until_best
 from tanager_export.evaluation.cases import Histories
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg
 
+from tanager_export.collaborative import binary_matrix, ease_weights
 from tanager_export.errors import ExportError
-from tanager_export.evaluation.baselines.behaviour import FromHistory, binary_matrix, item_popularity, profile_matrix
-from tanager_export.evaluation.baselines.ease import ease_weights
+from tanager_export.evaluation.baselines.behaviour import FromHistory, item_popularity, profile_matrix
 from tanager_export.evaluation.baselines.itemknn import ItemToItem
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as arrays
 from scipy import sparse
 from tests.export.evaluation.baselines.conftest import histories
 
+from tanager_export import collaborative
+from tanager_export.collaborative import ease_weights
 from tanager_export.errors import ExportError
-from tanager_export.evaluation.baselines import behaviour, ease, itemknn
-from tanager_export.evaluation.baselines.ease import ease_weights
+from tanager_export.evaluation.baselines import behaviour, itemknn
 from tanager_export.evaluation.baselines.itemknn import nearest
 
 some_likes = arrays.arrays(np.float32, (9, 6), elements=st.sampled_from([0.0, 1.0]))
@@ -36,12 +37,12 @@ def test_ease_equals_the_papers(likes, dropout, exponent):
 def test_ease_is_the_same_in_blocks(monkeypatch):
     likes = sparse.csr_array((np.random.default_rng(0).random((30, 20)) < 0.3).astype(np.float32))
     whole = ease_weights(likes, l2=5.0)
-    monkeypatch.setattr(ease, "_CHUNK", 7)
+    monkeypatch.setattr(collaborative, "_CHUNK", 7)
     np.testing.assert_array_equal(ease_weights(likes, l2=5.0), whole)
 
 
 def test_ease_refuses_more_than_it_can_invert(monkeypatch):
-    monkeypatch.setattr(ease, "MAX_ITEMS", 2)
+    monkeypatch.setattr(collaborative, "MAX_ITEMS", 2)
     with pytest.raises(ExportError, match="3 items were taken up; EASE inverts a matrix for 2"):
         ease_weights(sparse.csr_array(np.ones((2, 3), np.float32)), l2=1.0)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tanager_export.collaborative import binary_matrix, ease_weights
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.baselines import FrozenEncoder, RidgeToEase
-from tanager_export.evaluation.baselines.behaviour import binary_matrix
-from tanager_export.evaluation.baselines.ease import ease_weights
 from tanager_export.evaluation.baselines.text import whitened
 
 RIDGE = {"l2": 20.0, "alpha": 1.0, "rank": 0, "decay": 1.0, "cold_gain": 1.0}

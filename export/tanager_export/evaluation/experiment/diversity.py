@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_export.evaluation.diversity import category_matrix
-from tanager_export.evaluation.experiment_answers import Answers, with_lists
-from tanager_export.evaluation.experiment_result import METRIC, METRICS, DiversityPoint
+from tanager_export.evaluation.experiment.answers import Answers, with_lists
+from tanager_export.evaluation.experiment.result import METRIC, METRICS, DiversityPoint
 from tanager_export.evaluation.ranking import TOP
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.bootstrap import Interval, compare
 from tanager_export.evaluation.cases import Cases, Histories, Split
 from tanager_export.evaluation.evaluate import evaluate, evaluate_cold_users
-from tanager_export.evaluation.experiment_answers import Answers
-from tanager_export.evaluation.experiment_methods import Among, Masked, contestant, tanager
-from tanager_export.evaluation.experiment_result import METRIC, TANAGER, ColdItems, ColdUsers
+from tanager_export.evaluation.experiment.answers import Answers
+from tanager_export.evaluation.experiment.methods import Among, Masked, contestant, tanager
+from tanager_export.evaluation.experiment.result import METRIC, TANAGER, ColdItems, ColdUsers
 from tanager_export.evaluation.splits import SplitError, cold_items, cold_users
 
 if TYPE_CHECKING:

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tanager_export.collaborative import MAX_ITEMS, binary_matrix, ease_weights
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.baselines import baselines
-from tanager_export.evaluation.baselines.behaviour import binary_matrix
-from tanager_export.evaluation.baselines.ease import MAX_ITEMS, ease_weights
 from tanager_export.evaluation.diversity import Yardstick
 from tanager_export.evaluation.evaluate import evaluate
-from tanager_export.evaluation.experiment_answers import Answers
-from tanager_export.evaluation.experiment_cold import evaluate_cold_items, evaluate_cold_user_counts, hide
-from tanager_export.evaluation.experiment_diversity import diversity_curve
-from tanager_export.evaluation.experiment_encoder import centred
-from tanager_export.evaluation.experiment_methods import blend_of, contestant, tanager
-from tanager_export.evaluation.experiment_result import METRIC, METRICS, TANAGER, Result, Row, Table
-from tanager_export.evaluation.experiment_served import ask_server
+from tanager_export.evaluation.experiment.answers import Answers
+from tanager_export.evaluation.experiment.cold import evaluate_cold_items, evaluate_cold_user_counts, hide
+from tanager_export.evaluation.experiment.diversity import diversity_curve
+from tanager_export.evaluation.experiment.encoder import centred
+from tanager_export.evaluation.experiment.methods import blend_of, contestant, tanager
+from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
+from tanager_export.evaluation.experiment.served import ask_server
 from tanager_export.evaluation.leaks import LeakError, refuse_leaks
 from tanager_export.evaluation.splits import SplitError, cold_users, global_time, leave_one_out
 
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
     from tanager_export.dataset import Dataset
     from tanager_export.evaluation.cases import Recommender, Split
-    from tanager_export.evaluation.experiment_encoder import Encoder
-    from tanager_export.evaluation.experiment_result import DiversityPoint
+    from tanager_export.evaluation.experiment.encoder import Encoder
+    from tanager_export.evaluation.experiment.result import DiversityPoint
     from tanager_export.training.blend import Blend
     from tanager_export.training.hybrid import Hybrid
     from tanager_export.training.windows import Protocol

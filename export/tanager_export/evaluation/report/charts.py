@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from tanager.load.plot import Plot, Tick, labelled, ticks
 from tanager_export.evaluation.command_table import figure, gain, interval
-from tanager_export.evaluation.experiment_result import METRIC, TANAGER
+from tanager_export.evaluation.experiment.result import METRIC, TANAGER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tanager_export.evaluation.bootstrap import Interval
-    from tanager_export.evaluation.experiment_encoder import Epoch
-    from tanager_export.evaluation.experiment_result import DiversityPoint, Row, Table
+    from tanager_export.evaluation.experiment.encoder import Epoch
+    from tanager_export.evaluation.experiment.result import DiversityPoint, Row, Table
 
 STYLES = ("first", "second", "third", "fourth")
 _ROW = 28.0  # units of height of a row of a chart with names on its left axis

@@ -7,14 +7,14 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from tanager_export.evaluation import report_charts as charts
 from tanager_export.evaluation.command_table import figure, gain, interval, percent
-from tanager_export.evaluation.experiment_result import METRIC, METRICS, TANAGER
+from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER
+from tanager_export.evaluation.report import charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tanager_export.evaluation.experiment_result import ColdItems, ColdUsers, Result, Served, Table
+    from tanager_export.evaluation.experiment.result import ColdItems, ColdUsers, Result, Served, Table
 
 _SIZES = {"narrow": (340.0, 250.0), "medium": (540.0, 280.0), "broad": (860.0, 300.0)}
 _DIVERSITY = {"category_diversity": "categories", "ease_diversity": "EASE space"}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tanager_export.evaluation.bootstrap import Interval
     from tanager_export.evaluation.cases import Parameter
-    from tanager_export.evaluation.experiment_encoder import Epoch
+    from tanager_export.evaluation.experiment.encoder import Epoch
 
 TANAGER = "tanager"
 METRIC = "ndcg@10"

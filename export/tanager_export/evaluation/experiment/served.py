@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.bootstrap import Interval
-from tanager_export.evaluation.experiment_answers import Answers, with_lists
-from tanager_export.evaluation.experiment_result import METRIC, Served
+from tanager_export.evaluation.experiment.answers import Answers, with_lists
+from tanager_export.evaluation.experiment.result import METRIC, Served
 from tanager_export.evaluation.ranking import TOP
 
 if TYPE_CHECKING:
