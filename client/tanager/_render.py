@@ -34,6 +34,7 @@ _REASONS = {
     ReasonKind.PROFILE_TEXT: "fits the words of the profile",
     ReasonKind.CONTEXT: "fits the context",
     ReasonKind.POPULARITY: "liked by users in general",
+    ReasonKind.SEQUENCE: "comes next after {}",
     ReasonKind.UNKNOWN: "for a reason not known to this version of the client",
 }
 _SHORTFALLS = {

@@ -31,6 +31,8 @@ class Strategy(StrEnum):
     SIMILAR = "similar"
     #: Scored from the profile or the context: there was neither a history nor a wish.
     PROFILE = "profile"
+    #: What a model of the order in which users take up items says comes next.
+    SEQUENCE = "sequence"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 
@@ -86,6 +88,8 @@ class ReasonKind(StrEnum):
     CONTEXT = "context"
     #: How much users like the item of whom as much is known.
     POPULARITY = "popularity"
+    #: An item of the history: after it, this one is likelier to come next.
+    SEQUENCE = "sequence"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from tanager_export.dataset import Dataset
     from tanager_export.model import SourceModel
+    from tanager_export.training.sequence_onnx import ServedSequence
     from tanager_server.bundle import Precision
     from tanager_server.settings import Device
 
@@ -66,6 +67,7 @@ DEFAULT_SCORING = Scoring(
     transitions_half_life=2.0,
     history_text=0.2,
     history_text_half_life=5.0,
+    sequence=0.0,
     wish=1.0,
     wish_prior=0.2,
     profile=1.0,
@@ -117,6 +119,7 @@ class Scores:
         priors: (2, items) float32: what is added to an item's score for anybody, and what for a user who is known.
         profile: A.
         scoring: the blend.
+        sequence: the sequence head; None where the blend has no use for one.
     """
 
     neighbours: Neighbours
@@ -124,6 +127,7 @@ class Scores:
     priors: NDArray[np.float32]
     profile: ProfileWeights
     scoring: Scoring
+    sequence: ServedSequence | None = None
 
 
 def default_scores(dataset: Dataset) -> Scores:
@@ -190,6 +194,11 @@ def build_bundle(
         _log.info("fitting collaborative weights")
         scores = default_scores(dataset) if fit_scores is None else fit_scores(vectors)
         _write_contents(new, dataset, vectors, index, _probe(encoder, texts), scores)
+        sequence = None
+        if scores.sequence is not None:
+            from tanager_export.training.sequence_onnx import write_sequence_head  # imports torch
+
+            sequence = write_sequence_head(scores.sequence, new, index=INDEX, seed=options.seed, measured=measured)
         manifest = Manifest.seal(
             schema_version=schema.SCHEMA_VERSION,
             created_at=datetime.now(UTC),
@@ -205,6 +214,7 @@ def build_bundle(
                 context_prompt=prompts.query,
             ),
             index=INDEX,
+            sequence=sequence,
             dataset=DatasetInfo(
                 name=dataset.name,
                 simulated_behaviour=dataset.simulated_behaviour,
@@ -215,7 +225,7 @@ def build_bundle(
             quality=measured,
             tools={name: version(name) for name in _TOOLS}
             | {"onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
-            files={name: _describe(new / name) for name in schema.CONTENT_FILES},
+            files={path.name: _describe(path) for path in sorted(new.iterdir())},
         )
         (new / schema.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest

@@ -25,7 +25,15 @@ try:
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
-    from tanager_server.runtime import Calibration, CostModel, Encoder, TextEncoder, batch_policy, calibrate
+    from tanager_server.runtime import (
+        Calibration,
+        CostModel,
+        Encoder,
+        SequenceHead,
+        TextEncoder,
+        batch_policy,
+        calibrate,
+    )
     from tanager_server.settings import load_settings
     from tanager_server.telemetry import Metrics, configure_logging, serve_metrics
 except ImportError as error:
@@ -76,6 +84,7 @@ class Loaded:
 
     generation: Generation
     encoder: Encoder
+    sequence: SequenceHead | None
     calibration: Calibration
     probe_cosine: float
     began: float
@@ -99,7 +108,7 @@ def load(settings: Settings) -> Loaded:
     probe_cosine = open_encoder(settings.encoder.threads or 1).check_probe(bundle.read_probe())
     generation = Generation.load(bundle)
     encoder, calibration = calibrate(open_encoder, encoder=settings.encoder, batching=settings.batching)
-    return Loaded(generation, encoder, calibration, probe_cosine, began)
+    return Loaded(generation, encoder, SequenceHead.from_bundle(bundle), calibration, probe_cosine, began)
 
 
 async def serve(loaded: Loaded, settings: Settings) -> None:
@@ -130,7 +139,8 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
             cache_bytes=int(settings.cache.max_mb * 1e6),
             observe=metrics,
         ) as texts:
-            server = GrpcServer(Engine(generation, texts), settings=settings, calibration=calibration, metrics=metrics)
+            engine = Engine(generation, texts, loaded.sequence)
+            server = GrpcServer(engine, settings=settings, calibration=calibration, metrics=metrics)
             port = await server.start()
             _log.info(
                 "listening",

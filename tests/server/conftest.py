@@ -27,7 +27,7 @@ from tanager_server.bundle import (
 )
 from tanager_server.bundle.manifest import SCHEMA_VERSION
 from tanager_server.engine import Engine
-from tanager_server.index import Generation, HnswIndex, Neighbourhood
+from tanager_server.index import Generation, HnswIndex, Neighbourhood, SequenceSpace
 from tanager_server.runtime import EncodedTexts, EncodedWish
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def make_generation(
         follows: NDArray[Any] | None = None,
         priors: NDArray[Any] | None = None,
         attributes: NDArray[Any] | None = None,
+        sequence: Floats | None = None,
         categories: Callable[[int], tuple[str, ...]] = lambda number: (),
         query_prompt: str = "",
         profile_prompt: str = "",
@@ -155,6 +156,7 @@ def make_generation(
                 "context_prompt": context_prompt,
             },
             index=index_info,
+            sequence=None if sequence is None else {"dim": sequence.shape[1], "max_events": 5, "precision": "fp32"},
             dataset={"name": "made", "simulated_behaviour": True, "items": items, "users": 1, "interactions": 1},
             quality={},
             tools={},
@@ -168,6 +170,7 @@ def make_generation(
             "transitions_half_life": 1.5,
             "history_text": 0.4,
             "history_text_half_life": 6.0,
+            "sequence": 0.0 if sequence is None else 1.1,
             "wish": 1.3,
             "wish_prior": 0.3,
             "profile": 0.8,
@@ -203,6 +206,7 @@ def make_generation(
                 by_attribute.weights,
             ),
             scoring=Scoring.model_validate(blend | scoring),
+            sequence=None if sequence is None else SequenceSpace(sequence, HnswIndex.build(sequence, info=index_info)),
         )
 
     return make

@@ -174,8 +174,8 @@ def test_an_edited_manifest(bundle_copy, changes):
     ("changes", "problem"),
     [
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
-        ({"schema_version": 1}, "schema_version: Input should be 2"),
-        ({"schema_version": "2"}, "schema_version: Input should be 2"),
+        ({"schema_version": 1}, "schema_version: Input should be 3"),
+        ({"schema_version": "2"}, "schema_version: Input should be 3"),
         ({"bundle_id": "0033"}, "bundle_id: String should match"),
         ({"encoder": {}}, "encoder.precision: Field required"),
         ({"files": {"probe.json": {"sha256": "0" * 64, "size": -1}}}, "files.probe.json.size"),

@@ -66,7 +66,7 @@ def test_titles_longer_than_a_length_of_one_byte_arrive():
     assert (second.title, second.domain, second.rank, second.score) == ("é" * 70, "", 2, -math.inf)
 
 
-@pytest.mark.parametrize("page", [([2], [1.0], [1]), ([0], [1.0], [64]), ([2**63], [1.0], [1])])
+@pytest.mark.parametrize("page", [([2], [1.0], [1]), ([0], [1.0], [1 << len(Source)]), ([2**63], [1.0], [1])])
 def test_nothing_beyond_the_catalogue_is_read(page):
     with pytest.raises(IndexError):
         ResultEncoder(["a", "b"], ["", ""], ["", ""], _SOURCES).encode(*page)

@@ -32,6 +32,7 @@ class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOURCE_POPULAR: _ClassVar[Source]
     SOURCE_TRANSITION: _ClassVar[Source]
     SOURCE_PROFILE: _ClassVar[Source]
+    SOURCE_SEQUENCE: _ClassVar[Source]
 
 class ReasonKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -44,6 +45,7 @@ class ReasonKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_KIND_PROFILE_TEXT: _ClassVar[ReasonKind]
     REASON_KIND_CONTEXT: _ClassVar[ReasonKind]
     REASON_KIND_POPULARITY: _ClassVar[ReasonKind]
+    REASON_KIND_SEQUENCE: _ClassVar[ReasonKind]
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_PERSONAL: Strategy
 STRATEGY_WISH: Strategy
@@ -61,6 +63,7 @@ SOURCE_COLLABORATIVE: Source
 SOURCE_POPULAR: Source
 SOURCE_TRANSITION: Source
 SOURCE_PROFILE: Source
+SOURCE_SEQUENCE: Source
 REASON_KIND_UNSPECIFIED: ReasonKind
 REASON_KIND_COLLABORATIVE: ReasonKind
 REASON_KIND_TRANSITION: ReasonKind
@@ -70,6 +73,7 @@ REASON_KIND_PROFILE: ReasonKind
 REASON_KIND_PROFILE_TEXT: ReasonKind
 REASON_KIND_CONTEXT: ReasonKind
 REASON_KIND_POPULARITY: ReasonKind
+REASON_KIND_SEQUENCE: ReasonKind
 
 class AttributeValue(_message.Message):
     __slots__ = ("string_value", "number_value", "bool_value", "string_list")

@@ -7,6 +7,9 @@ that likelihood, with the weights learned anew, is best; they are tried one afte
 But a likelihood is ruled by the uptakes that nobody could have foreseen, and a list by the others. So then weights and
 hyperparameters are moved, one at a time, where that lifts NDCG@10 by more than the standard error of the lift: with few
 cases little passes, and the likelihood's answer stands.
+
+The sequence head comes last and on trial: what it says of order overlaps with what B and T say, so a weight for it is
+looked for by lists, the other weights move with it, and it stays at 0 where the lists are not surely better for it.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from tanager_export.dataset import Dataset
     from tanager_export.evaluation.cases import Cases, Split
     from tanager_export.training.profiles import Profiles
+    from tanager_export.training.sequence import SequenceHead, SequenceOptions
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ _TOP = 10
 _LEAST_GAIN = 1e-5  # of the likelihood
 _SURE = 1.0  # standard errors by which lists have to be better
 _STEPS = (4.0, 2.0, 1.4)
+_SPREADS = (0.25, 0.5, 1.0, 2.0)  # of the sequence term against that of all others together, where it is tried
 _ROUNDS = len(_STEPS)
 
 # Which terms change with which hyperparameter.
@@ -72,6 +77,9 @@ class Blend:
         loss: mean negative log-likelihood of an uptake in the windows, of the likeliest weights.
         ndcg: mean NDCG@10 in the windows.
         cases: cases that it was learned from.
+        sequence: how the sequence head is trained, where it has a weight.
+        without_sequence: the weights as they were before it was tried, where it was.
+        ndcg_without_sequence: mean NDCG@10 with those.
     """
 
     structure: Structure
@@ -79,6 +87,16 @@ class Blend:
     loss: float
     ndcg: float
     cases: int
+    sequence: SequenceOptions | None = None
+    without_sequence: Mapping[str, float] | None = None
+    ndcg_without_sequence: float | None = None
+
+    @property
+    def ablated(self) -> Blend | None:
+        """The blend without its sequence head; None where it has none."""
+        if self.sequence is None or self.without_sequence is None:
+            return None
+        return replace(self, weights=self.without_sequence, sequence=None, without_sequence=None)
 
 
 def learn_blend(
@@ -90,6 +108,7 @@ def learn_blend(
     structure: Structure | None = None,
     options: Mapping[str, Sequence[float]] = OPTIONS,
     without: frozenset[str] = frozenset(),
+    heads: Sequence[SequenceHead] = (),
     progress: bool = False,
 ) -> Blend:
     """Learns a blend.
@@ -102,10 +121,11 @@ def learn_blend(
         structure: where the search starts.
         options: what it tries of each hyperparameter.
         without: terms to leave out.
+        heads: sequence heads to try, each trained on what its window may know; none for no trial.
         progress: whether to show a bar on stderr, if that is a terminal.
     """
     names = tuple(name for name in TERMS if name not in without)
-    problem = _Problem(_views(dataset, windows, vectors, seed=seed), names)
+    problem = _Problem(_views(dataset, windows, vectors, heads, seed=seed), names)
     search = _Search(problem, structure or Structure(), options)
     steps = 2 * sum(map(len, options.values())) + _ROUNDS * len(names)
     with tqdm(
@@ -115,17 +135,27 @@ def learn_blend(
         loss = problem.loss(search.weights)
         first = float(problem.ndcg(search.weights).mean())
         search.by_lists(bar)
+    lists = float(problem.ndcg(search.weights).mean())
+
+    def weights() -> dict[str, float]:
+        return dict.fromkeys(TERMS, 0.0) | dict(zip(names, search.weights.tolist(), strict=True))
+
+    shown = "blend: NDCG@%d %.4f by likelihood, %.4f by lists, over %d cases; %s"
+    _log.info(shown, _TOP, first, lists, len(problem.targets), _shown(weights(), search.structure))
+    found = Blend(search.structure, weights(), loss, lists, len(problem.targets))
+    if not heads or "sequence" in without:
+        return found
+    paid = search.try_sequence()
     ndcg = float(problem.ndcg(search.weights).mean())
-    weights = dict.fromkeys(TERMS, 0.0) | dict(zip(names, search.weights.tolist(), strict=True))
-    _log.info(
-        "blend: NDCG@%d %.4f by likelihood, %.4f by lists, over %d cases; %s",
-        _TOP,
-        first,
-        ndcg,
-        len(problem.targets),
-        _shown(weights, search.structure),
+    _log.info("sequence head: NDCG@%d %.4f; %s", _TOP, ndcg, _shown(weights(), search.structure) if paid else "off")
+    return replace(
+        found,
+        weights=weights(),
+        ndcg=ndcg,
+        sequence=heads[-1].options if paid else None,
+        without_sequence=found.weights,
+        ndcg_without_sequence=lists,
     )
-    return Blend(search.structure, weights, loss, ndcg, len(problem.targets))
 
 
 class _Search:
@@ -134,7 +164,7 @@ class _Search:
     def __init__(self, problem: _Problem, structure: Structure, options: Mapping[str, Sequence[float]]) -> None:
         self._problem, self._options = problem, options
         self.structure = structure
-        problem.update(structure, problem.names)
+        problem.update(structure, [name for name in problem.names if name != "sequence"])
         self.weights = problem.solve()
 
     def by_likelihood(self, bar: tqdm[NoReturn]) -> None:
@@ -152,24 +182,42 @@ class _Search:
         """Keeps what makes the lists better by more than the standard error of the difference."""
         figures = self._problem.ndcg(self.weights)
         for step in _STEPS:
-            for at in range(len(self.weights)):
-                bar.update()
-                for factor in (step, 1 / step, 0.0):
-                    moved = self.weights.copy()
-                    moved[at] *= factor
-                    figures = self._try(moved, figures)
-                bar.set_postfix(ndcg=f"{figures.mean():.4f}")
+            figures = self._move(figures, (step, 1 / step, 0.0))
+            bar.update(len(self.weights))
+            bar.set_postfix(ndcg=f"{figures.mean():.4f}")
         for name, candidate in self._candidates(bar):
             before = figures
             figures = self._try(self.weights, figures)
             if figures is not before:
                 self.structure = candidate
                 self._problem.keep(name)
+        self._move(figures, (_STEPS[-1], 1 / _STEPS[-1]))
+
+    def try_sequence(self) -> bool:
+        """Gives the sequence head a weight if that makes the lists surely better; says whether it did."""
+        problem = self._problem
+        at = problem.names.index("sequence")
+        figures, before = problem.ndcg(self.weights), self.weights.copy()
+        problem.update(self.structure, ("sequence",))
+        spread = problem.spread(self.weights) / problem.spread(np.eye(len(before))[at])
+        for share in _SPREADS:
+            tried = before.copy()
+            tried[at] = share * spread
+            figures = self._try(tried, figures)
+        if self.weights[at] == 0:
+            return False
+        for step in _STEPS:
+            figures = self._move(figures, (step, 1 / step, 0.0))
+        return bool(self.weights[at] > 0)
+
+    def _move(self, figures: NDArray[np.float64], factors: Sequence[float]) -> NDArray[np.float64]:
+        """Tries each weight times each factor; the figures of what was kept."""
         for at in range(len(self.weights)):
-            for factor in (_STEPS[-1], 1 / _STEPS[-1]):
+            for factor in factors:
                 moved = self.weights.copy()
                 moved[at] *= factor
                 figures = self._try(moved, figures)
+        return figures
 
     def _try(self, weights: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
         """The figures of these weights if they are surely better, and they are then kept; else those from before."""
@@ -203,6 +251,7 @@ class _View:
 
     behaviour: Behaviour
     cases: Cases
+    head: SequenceHead | None
 
 
 class _Problem:
@@ -239,7 +288,7 @@ class _Problem:
         """Computes some terms anew."""
         start = 0
         for view in self._views:
-            parts = _LazyParts(view.behaviour, structure)
+            parts = _LazyParts(view, structure)
             stop = start + len(view.cases)
             for name in touched:
                 found = np.require(term(name, parts, view.cases, structure), requirements="W")
@@ -265,6 +314,11 @@ class _Problem:
         hits = (self.targets.gather(1, top) > 0).double()
         figures: NDArray[np.float64] = (hits @ self._discount / self._ideal).numpy()
         return figures
+
+    def spread(self, weights: NDArray[np.float64]) -> float:
+        """The standard deviation over the catalogue of the weighted sum, in the middle of the cases."""
+        total = torch.from_numpy(weights.astype(np.float32)) @ self._terms.flatten(1)
+        return max(float(total.view_as(self._mask).std(dim=1).median()), 1e-9)
 
     def loss(self, weights: NDArray[np.float64]) -> float:
         """Mean negative log-likelihood of an uptake, and the ridge."""
@@ -304,8 +358,9 @@ class _Problem:
 class _LazyParts:
     """`Parts` that are fitted when a term asks for them."""
 
-    def __init__(self, behaviour: Behaviour, structure: Structure) -> None:
-        self._behaviour, self._structure = behaviour, structure
+    def __init__(self, view: _View, structure: Structure) -> None:
+        self._behaviour, self._structure = view.behaviour, structure
+        self.sequence = view.head
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -328,14 +383,22 @@ class _LazyParts:
         return self._behaviour.profiles(self._structure)
 
 
-def _views(dataset: Dataset, windows: Sequence[Split], vectors: NDArray[np.float32], *, seed: int) -> list[_View]:
+def _views(
+    dataset: Dataset,
+    windows: Sequence[Split],
+    vectors: NDArray[np.float32],
+    heads: Sequence[SequenceHead] = (),
+    *,
+    seed: int,
+) -> list[_View]:
     random = np.random.default_rng(seed)
     count = sum(len(window.cases) for window in windows)
     views = []
-    for window in windows:
+    tried: Sequence[SequenceHead | None] = heads or [None] * len(windows)
+    for window, head in zip(windows, tried, strict=True):
         keep = max(1, round(len(window.cases) * min(1.0, _CELLS / len(vectors) / count)))
         rows = np.sort(random.permutation(len(window.cases))[:keep])
-        views.append(_View(Behaviour(dataset, window.train, vectors), window.cases.take(rows)))
+        views.append(_View(Behaviour(dataset, window.train, vectors), window.cases.take(rows), head))
     return views
 
 

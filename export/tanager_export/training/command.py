@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from tanager_export.dataset import load_dataset
 from tanager_export.training.windows import Protocol
+
+if TYPE_CHECKING:
+    from tanager_export.training.blend import Blend
 
 
 def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,6 +40,12 @@ def add_train_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPar
         "--hold-out", action="store_true", help="learn nothing from the test that tanager-export evaluate asks"
     )
     parser.add_argument("--epochs", type=_count, help="of the encoder at most; 0 leaves it as it is (default: 12)")
+    parser.add_argument(
+        "--sequence-epochs",
+        type=_count,
+        help="of the sequence head at most, which is kept where validation says that it pays; 0 leaves it out "
+        "(default: 60)",
+    )
     parser.add_argument("--seed", type=_count, default=0, help="(default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace a run of other data or options")
     parser.set_defaults(run=_train)
@@ -45,10 +55,14 @@ def _train(arguments: argparse.Namespace) -> int:
     from tanager_export.model import find_model
     from tanager_export.training.encoder import EncoderOptions
     from tanager_export.training.run import TrainOptions, train
+    from tanager_export.training.sequence_network import SequenceOptions
 
     began = time.monotonic()
     encoder = EncoderOptions() if arguments.epochs is None else EncoderOptions(epochs=arguments.epochs)
-    options = TrainOptions(arguments.protocol, arguments.hold_out, encoder, arguments.seed)
+    sequence = SequenceOptions()
+    if arguments.sequence_epochs is not None:
+        sequence = replace(sequence, epochs=arguments.sequence_epochs)
+    options = TrainOptions(arguments.protocol, arguments.hold_out, encoder, sequence, arguments.seed)
     dataset = load_dataset(arguments.dataset, progress=True)
     base = find_model(arguments.base)
     run = train(base, dataset, arguments.run_directory, options=options, overwrite=arguments.overwrite)
@@ -63,11 +77,19 @@ def _train(arguments: argparse.Namespace) -> int:
         ("encoder", f"{len(epochs) - 1} epochs, the best is {best['epoch']}"),
         ("", f"validation NDCG@10 of text and popularity alone {before:.4f} before, {after:.4f} after"),
         ("blend", f"validation NDCG@10 {run.blend.ndcg:.4f} over {run.blend.cases:,} cases"),
+        ("sequence head", _paid(run.blend)),
         ("weights", weights),
         ("sparse B, T", f"NDCG@10 {loss['ndcg_all_weights']:.4f} with all, {loss['ndcg_top_weights']:.4f} as served"),
     )
     print("\n".join(f"{name:<14} {value}" for name, value in rows))
     return 0
+
+
+def _paid(blend: Blend) -> str:
+    if blend.ndcg_without_sequence is None:
+        return "not tried"
+    without = f"validation NDCG@10 {blend.ndcg_without_sequence:.4f} without it"
+    return f"{without}, {blend.ndcg:.4f} with it" if blend.sequence else f"{without}, not surely better with it: off"
 
 
 def _count(text: str) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tanager_export.training.parts import Behaviour, Parts
+from tanager_export.training.sequence import fit_sequence_head
 from tanager_export.training.terms import TERMS, total
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from tanager_export.dataset import Dataset, Interactions
     from tanager_export.evaluation.cases import Cases
     from tanager_export.training.blend import Blend
+    from tanager_export.training.sequence import SequenceHead
 
 
 class Hybrid:
@@ -29,7 +33,17 @@ class Hybrid:
         self._weights = [blend.weights[name] for name in TERMS]
 
     @classmethod
-    def fit(cls, dataset: Dataset, train: Interactions, vectors: NDArray[np.float32], blend: Blend) -> Hybrid:
+    def fit(
+        cls,
+        dataset: Dataset,
+        train: Interactions,
+        vectors: NDArray[np.float32],
+        blend: Blend,
+        *,
+        sequence: SequenceHead | None = None,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Hybrid:
         """Fits the parts that the blend asks for.
 
         Args:
@@ -37,8 +51,22 @@ class Hybrid:
             train: what may be learned from.
             vectors: (items, dim) float32 of unit length.
             blend: as learned.
+            sequence: the head, where it is trained on `train` already.
+            seed: of the head, where the blend asks for one and it is not.
+            progress: whether to show bars of that on stderr, if that is a terminal.
         """
-        return cls(Parts.fit(Behaviour(dataset, train, vectors), blend.structure), blend)
+        if sequence is None and blend.sequence is not None:
+            with tempfile.TemporaryDirectory(prefix="tanager-sequence-") as scratch:
+                sequence = fit_sequence_head(
+                    train,
+                    vectors,
+                    options=blend.sequence,
+                    directory=Path(scratch),
+                    seed=seed,
+                    search=False,
+                    progress=progress,
+                )
+        return cls(Parts.fit(Behaviour(dataset, train, vectors), blend.structure, sequence), blend)
 
     def score(self, cases: Cases) -> NDArray[np.float32]:
         """(cases, items) float32."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset, Interactions
+    from tanager_export.training.sequence import SequenceHead
     from tanager_export.training.structure import Structure
 
 _DAY_S = 86_400
@@ -211,6 +212,7 @@ class Parts:
         priors: (len(PRIORS), items) float32.
         profiles: what attributes of users say.
         own: (items,) float32 from 0 to 1: how far an item's figures rest on its own behaviour.
+        sequence: what comes next; None where the blend has no use for it.
     """
 
     collaborative: NDArray[np.float32]
@@ -219,10 +221,11 @@ class Parts:
     priors: NDArray[np.float32]
     profiles: Profiles
     own: NDArray[np.float32]
+    sequence: SequenceHead | None = None
 
     @classmethod
-    def fit(cls, behaviour: Behaviour, structure: Structure) -> Parts:
-        """Fits all of them."""
+    def fit(cls, behaviour: Behaviour, structure: Structure, sequence: SequenceHead | None = None) -> Parts:
+        """Fits all of them, but for the sequence head, which takes training."""
         return cls(
             behaviour.collaborative(structure),
             behaviour.transitions(structure),
@@ -230,6 +233,7 @@ class Parts:
             behaviour.priors(structure),
             behaviour.profiles(structure),
             behaviour.own(structure.borrow),
+            sequence,
         )
 
 

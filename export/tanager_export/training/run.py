@@ -1,7 +1,7 @@
 """`tanager-export train`: dataset in, trained run out.
 
-A run is a directory: `model/` (the fine-tuned encoder), `encoder/` (checkpoints, `epochs.json`), `blend.json` and, once
-it is done, `manifest.json`. A run that was interrupted goes on where it was.
+A run is a directory: `model/` (the fine-tuned encoder), `encoder/` (checkpoints, `epochs.json`), `sequence/`
+(checkpoints), `blend.json` and, once it is done, `manifest.json`. A run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tanager_export.model import Prompts, SourceModel, find_model
 from tanager_export.training.blend import Blend, learn_blend
 from tanager_export.training.encoder import EncoderOptions, centre, encode, fine_tune
 from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.sequence import SequenceHead, SequenceOptions, fit_sequence_head, has_order
 from tanager_export.training.served import dense, sparsest
 from tanager_export.training.structure import Structure
 from tanager_export.training.terms import history_weights
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MANIFEST, BLEND, MODEL, ENCODER, KEY = "manifest.json", "blend.json", "model", "encoder", "key.json"
+SEQUENCE = "sequence"
 KIND = "tanager-run"
 _TOOLS = ("tanager", "torch", "transformers", "sentence-transformers", "numpy", "scipy")
 _VALIDATION_HALF_LIFE = 5.0
@@ -61,12 +63,14 @@ class TrainOptions:
         protocol: by which rule windows of validation are cut; "auto" goes by what the dataset's times are.
         hold_out: whether the test of `evaluate` is to be left out of all that is learned from.
         encoder: how to fine-tune the encoder; no epochs leave it as it is, but for taking away the mean.
+        sequence: how to train a sequence head, which is tried on validation; no epochs leave it out.
         seed: of all that is random.
     """
 
     protocol: Protocol | Literal["auto"] = "auto"
     hold_out: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    sequence: SequenceOptions = field(default_factory=SequenceOptions)
     seed: int = 0
 
 
@@ -130,7 +134,8 @@ def train(
     )
     windows = validation_windows(dataset, train_on, protocol=protocol, seed=options.seed)
     vectors, epochs = _encoder(base, dataset, windows, directory, options)
-    blend = _blend(dataset, windows, vectors, directory, seed=options.seed, progress=progress)
+    heads = _heads(dataset, windows, vectors, directory, options, progress=progress)
+    blend = _blend(dataset, windows, vectors, heads, directory, seed=options.seed, progress=progress)
     early, late = windows[0], windows[-1]
     manifest = {
         "kind": KIND,
@@ -146,7 +151,10 @@ def train(
         "windows": [{"train": len(window.train), "cases": len(window.cases)} for window in windows],
         "epochs": epochs,
         "blend": _as_json(blend),
-        "sparsity_loss": _sparsity_loss(Hybrid.fit(dataset, late.train, vectors, blend), late),
+        "sequence": [[asdict(epoch) for epoch in head.results] for head in heads],
+        "sparsity_loss": _sparsity_loss(
+            Hybrid.fit(dataset, late.train, vectors, blend, sequence=heads[-1] if blend.sequence else None), late
+        ),
         "seconds": round(time.monotonic() - began, 1),
         "tools": {name: version(name) for name in _TOOLS},
     }
@@ -263,10 +271,45 @@ class _TextOnly:
         return np.asarray(_VALIDATION_SCALE * (mean @ self._vectors.T) + self._prior, np.float32)
 
 
+def _heads(
+    dataset: Dataset,
+    windows: Sequence[Split],
+    vectors: NDArray[np.float32],
+    directory: Path,
+    options: TrainOptions,
+    *,
+    progress: bool,
+) -> list[SequenceHead]:
+    """A sequence head for each window, or none where there is no order to learn from.
+
+    The number of epochs is looked for in the last window, which has the most to learn from.
+    """
+    ordered = dataset.times != "none" and all(has_order(window.train) for window in windows)
+    if not ordered or not options.sequence.epochs:
+        return []
+    heads: list[SequenceHead] = []
+    how = options.sequence
+    for at in reversed(range(len(windows))):
+        _log.info("training the sequence head of window %d of %d", at + 1, len(windows))
+        head = fit_sequence_head(
+            windows[at].train,
+            vectors,
+            options=how,
+            directory=directory / SEQUENCE / str(at),
+            seed=options.seed,
+            search=not heads,
+            progress=progress,
+        )
+        how = head.options
+        heads.insert(0, head)
+    return heads
+
+
 def _blend(
     dataset: Dataset,
     windows: Sequence[Split],
     vectors: NDArray[np.float32],
+    heads: Sequence[SequenceHead],
     directory: Path,
     *,
     seed: int,
@@ -275,7 +318,7 @@ def _blend(
     path = directory / BLEND
     if path.exists():
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    blend = learn_blend(dataset, windows, vectors, seed=seed, progress=progress)
+    blend = learn_blend(dataset, windows, vectors, seed=seed, heads=heads, progress=progress)
     _write(path, _as_json(blend))
     return blend
 
@@ -294,13 +337,17 @@ def _sparsity_loss(hybrid: Hybrid, window: Split) -> dict[str, float]:
 
 
 def _as_json(blend: Blend) -> dict[str, object]:
-    return asdict(blend) | {"weights": dict(blend.weights)}
+    return asdict(blend)
 
 
 def _from_json(record: dict[str, object]) -> Blend:
-    structure = record.pop("structure")
+    structure, sequence = record.pop("structure"), record.pop("sequence")
     assert isinstance(structure, dict)
-    return Blend(structure=Structure(**structure), **record)  # type: ignore[arg-type]
+    return Blend(
+        structure=Structure(**structure),
+        sequence=SequenceOptions(**sequence) if isinstance(sequence, dict) else None,
+        **record,  # type: ignore[arg-type]
+    )
 
 
 def _write(path: Path, value: object) -> None:

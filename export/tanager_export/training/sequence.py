@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tanager_export.dataset import Interactions
 
-__all__ = ["SequenceEpoch", "SequenceHead", "SequenceOptions", "fit_sequence_head"]
+__all__ = ["SequenceEpoch", "SequenceHead", "SequenceOptions", "fit_sequence_head", "has_order"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +47,15 @@ class SequenceHead:
 
     Args:
         network: as trained.
-        results: of the epochs.
+        results: of the epochs of the search for their number.
+
+    Attributes:
+        options: how it was trained, with the number of epochs that was chosen.
     """
 
     def __init__(self, network: SequenceNetwork, results: list[SequenceEpoch]) -> None:
         self.network, self.results = network.eval(), results
+        self.options = network.options
         with torch.no_grad():
             table, bias = network.table()
             self.mean = table.mean(dim=0).numpy()
@@ -97,6 +101,7 @@ def fit_sequence_head(
     options: SequenceOptions,
     directory: Path,
     seed: int,
+    search: bool = True,
     progress: bool = False,
 ) -> SequenceHead:
     """Trains a head.
@@ -112,6 +117,7 @@ def fit_sequence_head(
         options: how.
         directory: for checkpoints; made if it is not there.
         seed: of the first weights and the draws.
+        search: whether to look for the number of epochs; else it is that of the options.
         progress: whether to show bars on stderr, if that is a terminal.
 
     Raises:
@@ -121,20 +127,25 @@ def fit_sequence_head(
     directory.mkdir(parents=True, exist_ok=True)
     keep_memory()
     whole = uptakes(Histories.of_users(train, np.arange(len(train.user_ids))))
-    if not (whole.lengths > 1).any():
+    if not has_order(train):
         raise ExportError("no user took up two items: there is no order to learn from; leave the sequence head out")
-    asked = np.flatnonzero(whole.lengths >= _LEAST_EVENTS)
+    asked = np.flatnonzero(whole.lengths >= _LEAST_EVENTS) if search else np.empty(0, np.int64)
     searched: list[SequenceEpoch] = []
     if len(asked):
         known, target = _hold_out(whole, asked)
-        search = SequenceTraining(known, vectors, options, directory / "search.pt", seed=seed, progress=progress)
-        searched = search.run(lambda network: _likelihood(SequenceHead(network, []), known.take(asked), target))
+        trained = SequenceTraining(known, vectors, options, directory / "search.pt", seed=seed, progress=progress)
+        searched = trained.run(lambda network: _likelihood(SequenceHead(network, []), known.take(asked), target))
         best = max(searched, key=lambda result: result.validation)
         options = replace(options, epochs=best.epoch)
         _log.info("sequence head: log-likelihood %.4f after %d epochs", best.validation, best.epoch)
     final = SequenceTraining(whole, vectors, options, directory / "final.pt", seed=seed, progress=progress)
     final.run(None)
     return SequenceHead(final.average, searched)
+
+
+def has_order(train: Interactions) -> bool:
+    """Whether anybody took up two items."""
+    return bool((np.bincount(train.user[train.weight > 0]) > 1).any())
 
 
 def _hold_out(histories: Histories, asked: NDArray[np.int64]) -> tuple[Histories, NDArray[np.int64]]:

@@ -1,41 +1,78 @@
-"""The sequence head to its own ONNX file: what was read in, the user's vector out."""
+"""The sequence head as a bundle has it: its own ONNX file, the items' vectors there, and an index over them.
+
+A score is `<user's vector, item's vector> + bias`, which is one product where the bias is one more coordinate; and
+vectors of all lengths become unit vectors, for which HNSW is good, with yet another that fills them up to the longest
+(Bachrach et al., 2014). The graph takes rows of these vectors and gives the vector to multiply them with.
+"""
 
 from __future__ import annotations
 
+import itertools
+import logging
+import tempfile
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
 
 from tanager_export.onnx_model import OPSET, convert
+from tanager_server.bundle import SequenceInfo
+from tanager_server.bundle import manifest as schema
+from tanager_server.index import HnswIndex, top
+from tanager_server.runtime import SequenceHead as ServedHead
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from numpy.typing import NDArray
 
+    from tanager_export.evaluation.cases import Histories
     from tanager_export.training.sequence import SequenceHead
-    from tanager_server.bundle import Precision
+    from tanager_server.bundle import IndexInfo, Precision
+
+_log = logging.getLogger(__name__)
 
 INPUTS = ("item_vectors", "events")
 OUTPUT = "user_vector"
+_TOP = 10
+_LEAST_OVERLAP = 0.85
+"""Of what int8 and fp32 have among their best ten; with less, the head is served in fp32: it is small in any case."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedSequence:
+    """A sequence head to be written, and histories to compare it with itself over."""
+
+    head: SequenceHead
+    sample: Histories
+
+
+def unit_vectors(head: SequenceHead) -> tuple[NDArray[np.float32], float]:
+    """(items, dim + 2) float32 of unit length, and what the product with them is to be multiplied with."""
+    whole = np.column_stack((head.vectors, head.bias)).astype(np.float64)
+    squares = (whole**2).sum(axis=1)
+    longest = float(np.sqrt(squares.max())) or 1.0
+    rest = np.sqrt(np.maximum(longest**2 - squares, 0.0))
+    return np.asarray(np.column_stack((whole, rest)) / longest, np.float32), longest
 
 
 def export_sequence_onnx(head: SequenceHead, target: Path) -> None:
     """Writes the fp32 graph.
 
-    It maps `item_vectors (batch, events, dim) float32`, rows of `head.vectors` or of `head.item_vectors`, and `events
-    (batch,) int64`, how many of each row there are, to `user_vector (batch, dim) float32`. Histories are oldest first
-    and end together: a shorter one has its padding before it, of any values. At most `options.length` events.
-    `<user_vector, head.vectors[i]> + head.bias[i]` is the score of item i; a row without events has the vector 0.
+    It maps `item_vectors (batch, events, dim + 2) float32`, rows of `unit_vectors`, and `events (batch,) int64`, how
+    many of each row there are, to `user_vector (batch, dim + 2) float32`. Histories are oldest first and end together:
+    a shorter one has its padding before it, of any values. At most `options.length` events. `<user_vector,
+    unit_vectors[i]>` is the score of item i; a row without events has the vector 0.
 
     Args:
         head: as trained.
         target: file to write.
     """
     model = _LastVector(head).eval()
-    dim = head.vectors.shape[1]
-    example = torch.zeros(2, 3, dim), torch.tensor([3, 2])
+    example = torch.zeros(2, 3, head.vectors.shape[1] + 2), torch.tensor([3, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's remarks: the test of parity tells what they warn of
         torch.onnx.export(
@@ -51,29 +88,64 @@ def export_sequence_onnx(head: SequenceHead, target: Path) -> None:
     onnx.checker.check_model(onnx.load(target))
 
 
-def quantize_sequence_onnx(fp32: Path, target: Path, *, precision: Precision = "int8") -> None:
-    """Writes the fp32 graph in another precision; int8 is dynamic quantisation of the weights.
+def write_sequence_head(
+    served: ServedSequence, directory: Path, *, index: IndexInfo, seed: int, measured: dict[str, float]
+) -> SequenceInfo:
+    """Writes a bundle's sequence head: in int8, or in fp32 where int8 says too often something else.
 
     Args:
-        fp32: file of `export_sequence_onnx`.
-        target: file to write.
-        precision: what to convert to.
+        served: the head.
+        directory: of the bundle.
+        index: how its index is built.
+        seed: of that.
+        measured: gets the share of the best ten that int8 and fp32 have in common.
     """
-    convert(fp32, target, precision=precision)
+    vectors, _ = unit_vectors(served.head)
+    length = served.head.options.length
+    np.save(directory / schema.SEQUENCE_VECTORS, vectors)
+    HnswIndex.build(vectors, info=index, seed=seed).save(directory / schema.SEQUENCE_INDEX)
+    target = directory / schema.SEQUENCE
+    precision: Precision = "int8"
+    with tempfile.TemporaryDirectory(prefix="tanager-export-") as scratch:
+        fp32 = Path(scratch) / schema.SEQUENCE
+        export_sequence_onnx(served.head, fp32)
+        convert(fp32, target, precision=precision)
+        exact, quantized = (
+            _best(ServedHead(path, vectors, max_events=length), served.sample, vectors) for path in (fp32, target)
+        )
+        shared = [len(set(one) & set(two)) / len(one) for one, two in zip(exact, quantized, strict=True)]
+        overlap = float(np.mean(shared))
+        measured["sequence_int8_top10_overlap"] = overlap
+        if overlap < _LEAST_OVERLAP:
+            _log.info("sequence head: int8 keeps %.2f of the best ten, so it is served in fp32", overlap)
+            precision = "fp32"
+            convert(fp32, target, precision=precision)
+    return SequenceInfo(dim=vectors.shape[1], max_events=length, precision=precision)
+
+
+def _best(head: ServedHead, histories: Histories, vectors: NDArray[np.float32]) -> list[list[int]]:
+    liked = histories.weight > 0
+    rows = [
+        histories.item[start:stop][liked[start:stop]].tolist() for start, stop in itertools.pairwise(histories.indptr)
+    ]
+    return [top(head.expect([row])[0] @ vectors.T, min(_TOP, len(vectors))).tolist() for row in rows if row]
 
 
 class _LastVector(nn.Module):
     def __init__(self, head: SequenceHead) -> None:
         super().__init__()
-        self.network = head.network
+        self.network, self.scale = head.network, unit_vectors(head)[1]
         self.mean: torch.Tensor
         self.register_buffer("mean", torch.from_numpy(head.mean))
 
     def forward(self, item_vectors: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
-        """(batch, dim)."""
+        """(batch, dim + 2)."""
         place = torch.arange(item_vectors.shape[1], device=item_vectors.device)
         there = place[None, :] >= item_vectors.shape[1] - events[:, None]
         # Padding may be anything, even NaN, which attention's weight 0 would not stop.
-        read = torch.where(there[:, :, None], item_vectors + self.mean, torch.zeros(()))
+        own = item_vectors[:, :, :-2] * self.scale + self.mean
+        read = torch.where(there[:, :, None], own, torch.zeros(()))
         found: torch.Tensor = self.network(read, there, last=True)[:, -1]
-        return found * (events > 0).to(found.dtype)[:, None]
+        one = torch.ones_like(found[:, :1])
+        whole = torch.cat((found, one, torch.zeros_like(one)), dim=1) * self.scale
+        return whole * (events > 0).to(found.dtype)[:, None]

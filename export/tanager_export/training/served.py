@@ -10,6 +10,7 @@ from tanager_export.bundle import Scores
 from tanager_export.evaluation.cases import Cases, Histories
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.parts import PRIORS
+from tanager_export.training.sequence_onnx import ServedSequence
 from tanager_export.training.terms import HISTORY_LIMIT, total
 from tanager_export.training.windows import held_out
 from tanager_server.bundle import Neighbours, Scoring
@@ -66,6 +67,7 @@ def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
             transitions_half_life=structure.transitions_half_life,
             history_text=weights["text"],
             history_text_half_life=structure.text_half_life,
+            sequence=weights["sequence"] if parts.sequence is not None else 0.0,
             wish=wish,
             wish_prior=_WISH_PRIOR_SHARE * wish * _text_spread(parts.vectors) / max(spread, 1e-6),
             profile=weights["profile"],
@@ -74,6 +76,7 @@ def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
             history_limit=HISTORY_LIMIT,
             known_events=structure.known_events,
         ),
+        sequence=None if parts.sequence is None else ServedSequence(parts.sequence, cases.histories),
     )
 
 
@@ -90,7 +93,7 @@ def run_scores(run: Run, dataset: Dataset, vectors: NDArray[np.float32]) -> Scor
     learned = dataset.interactions
     if run.manifest["hold_out"]:
         learned = held_out(dataset, protocol=run.protocol, seed=run.seed).train
-    hybrid = Hybrid.fit(dataset, learned, vectors, run.blend)
+    hybrid = Hybrid.fit(dataset, learned, vectors, run.blend, seed=run.seed, progress=True)
     random = np.random.default_rng(run.seed)
     active = np.unique(learned.user)
     some = np.sort(random.permutation(active)[:_SAMPLE]).astype(np.int64)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tanager_export.evaluation.cases import Cases, Histories
     from tanager_export.training.profiles import Profiles
+    from tanager_export.training.sequence import SequenceHead
     from tanager_export.training.structure import Structure
 
 HISTORY_LIMIT = 200
@@ -26,12 +27,13 @@ TERMS = (
     "transitions",
     "text",
     "profile",
+    "sequence",
     *PRIORS,
     *(f"{prior}, known" for prior in PRIORS),
 )
 """The terms in order; `known` are those that count as far as the user is known."""
 
-FROM_ZERO = frozenset(("collaborative", "transitions", "text", "profile"))
+FROM_ZERO = frozenset(("collaborative", "transitions", "text", "profile", "sequence"))
 """Terms that cannot speak against themselves: their weights are not negative."""
 
 
@@ -91,6 +93,11 @@ class Fitted(Protocol):
         """What attributes of users say."""
         ...
 
+    @property
+    def sequence(self) -> SequenceHead | None:
+        """What comes next, where order was learned from."""
+        ...
+
 
 def term(name: str, parts: Fitted, cases: Cases, structure: Structure) -> NDArray[np.float32]:
     """One of `TERMS`, (cases, items) float32."""
@@ -108,6 +115,10 @@ def term(name: str, parts: Fitted, cases: Cases, structure: Structure) -> NDArra
         case "profile":
             found = parts.profiles.matrix(cases.profiles) @ parts.profiles.weights
             return np.asarray((1 - known(cases.histories, structure)) * found, np.float32)
+        case "sequence":
+            if parts.sequence is None:
+                return np.zeros((len(cases), items), np.float32)
+            return parts.sequence.score(cases.histories.latest(HISTORY_LIMIT))
     prior, _, as_known = name.partition(", ")
     figure = np.broadcast_to(parts.priors[PRIORS.index(prior)], (len(cases), items))
     return np.asarray(figure * known(cases.histories, structure) if as_known else figure, np.float32)

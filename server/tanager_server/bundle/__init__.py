@@ -11,6 +11,7 @@ from tanager_server.bundle.manifest import (
     Precision,
     Probe,
     Scoring,
+    SequenceInfo,
 )
 from tanager_server.bundle.neighbours import Neighbours
 from tanager_server.bundle.profile import KnownProfile, ProfileValue, ProfileWeights
@@ -33,5 +34,6 @@ __all__ = [
     "ProfileValue",
     "ProfileWeights",
     "Scoring",
+    "SequenceInfo",
     "open_bundle",
 ]

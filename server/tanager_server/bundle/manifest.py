@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tanager_server.bundle.sparse import MAX_ABS_WEIGHT
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
@@ -25,12 +25,17 @@ PRIORS = "priors.npy"
 PROFILE = "profile.npz"
 SCORING = "scoring.json"
 PROBE = "probe.json"
+SEQUENCE = "sequence.onnx"
+SEQUENCE_VECTORS = "sequence.npy"
+SEQUENCE_INDEX = "sequence.hnsw"
 
 CONTENT_FILES = (
     *(ENCODER, TOKENIZER, VECTORS, INDEX, ITEMS),
     *(NEIGHBOURS, TRANSITIONS, PRIORS, PROFILE, SCORING, PROBE),
 )
-"""Every file of a bundle but the manifest, which lists them."""
+"""Every file of a bundle but the manifest, which lists them; one with a sequence head has `SEQUENCE_FILES` as well."""
+
+SEQUENCE_FILES = (SEQUENCE, SEQUENCE_VECTORS, SEQUENCE_INDEX)
 
 Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -76,6 +81,14 @@ class IndexInfo(_Record):
     ef_search: int = Field(gt=0)
 
 
+class SequenceInfo(_Record):
+    """How the sequence head reads a history."""
+
+    dim: int = Field(gt=0, description="of the vectors that it reads, and of the one that it gives")
+    max_events: int = Field(gt=0, description="events read of a history, the latest")
+    precision: Precision
+
+
 class DatasetInfo(_Record):
     """The dataset the bundle was made from."""
 
@@ -89,12 +102,13 @@ class DatasetInfo(_Record):
 class Manifest(_Record):
     """`manifest.json`: what the bundle is, what was measured of it, and the hash of each of its files."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     bundle_id: Sha256 = Field(description="sha256 over the manifest without this field, so over every file's hash")
     created_at: datetime
     model: ModelInfo
     encoder: EncoderInfo
     index: IndexInfo
+    sequence: SequenceInfo | None = Field(description="null where the bundle has no sequence head")
     dataset: DatasetInfo
     quality: dict[str, float] = Field(description="what the export measured, by name")
     tools: dict[str, str] = Field(description="versions of what made it")
@@ -105,6 +119,11 @@ class Manifest(_Record):
         """Builds a manifest and gives it the id of its contents."""
         draft = cls.model_validate({"bundle_id": "0" * 64, **fields})
         return draft.model_copy(update={"bundle_id": draft.content_id()})
+
+    @property
+    def content_files(self) -> tuple[str, ...]:
+        """Every file that the bundle must have beside this one."""
+        return CONTENT_FILES if self.sequence is None else (*CONTENT_FILES, *SEQUENCE_FILES)
 
     def content_id(self) -> str:
         """The id that these contents have: sha256, hexadecimal, over the canonical JSON of all other fields."""
@@ -125,13 +144,15 @@ class Scoring(_Record):
     score(u, i) = collaborative * sum_h w_h B[h, i]
                 + transitions * sum_h w_h T[h, i]
                 + history_text * <sum_h w_h e_h / sum_h |w_h|, e_i>
+                + sequence * <z, s_i>
                 + wish * <q, e_i> + profile_text * <p, e_i> + context_text * <x, e_i>
                 + prior_i + known * prior_known_i
                 + (1 - known) * profile * sum over attributes a of A[a, i]
 
     over the scored events h of the history, n of them: w_h is the event's weight times 0.5 ** (later events /
     half-life), each of the three sums with a half-life of its own, and known = n / (n + known_events). e are vectors of
-    items; q, p and x those of the wish, of what the profile says in words, and of the context.
+    items; q, p and x those of the wish, of what the profile says in words, and of the context; z is what the sequence
+    head gives after the liked events of the history, and s_i the item's vector there.
 
     With a wish and no history the last two lines count `wish_prior` times: what lies nearest to the wish comes first.
     """
@@ -143,6 +164,7 @@ class Scoring(_Record):
     transitions_half_life: _HalfLife
     history_text: _Weight
     history_text_half_life: _HalfLife
+    sequence: _Weight = Field(description="0 where the bundle has no sequence head")
     wish: _Weight
     wish_prior: _Weight = Field(description="what priors and profile count for in a wish without a history")
     profile: _Weight

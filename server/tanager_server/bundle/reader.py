@@ -52,10 +52,18 @@ class Bundle:
     def read_vectors(self) -> NDArray[np.float32]:
         """(items, dim) float32, unit length, memory-mapped."""
         path = self.file(schema.VECTORS)
-        vectors = _read_array(path, (self.manifest.dataset.items, self.manifest.encoder.dim))
-        if not (np.abs(np.einsum("id,id->i", vectors, vectors) - 1.0) < 1e-2).all():
-            raise BundleError(f"{path}: holds vectors that are not of unit length; export the bundle again")
-        return vectors
+        return _read_unit_vectors(path, (self.manifest.dataset.items, self.manifest.encoder.dim))
+
+    def read_sequence_vectors(self) -> NDArray[np.float32]:
+        """(items, dim) float32, unit length, memory-mapped: the items as the sequence head reads and scores them.
+
+        Raises:
+            BundleError: the bundle has no sequence head, or the file is not what it should be.
+        """
+        info = self.manifest.sequence
+        if info is None:
+            raise BundleError(f"{self.path}: has no sequence head")
+        return _read_unit_vectors(self.file(schema.SEQUENCE_VECTORS), (self.manifest.dataset.items, info.dim))
 
     def read_priors(self) -> NDArray[np.float32]:
         """(2, items) float32: what is added to an item's score for anybody, and what for a user who is known."""
@@ -115,7 +123,7 @@ def _open(path: Path) -> Bundle:
         raise BundleError(f"{manifest_path}: edited after export: its contents do not have the id that it states")
 
     expected, found = set(manifest.files), {entry.name for entry in path.iterdir()} - {schema.MANIFEST}
-    if unlisted := set(schema.CONTENT_FILES) - expected:
+    if unlisted := set(manifest.content_files) - expected:
         raise BundleError(f"{manifest_path}: does not list {', '.join(sorted(unlisted))}")
     if missing := expected - found:
         raise BundleError(f"{path / min(missing)}: missing; copy the whole bundle again")
@@ -136,6 +144,13 @@ def _verify(path: Path, info: FileInfo) -> None:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != info.sha256:
         raise BundleError(f"{path}: altered: its sha256 is not the manifest's; copy the bundle again")
+
+
+def _read_unit_vectors(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    vectors = _read_array(path, shape)
+    if not (np.abs(np.einsum("id,id->i", vectors, vectors) - 1.0) < 1e-2).all():
+        raise BundleError(f"{path}: holds vectors that are not of unit length; export the bundle again")
+    return vectors
 
 
 def _read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:

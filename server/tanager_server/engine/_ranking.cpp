@@ -63,6 +63,9 @@ class Ranking {
         items_(static_cast<std::size_t>(vectors_array_.shape(0))),
         dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
         vectors_(vectors_array_.data()),
+        sequence_array_(take<float>(settings["sequence_vectors"], 2, "sequence_vectors")),
+        sequence_dim_(static_cast<std::size_t>(sequence_array_.shape(1))),
+        sequence_vectors_(sequence_array_.data()),
         together_(settings["neighbours"], items_, "neighbours"),
         follows_(settings["transitions"], items_, "transitions"),
         attributes_(settings["attributes"], items_, "attributes"),
@@ -87,7 +90,9 @@ class Ranking {
         from_popular_(settings["from_popular"].cast<int>()),
         from_transition_(settings["from_transition"].cast<int>()),
         from_profile_(settings["from_profile"].cast<int>()),
+        from_sequence_(settings["from_sequence"].cast<int>()),
         search_(settings["search"]),
+        search_sequence_(settings["search_sequence"]),
         fill_neighbours_(settings["fill_neighbours"]) {
     const auto priors = take<float>(settings["priors"], 2, "priors");
     const auto by_prior = take<Position>(settings["by_prior"], 2, "by_prior");
@@ -100,7 +105,7 @@ class Ranking {
     if (together_.rows != items_ || follows_.rows != items_ || priors.shape(0) != 2 || priors.shape(1) != items ||
         by_prior.shape(0) != 2 || by_prior.shape(1) != items || average.shape(0) != items ||
         mean.shape(0) != static_cast<py::ssize_t>(dim_) || near.shape(0) != items || similarities.shape(0) != items ||
-        near.shape(1) != similarities.shape(1) || near_found.shape(0) != items) {
+        near.shape(1) != similarities.shape(1) || near_found.shape(0) != items || sequence_array_.shape(0) != items) {
       throw py::value_error("the arrays do not fit one another");
     }
     prior_ = priors.data(), prior_known_ = prior_ + items_;
@@ -142,8 +147,8 @@ class Ranking {
   }
 
   Page by_history(const Positions& rows, const std::vector<float>& weights, const Positions& attributes,
-                  const std::optional<py::tuple>& asked, std::size_t page_size, const Positions& excluded,
-                  bool personal) {
+                  const std::optional<py::tuple>& asked, const std::optional<Array<float>>& expected,
+                  std::size_t page_size, const Positions& excluded, bool personal) {
     if (rows.size() != weights.size()) throw py::value_error("a weight for each row");
     if (page_size == 0) throw py::value_error("a page holds an item at least");
     page_size = std::min(page_size, items_);
@@ -153,7 +158,7 @@ class Ranking {
     check_attributes(attributes);
     const Cleaner cleaner(*this);
 
-    Call call = begin(rows, weights, attributes, personal);
+    Call call = begin(rows, weights, attributes, expected, personal);
     const Positions found = shortlist(call, page_size, excluded, wish);
     const double found_at = now();
 
@@ -165,7 +170,8 @@ class Ranking {
       positions.push_back(found[place]);
       page_scores.push_back(scores[place]);
       sources.push_back((cell.marks & kAsked ? wish->source : 0) | (cell.marks & kByText ? from_text_ : 0) |
-                        (cell.marks & kPopular ? from_popular_ : 0) | sources_beside_text(cell));
+                        (cell.marks & kPopular ? from_popular_ : 0) | (cell.marks & kExpected ? from_sequence_ : 0) |
+                        sources_beside_text(cell));
     }
     at = found_at;
     return page;
@@ -175,7 +181,8 @@ class Ranking {
   std::pair<std::vector<float>, std::vector<int>> score_items(const Positions& items, const Positions& rows,
                                                               const std::vector<float>& weights,
                                                               const Positions& attributes,
-                                                              const std::optional<py::tuple>& asked) {
+                                                              const std::optional<py::tuple>& asked,
+                                                              const std::optional<Array<float>>& expected) {
     if (rows.size() != weights.size()) throw py::value_error("a weight for each row");
     std::optional<Asked> wish;
     if (asked) wish = check(*asked);
@@ -183,7 +190,7 @@ class Ranking {
     for (const Position item : items) check(item);
     check_attributes(attributes);
     const Cleaner cleaner(*this);
-    Call call = begin(rows, weights, attributes, true);
+    Call call = begin(rows, weights, attributes, expected, true);
     std::vector<int> sources;
     for (const Position item : items) sources.push_back(sources_beside_text(cells_[item]));
     return {score(items, call, wish), sources};
@@ -205,7 +212,8 @@ class Ranking {
     kPopular = 8,
     kAsked = 16,
     kByText = 32,
-    kNearest = 64
+    kNearest = 64,
+    kExpected = 128
   };
 
   // What a call keeps of an item: the sums over B, T and A, by how much the products that are known differ from the
@@ -222,7 +230,9 @@ class Ranking {
     const std::vector<float>& weights;
     std::vector<float> text, direction;
     float lift, known;
-    bool personal;  // or else about an item, for which only B and the text count
+    bool personal;                // or else about an item
+    std::vector<float> expected;  // the vector of what the sequence head says comes next, with its weight; or empty,
+                                  // for which only B and the text count
   };
 
   // Undoes what a call wrote into the cells, however it ends.
@@ -241,9 +251,16 @@ class Ranking {
   };
 
   // Adds up what is known before any item is looked at.
-  Call begin(const Positions& rows, const std::vector<float>& weights, const Positions& attributes, bool personal) {
-    Call call{rows, weights, decayed(weights, history_text_half_life_), std::vector<float>(dim_, 0.0F), 0.0F,
-              0.0F, personal};
+  Call begin(const Positions& rows, const std::vector<float>& weights, const Positions& attributes,
+             const std::optional<Array<float>>& expected, bool personal) {
+    Call call{rows,     weights, decayed(weights, history_text_half_life_), std::vector<float>(dim_, 0.0F), 0.0F, 0.0F,
+              personal, {}};
+    if (expected) {
+      if (expected->ndim() != 1 || static_cast<std::size_t>(expected->size()) != sequence_dim_) {
+        throw py::value_error("what is expected next has as many dimensions as the vectors of the sequence");
+      }
+      call.expected.assign(expected->data(), expected->data() + sequence_dim_);
+    }
     float total = 0.0F;
     for (const float weight : call.text) total += std::abs(weight);
     for (float& weight : call.text) weight = total > 0.0F ? weight / total * history_text_ : 0.0F;
@@ -265,7 +282,7 @@ class Ranking {
     }
     std::vector<float> scores(items.size());
     multiply(vectors_, items, call.direction.data(), dim_, scores.data());
-    for (std::size_t i = 0; i < items.size(); ++i) scores[i] += beside_text(items[i], call);
+    for (std::size_t i = 0; i < items.size(); ++i) scores[i] += beside_text(items[i], call) + expected(items[i], call);
     return scores;
   }
 
@@ -357,10 +374,16 @@ class Ranking {
     return cell.together + cell.follows + cell.profile + prior(item, call);
   }
 
+  // What the sequence head adds to an item's score.
+  float expected(Position item, const Call& call) const {
+    return call.expected.empty() ? 0.0F
+                                 : dot(sequence_vectors_ + item * sequence_dim_, call.expected.data(), sequence_dim_);
+  }
+
   // The score with averages in place of those products with the history's text that are not known, and without the
   // wish.
   float estimate(Position item, const Call& call) const {
-    return beside_text(item, call) + call.lift * average_[item] + cells_[item].known;
+    return beside_text(item, call) + expected(item, call) + call.lift * average_[item] + cells_[item].known;
   }
 
   // The most that priors add to the score of an item that is in neither list so far. For a user who is known in part
@@ -391,6 +414,12 @@ class Ranking {
     const std::size_t reach = std::min(items_, page_size + excluded.size() + spare_);
     std::size_t listed = 0;
     std::vector<float> estimates;
+    // The most that the sequence head adds to the score of an item which was not found by it.
+    double most_of_sequence = 0.0;
+    if (!call.expected.empty()) {
+      const Position last = find_expected(call, reach, pool);
+      if (last >= 0) most_of_sequence = expected(last, call);
+    }
     if (call.personal) list(reach, listed, call, pool);
     double floor = floor_of(pool, estimates, page_size, call, wish);
     // The most that the wish adds to the score of an item which is not among the nearest to it.
@@ -398,7 +427,7 @@ class Ranking {
     if (wish) most_of_wish = std::max(wish->weight * wish->similarities.data()[wish->count - 1], -wish->weight);
     // The most that the history's text adds to that of an item which was not found by it.
     double most_of_text = mean + outside_spreads_ * deviation;
-    double outside = most_of_text + most_of_wish;
+    double outside = most_of_text + most_of_wish + most_of_sequence;
     // What priors add to the score of an item beyond the lists, half-way to the most.
     if (call.personal) outside += (mean_prior_ + call.known * mean_prior_known_ + prior_beyond(listed, call)) / 2.0;
     Positions found;
@@ -412,7 +441,7 @@ class Ranking {
     if (call.personal) {
       // Where items beyond the lists may come before the page, read on: to the end if that is certain to help.
       const std::size_t most = deviation > 0.0 || wish ? std::min(items_, std::max(reach, most_listed_)) : items_;
-      while (listed < most && floor < prior_beyond(listed, call) + most_of_text + most_of_wish) {
+      while (listed < most && floor < prior_beyond(listed, call) + most_of_text + most_of_wish + most_of_sequence) {
         list(std::min(most, 2 * listed), listed, call, pool);
         floor = floor_of(pool, estimates, page_size, call, wish);
       }
@@ -482,29 +511,45 @@ class Ranking {
     }
   }
 
-  // The items whose text is most like that of the whole history; the least like of them, or -1 if it has no direction.
-  Position find_nearest(const std::vector<float>& direction, std::size_t reach, Positions& found) {
+  // The items that the sequence head says come next; the least likely of them, or -1 if it says nothing.
+  Position find_expected(const Call& call, std::size_t reach, Positions& pool) {
+    const auto next = nearest(search_sequence_, call.expected, reach);
+    for (const Position item : next) find(item, kExpected, pool);
+    return next.empty() ? -1 : next.back();
+  }
+
+  // What a search finds nearest to a direction; nothing if it is none.
+  Positions nearest(const py::function& search, const std::vector<float>& direction, std::size_t reach) const {
     constexpr float kLeastLength = 1e-6F;  // a shorter one has no direction
     const float length = std::sqrt(dot(direction.data(), direction.data(), direction.size()));
-    if (length < kLeastLength) return -1;
+    if (length < kLeastLength) return {};
     Array<float> query({static_cast<py::ssize_t>(1), static_cast<py::ssize_t>(direction.size())});
     for (std::size_t d = 0; d < direction.size(); ++d) query.mutable_data()[d] = direction[d] / length;
-    const auto nearest = search_(query, reach).cast<Array<Position>>();
-    for (py::ssize_t i = 0; i < nearest.size(); ++i) {
-      const Position item = nearest.data()[i];
-      check(item);
+    const auto found = search(query, reach).cast<Array<Position>>();
+    const Positions items(found.data(), found.data() + found.size());
+    for (const Position item : items) check(item);
+    return items;
+  }
+
+  // The items whose text is most like that of the whole history; the least like of them, or -1 if it has no direction.
+  Position find_nearest(const std::vector<float>& direction, std::size_t reach, Positions& found) {
+    const auto by_text = nearest(search_, direction, reach);
+    for (const Position item : by_text) {
       touch(item);
       std::uint8_t& marks = cells_[item].marks;
       if (!(marks & (kNearest | kOut))) found.push_back(item);
       marks |= kByText | kFound | kNearest;
     }
-    return nearest.size() > 0 ? nearest.data()[nearest.size() - 1] : -1;
+    return by_text.empty() ? -1 : by_text.back();
   }
 
   py::object owner_;
   Array<float> vectors_array_;
   const std::size_t items_, dim_;
   const float* vectors_;
+  Array<float> sequence_array_;
+  const std::size_t sequence_dim_;
+  const float* sequence_vectors_;
   const Rows together_, follows_, attributes_;
   const float collaborative_, transitions_, history_text_, wish_prior_, profile_;
   const double collaborative_half_life_, transitions_half_life_, history_text_half_life_, known_events_;
@@ -513,8 +558,8 @@ class Ranking {
   const double candidate_spreads_, outside_spreads_;
   const std::size_t most_listed_;
   const double rounding_;
-  const int from_text_, from_collaborative_, from_popular_, from_transition_, from_profile_;
-  const py::function search_, fill_neighbours_;
+  const int from_text_, from_collaborative_, from_popular_, from_transition_, from_profile_, from_sequence_;
+  const py::function search_, search_sequence_, fill_neighbours_;
   const float *prior_, *prior_known_, *average_, *mean_, *similarities_;
   const Position *by_prior_, *by_both_;
   const std::int32_t* near_;
@@ -534,9 +579,10 @@ PYBIND11_MODULE(_ranking, module) {
       .def("by_wish", &Ranking::by_wish, py::arg("asked"), py::arg("attributes"), py::arg("page_size"),
            py::arg("excluded"))
       .def("by_history", &Ranking::by_history, py::arg("rows"), py::arg("weights"), py::arg("attributes"),
-           py::arg("asked"), py::arg("page_size"), py::arg("excluded"), py::arg("personal"))
+           py::arg("asked"), py::arg("expected").noconvert(), py::arg("page_size"), py::arg("excluded"),
+           py::arg("personal"))
       .def("score_items", &Ranking::score_items, py::arg("items"), py::arg("rows"), py::arg("weights"),
-           py::arg("attributes"), py::arg("asked"))
+           py::arg("attributes"), py::arg("asked"), py::arg("expected").noconvert())
       .def("clean", &Ranking::clean);
   module.def(
       "project",

@@ -13,6 +13,7 @@ class Ranking:
         self,
         *,
         vectors: NDArray[np.float32],
+        sequence_vectors: NDArray[np.float32],
         neighbours: _Rows,
         transitions: _Rows,
         attributes: _Rows,
@@ -44,7 +45,9 @@ class Ranking:
         from_popular: int,
         from_transition: int,
         from_profile: int,
+        from_sequence: int,
         search: Callable[[NDArray[np.float32], int], NDArray[np.int64]],
+        search_sequence: Callable[[NDArray[np.float32], int], NDArray[np.int64]],
         fill_neighbours: Callable[[Sequence[int]], None],
     ) -> None: ...
     def by_wish(
@@ -56,6 +59,7 @@ class Ranking:
         weights: Sequence[float],
         attributes: Collection[int],
         asked: _Asked | None,
+        expected: NDArray[np.float32] | None,
         page_size: int,
         excluded: Collection[int],
         personal: bool,
@@ -67,6 +71,7 @@ class Ranking:
         weights: Sequence[float],
         attributes: Collection[int],
         asked: _Asked | None,
+        expected: NDArray[np.float32] | None,
     ) -> tuple[list[float], list[int]]: ...
     def clean(self) -> bool: ...
 

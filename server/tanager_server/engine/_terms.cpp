@@ -1,6 +1,7 @@
 // The terms of scores that reasons.py tells of and interests.py shares out, one by one: the sum of ranking.py, taken
 // apart. For a page or some more items, not for the catalogue.
 
+#include <optional>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -10,7 +11,7 @@
 namespace {
 
 // What a term comes from: see `Term` in reasons.py.
-enum Kind : int { kCollaborative, kTransition, kText, kWords, kAttribute, kPrior };
+enum Kind : int { kCollaborative, kTransition, kText, kSequence, kWords, kAttribute, kPrior };
 
 // Kind, what of that kind (an item of the history, a text, an attribute), and how much it adds.
 using Term = std::tuple<int, Position, double>;
@@ -25,6 +26,9 @@ class Terms {
         items_(static_cast<std::size_t>(vectors_array_.shape(0))),
         dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
         vectors_(vectors_array_.data()),
+        sequence_array_(take<float>(settings["sequence_vectors"], 2, "sequence_vectors")),
+        sequence_dim_(static_cast<std::size_t>(sequence_array_.shape(1))),
+        sequence_vectors_(sequence_array_.data()),
         together_(settings["neighbours"], items_, "neighbours"),
         follows_(settings["transitions"], items_, "transitions"),
         attributes_(settings["attributes"], items_, "attributes"),
@@ -38,19 +42,24 @@ class Terms {
         known_events_(settings["known_events"].cast<double>()) {
     const auto priors = take<float>(settings["priors"], 2, "priors");
     if (together_.rows != items_ || follows_.rows != items_ || priors.shape(0) != 2 ||
-        priors.shape(1) != static_cast<py::ssize_t>(items_)) {
+        priors.shape(1) != static_cast<py::ssize_t>(items_) ||
+        sequence_array_.shape(0) != static_cast<py::ssize_t>(items_)) {
       throw py::value_error("the arrays do not fit one another");
     }
     prior_ = priors.data(), prior_known_ = prior_ + items_;
   }
 
   // The largest positive terms of the score of each item. `words` are vectors and their weights; `scale` is what priors
-  // and attributes count for.
+  // and attributes count for. `expected` is the vector of what the sequence head says comes next, with its weight, and
+  // `without` what it would be without each of the items `left_out`: the difference is that item's term.
   std::vector<Explanation> explain(const Positions& positions, const Positions& rows, const std::vector<float>& weights,
                                    const Positions& attributes,
-                                   const std::vector<std::pair<Array<float>, float>>& words, double scale,
-                                   std::size_t count) const {
+                                   const std::vector<std::pair<Array<float>, float>>& words,
+                                   const std::optional<Array<float>>& expected, const Positions& left_out,
+                                   const std::optional<Array<float>>& without, double scale, std::size_t count) const {
     check(positions, rows, weights, attributes);
+    check(left_out, {}, {}, {});
+    check(expected, left_out.size(), without);
     for (const auto& [vector, weight] : words) {
       if (vector.ndim() != 1 || static_cast<std::size_t>(vector.size()) != dim_)
         throw py::value_error("a vector of words");
@@ -89,7 +98,19 @@ class Terms {
         add(terms, kAttribute, attributes[a], of_attributes[i * attributes.size() + a]);
       }
       add(terms, kPrior, -1, scale * (prior_[item] + history.known * prior_known_[item]));
+      double rest = 0.0;  // of what comes next, beside the terms of single items
+      if (expected) {
+        const float* next = sequence_vectors_ + item * sequence_dim_;
+        const double all = dot(expected->data(), next, sequence_dim_);
+        rest = all;
+        for (std::size_t k = 0; k < left_out.size(); ++k) {
+          const double of_item = all - dot(without->data() + k * sequence_dim_, next, sequence_dim_);
+          add(terms, kSequence, left_out[k], of_item);
+          rest -= of_item;
+        }
+      }
       explanations.push_back(largest(terms, count));
+      explanations.back().second += rest;
     }
     return explanations;
   }
@@ -194,6 +215,15 @@ class Terms {
     return explanation;
   }
 
+  void check(const std::optional<Array<float>>& expected, std::size_t left_out,
+             const std::optional<Array<float>>& without) const {
+    const auto dim = static_cast<py::ssize_t>(sequence_dim_);
+    const bool fits = !expected || (expected->ndim() == 1 && expected->shape(0) == dim);
+    const bool both = !left_out || (expected && without && without->ndim() == 2 && without->shape(1) == dim &&
+                                    without->shape(0) == static_cast<py::ssize_t>(left_out));
+    if (!fits || !both) throw py::value_error("vectors of what comes next: one in all, and one without each item");
+  }
+
   void check(const Positions& positions, const Positions& rows, const std::vector<float>& weights,
              const Positions& attributes) const {
     if (rows.size() != weights.size()) throw py::value_error("a weight for each row");
@@ -211,6 +241,9 @@ class Terms {
   Array<float> vectors_array_;
   const std::size_t items_, dim_;
   const float* vectors_;
+  Array<float> sequence_array_;
+  const std::size_t sequence_dim_;
+  const float* sequence_vectors_;
   const Rows together_, follows_, attributes_;
   const double collaborative_, transitions_, history_text_, profile_;
   const double collaborative_half_life_, transitions_half_life_, history_text_half_life_, known_events_;
@@ -224,7 +257,8 @@ PYBIND11_MODULE(_terms, module) {
   py::class_<Terms>(module, "Terms")
       .def(py::init<const py::kwargs&>())
       .def("explain", &Terms::explain, py::arg("positions"), py::arg("rows"), py::arg("weights"), py::arg("attributes"),
-           py::arg("words"), py::arg("scale"), py::arg("count"))
+           py::arg("words"), py::arg("expected").noconvert(), py::arg("left_out"), py::arg("without").noconvert(),
+           py::arg("scale"), py::arg("count"))
       .def("shares", &Terms::shares, py::arg("positions"), py::arg("rows"), py::arg("weights"), py::arg("groups"),
            py::arg("count"));
 }

@@ -10,6 +10,7 @@ class Terms:
         self,
         *,
         vectors: NDArray[np.float32],
+        sequence_vectors: NDArray[np.float32],
         neighbours: _Rows,
         transitions: _Rows,
         attributes: _Rows,
@@ -30,6 +31,9 @@ class Terms:
         weights: Sequence[float],
         attributes: Collection[int],
         words: Sequence[tuple[NDArray[np.float32], float]],
+        expected: NDArray[np.float32] | None,
+        left_out: Sequence[int],
+        without: NDArray[np.float32] | None,
         scale: float,
         count: int,
     ) -> list[tuple[list[tuple[int, int, float]], float]]: ...

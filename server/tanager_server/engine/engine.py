@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
 from tanager_server.bundle import KnownProfile
 from tanager_server.engine.asking import NOTHING_ASKED, answer, questions
 from tanager_server.engine.diversity import Diversifier, most_candidates
+from tanager_server.engine.next_items import NextItems
 from tanager_server.engine.popular import PopularItems
 from tanager_server.engine.ranking import SPARE, Ranker
 from tanager_server.engine.reasons import Explainer
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from tanager_server.engine.reasons import Explanation
     from tanager_server.engine.request import Page, RecommendQuery, SimilarQuery
     from tanager_server.index import Generation
-    from tanager_server.runtime import EncodedTexts, TextEncoder
+    from tanager_server.runtime import EncodedTexts, SequenceHead, TextEncoder
 
 _SHOWN_ID_CHARS = 100
 NO_PROFILE = KnownProfile()
@@ -33,11 +35,13 @@ class Engine:
     Args:
         generation: what is recommended.
         texts: encodes wishes.
+        sequence: reads histories, where the generation has a sequence head.
     """
 
-    def __init__(self, generation: Generation, texts: TextEncoder) -> None:
+    def __init__(self, generation: Generation, texts: TextEncoder, sequence: SequenceHead | None = None) -> None:
         self.generation = generation
         self._texts = texts
+        self._next = None if sequence is None else NextItems(sequence, weight=generation.scoring.sequence)
         self._ranker = Ranker(generation)
         self._explainer = Explainer(generation)
         self._diversifier = Diversifier(generation, self._ranker, self._explainer)
@@ -80,6 +84,8 @@ class Engine:
         """
         generation, catalogue = self.generation, self.generation.catalogue
         history = resolve_history(query.events, catalogue=catalogue, scoring=generation.scoring)
+        if self._next is not None:
+            history = self._next.expected(history)
         profile = generation.profile.know(query.profile) if query.profile else NO_PROFILE
         excluded = self._known(query.exclude)
         if not query.include_seen:
@@ -125,12 +131,16 @@ class Engine:
             )
         explanations: Sequence[Explanation] = ()
         if query.reasons:
+            left_out = None
+            if self._next is not None and history.expected is not None:
+                left_out = await asyncio.to_thread(self._next.left_out, history)
             explanations = self._explainer.explain(
                 page.positions,
                 history=history,
                 attributes=profile.rows,
                 questions=answered.questions,
                 vectors=answered.vectors,
+                left_out=left_out,
                 scale=generation.scoring.wish_prior if strategy is Strategy.WISH and asked is not None else 1.0,
                 count=query.reasons,
             )

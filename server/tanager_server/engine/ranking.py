@@ -3,10 +3,11 @@
 The sums over B, T and A are cheap; products with an item's vector are not, since the vector has to come from memory. So
 every candidate gets its sums and its priors, the products that are known because it is a neighbour of an item of the
 history, and in place of the others what they are on average; only those that may still reach the page are scored
-exactly. Where the text alone may carry an item onto the page, the nearest items are searched for. The best by priors
-are taken from two lists, for who is not known and for who is well known: for anybody else the order lies between, and
-where the lists may not have been enough they are read on. No call takes time that grows with the catalogue, but for
-what rows of A hold. The loops are in `_ranking.cpp`.
+exactly. What the sequence head says comes next is searched for, and its products are computed for every candidate: its
+vectors are short. Where the text alone may carry an item onto the page, the nearest items are searched for. The best by
+priors are taken from two lists, for who is not known and for who is well known: for anybody else the order lies
+between, and where the lists may not have been enough they are read on. No call takes time that grows with the
+catalogue, but for what rows of A hold. The loops are in `_ranking.cpp`.
 
 A cold item has no column in B or T: its text and its priors carry it.
 """
@@ -83,8 +84,14 @@ class Ranker:
             nearest: NDArray[np.int64] = generation.index.search(query, count).positions[0]
             return nearest
 
+        def search_sequence(query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+            assert generation.sequence is not None
+            nearest: NDArray[np.int64] = generation.sequence.index.search(query, count).positions[0]
+            return nearest
+
         self._native = _ranking.Ranking(
             vectors=generation.vectors,
+            sequence_vectors=generation.sequence_vectors,
             neighbours=(neighbours.indptr, neighbours.indices, neighbours.weights),
             transitions=(transitions.indptr, transitions.indices, transitions.weights),
             attributes=(profile.indptr, profile.indices, profile.weights),
@@ -116,7 +123,9 @@ class Ranker:
             from_popular=Source.POPULAR.value,
             from_transition=Source.TRANSITION.value,
             from_profile=Source.PROFILE.value,
+            from_sequence=Source.SEQUENCE.value,
             search=search,
+            search_sequence=search_sequence,
             fill_neighbours=text_neighbours.fill,
         )
 
@@ -147,8 +156,11 @@ class Ranker:
         Returns:
             `page_size` items, or all that are not excluded if they are fewer.
         """
-        scored, weights = history.scored, history.weights
-        return Page(*self._native.by_history(scored, weights, attributes, asked, page_size, excluded, True))
+        return Page(
+            *self._native.by_history(
+                history.scored, history.weights, attributes, asked, history.expected, page_size, excluded, True
+            )
+        )
 
     def score(
         self,
@@ -159,8 +171,8 @@ class Ranker:
         asked: Asked | None = None,
     ) -> tuple[list[float], list[int]]:
         """Scores of some items, in their order, and their `Source` flags by B, T and A."""
-        return self._native.score_items(positions, history.scored, history.weights, attributes, asked)
+        return self._native.score_items(positions, history.scored, history.weights, attributes, asked, history.expected)
 
     def by_item(self, position: int, *, page_size: int, excluded: Collection[int]) -> Page:
         """What the same users like, or what reads alike; neither what follows an item nor priors count."""
-        return Page(*self._native.by_history([position], [1.0], (), None, page_size, excluded, False))
+        return Page(*self._native.by_history([position], [1.0], (), None, None, page_size, excluded, False))

@@ -3,9 +3,12 @@
 A term is what one item of the history adds by B, by T or by its text, one text that was asked for, one attribute of the
 profile, or the priors. The terms that are told and the rest add up to the score.
 
-By B and T, the score falls by just that term when the weights of the item's events are set to 0; the others keep their
-places in time. The text of a history is a mean: when a share p of it (of the absolute weights) is taken out, the rest
-counts for more, so that the text's part m of the score falls by (term - p * m) / (1 - p).
+What the sequence head adds is no sum over events, so an item's term is how much less it would add if the item had not
+been there; what is left beside these terms is among the rest. Of the items that it read, the latest are looked at.
+
+By B, T and the sequence head, the score falls by just that term when the weights of the item's events are set to 0;
+the others keep their places in time. The text of a history is a mean: when a share p of it (of the absolute weights) is
+taken out, the rest counts for more, so that the text's part m of the score falls by (term - p * m) / (1 - p).
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ class ReasonKind(enum.Enum):
     COLLABORATIVE = enum.auto()
     TRANSITION = enum.auto()
     TEXT = enum.auto()
+    SEQUENCE = enum.auto()
     WISH = enum.auto()
     PROFILE = enum.auto()
     PROFILE_TEXT = enum.auto()
@@ -56,6 +60,18 @@ class Reason(NamedTuple):
     contribution: float
 
 
+class LeftOut(NamedTuple):
+    """What the sequence head says if an item had not been there.
+
+    Attributes:
+        items: positions of the items left out, one by one.
+        without: (items, dim) float32, the vector of what comes next, times its weight in the score, without each.
+    """
+
+    items: Sequence[int]
+    without: NDArray[np.float32]
+
+
 class Explanation(NamedTuple):
     """A score taken apart.
 
@@ -69,11 +85,12 @@ class Explanation(NamedTuple):
 
 
 # The kinds of the compiled loops, by number, but for texts that were asked for.
-_COLLABORATIVE, _TRANSITION, _TEXT, _WORDS, _ATTRIBUTE, _PRIOR = range(6)
+_COLLABORATIVE, _TRANSITION, _TEXT, _SEQUENCE, _WORDS, _ATTRIBUTE, _PRIOR = range(7)
 _OF_ITEMS = {
     _COLLABORATIVE: ReasonKind.COLLABORATIVE,
     _TRANSITION: ReasonKind.TRANSITION,
     _TEXT: ReasonKind.TEXT,
+    _SEQUENCE: ReasonKind.SEQUENCE,
 }
 
 
@@ -86,6 +103,7 @@ class Explainer:
         self._attributes = profile.attributes
         self._terms = _terms.Terms(
             vectors=generation.vectors,
+            sequence_vectors=generation.sequence_vectors,
             neighbours=(neighbours.indptr, neighbours.indices, neighbours.weights),
             transitions=(transitions.indptr, transitions.indices, transitions.weights),
             attributes=(profile.indptr, profile.indices, profile.weights),
@@ -108,6 +126,7 @@ class Explainer:
         attributes: Sequence[int] = (),
         questions: Sequence[Question] = (),
         vectors: Sequence[NDArray[np.float32]] = (),
+        left_out: LeftOut | None = None,
         scale: float = 1.0,
         count: int,
     ) -> list[Explanation]:
@@ -119,11 +138,24 @@ class Explainer:
             attributes: rows of A.
             questions: the texts that were asked for.
             vectors: one for each of them.
+            left_out: what the sequence head would say without items of the history, where it says anything.
             scale: what priors and attributes count for: less than 1 in a wish without a history.
             count: how many reasons to tell of each at most.
         """
         words = [(vector, question.weight) for question, vector in zip(questions, vectors, strict=True)]
-        found = self._terms.explain(positions, history.scored, history.weights, attributes, words, scale, count)
+        items, without = ((), None) if left_out is None else left_out
+        found = self._terms.explain(
+            positions,
+            history.scored,
+            history.weights,
+            attributes,
+            words,
+            history.expected,
+            items,
+            without,
+            scale,
+            count,
+        )
         return [
             Explanation([self._reason(kind, subject, added, questions) for kind, subject, added in terms], other)
             for terms, other in found

@@ -45,6 +45,7 @@ class Source(enum.IntFlag):
     POPULAR = enum.auto()
     TRANSITION = enum.auto()
     PROFILE = enum.auto()
+    SEQUENCE = enum.auto()
 
 
 class Events(NamedTuple):

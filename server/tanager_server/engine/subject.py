@@ -22,11 +22,14 @@ class History(NamedTuple):
         seen: catalogue positions of all known items, oldest first; the last `len(weights)` of them are scored.
         weights: signed weights of the scored events, as they were given.
         unknown: number of events whose item the catalogue does not have.
+        expected: (dim,) float32, the vector of what the sequence head says comes next, times its weight in the score;
+            None where it says nothing.
     """
 
     seen: list[int]
     weights: list[float]
     unknown: int
+    expected: NDArray[np.float32] | None = None
 
     @property
     def scored(self) -> list[int]:

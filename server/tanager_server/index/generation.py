@@ -5,14 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tanager_server.bundle import manifest as schema
 from tanager_server.index.hnsw import HnswIndex
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, ProfileWeights, Scoring
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSpace:
+    """The items as the sequence head reads and scores them.
+
+    Attributes:
+        vectors: (items, dim) float32, unit length.
+        index: the same vectors, searchable.
+    """
+
+    vectors: NDArray[np.float32]
+    index: HnswIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,7 @@ class Generation:
         priors: (2, items) float32: what is added to an item's score for anybody, and what for a user who is known.
         profile: how much attributes of users speak for items, A.
         scoring: the blend.
+        sequence: what the sequence head works on; None where there is none.
     """
 
     manifest: Manifest
@@ -40,6 +55,12 @@ class Generation:
     priors: NDArray[np.float32]
     profile: ProfileWeights
     scoring: Scoring
+    sequence: SequenceSpace | None = None
+
+    @property
+    def sequence_vectors(self) -> NDArray[np.float32]:
+        """(items, dim) float32, with a dim of 0 where there is no sequence head."""
+        return np.empty((len(self.vectors), 0), np.float32) if self.sequence is None else self.sequence.vectors
 
     @classmethod
     def load(cls, bundle: Bundle) -> Generation:
@@ -48,15 +69,20 @@ class Generation:
         Raises:
             BundleError: its files do not fit one another.
         """
-        vectors = bundle.read_vectors()
+        vectors, info = bundle.read_vectors(), bundle.manifest.index
+        sequence = None
+        if bundle.manifest.sequence is not None:
+            own = bundle.read_sequence_vectors()
+            sequence = SequenceSpace(own, HnswIndex.load(bundle.file(schema.SEQUENCE_INDEX), own, info=info))
         return cls(
             manifest=bundle.manifest,
             catalogue=bundle.read_catalogue(),
             vectors=vectors,
-            index=HnswIndex.load(bundle.file(schema.INDEX), vectors, info=bundle.manifest.index),
+            index=HnswIndex.load(bundle.file(schema.INDEX), vectors, info=info),
             neighbours=bundle.read_neighbours(),
             transitions=bundle.read_transitions(),
             priors=bundle.read_priors(),
             profile=bundle.read_profile(),
             scoring=bundle.read_scoring(),
+            sequence=sequence,
         )

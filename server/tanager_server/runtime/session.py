@@ -146,16 +146,7 @@ def open_session(path: Path, *, device: Device, threads: int) -> ort.InferenceSe
             f"encoder.device is {device}, but this onnxruntime {ort.__version__} has no {provider}; "
             "install tanager[server-gpu] in place of tanager[server], or set encoder.device=cpu"
         )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that spin between batches would take the cores from gRPC and retrieval: a third of the CPU per text.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = ort.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:  # ONNX Runtime's exceptions share no root but this
-        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+    session = _open(path, provider, threads=threads)
     if session.get_providers()[0] != provider:  # ONNX Runtime falls back to the CPU with a mere warning
         raise StartupError(
             f"encoder.device is {device}, but {provider} could not be started: check the driver and the CUDA and "
@@ -165,3 +156,25 @@ def open_session(path: Path, *, device: Device, threads: int) -> ort.InferenceSe
     if names != {_IDS, _MASK} or len(session.get_outputs()) != 1:
         raise BundleError(f"{path}: expected inputs {_IDS} and {_MASK} and one output, found {sorted(names)}")
     return session
+
+
+def open_cpu_session(path: Path, *, threads: int) -> ort.InferenceSession:
+    """Opens any model on the CPU.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load the file.
+    """
+    return _open(path, _PROVIDERS["cpu"], threads=threads)
+
+
+def _open(path: Path, provider: str, *, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin between batches would take the cores from gRPC and retrieval: a third of the CPU per text.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's exceptions share no root but this
+        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
