@@ -31,8 +31,6 @@ class Strategy(StrEnum):
     SIMILAR = "similar"
     #: Scored from the profile or the context: there was neither a history nor a wish.
     PROFILE = "profile"
-    #: What a model of the order in which users take up items says comes next.
-    SEQUENCE = "sequence"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 
@@ -65,6 +63,8 @@ class Source(StrEnum):
     TRANSITION = "transition"
     #: Liked by users with the same attributes, or nearest to what the profile or the context says in words.
     PROFILE = "profile"
+    #: What a model of the order in which users take up items says comes next.
+    SEQUENCE = "sequence"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 

@@ -22,9 +22,11 @@ import numpy as np
 from tanager_export.dataset import Dataset, load_dataset
 from tanager_server.bundle import open_bundle
 from tanager_server.engine import Engine, Events, Recommendation, RecommendQuery, Source
+from tanager_server.engine.next_items import NextItems
 from tanager_server.engine.ranking import SPARE, Asked, Ranker
-from tanager_server.engine.subject import decayed, resolve_history
+from tanager_server.engine.subject import History, decayed, resolve_history
 from tanager_server.index import Generation
+from tanager_server.runtime import SequenceHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +50,15 @@ def recommend(engine: Engine, events: Events) -> Recommendation:
     raise AssertionError("a history alone was waited for")
 
 
-def score_all(generation: Generation, events: Events) -> NDArray[np.float32]:
+def resolved(generation: Generation, head: SequenceHead | None, events: Events) -> History:
+    """The history as the engine has it."""
+    history = resolve_history(events, catalogue=generation.catalogue, scoring=generation.scoring)
+    return history if head is None else NextItems(head, weight=generation.scoring.sequence).expected(history)
+
+
+def score_all(generation: Generation, history: History) -> NDArray[np.float32]:
     """(items,) float32: the formula for every item, minus infinity for what was seen."""
     scoring = generation.scoring
-    history = resolve_history(events, catalogue=generation.catalogue, scoring=scoring)
     rows, known = np.array(history.scored), scoring.known(len(history.weights))
     together = decayed(history.weights, scoring.collaborative_half_life)
     follows = decayed(history.weights, scoring.transitions_half_life)
@@ -64,23 +71,24 @@ def score_all(generation: Generation, events: Events) -> NDArray[np.float32]:
         + generation.priors[0]
         + np.float32(known) * generation.priors[1]
     )
+    if history.expected is not None:
+        scores += generation.sequence_vectors @ history.expected
     scores[history.seen] = -np.inf
     return scores
 
 
-def recall_with_wish(generation: Generation, ranker: Ranker, events: Events, *, seed: int) -> float:
+def recall_with_wish(generation: Generation, ranker: Ranker, history: History, *, seed: int) -> float:
     """Share of the page for a history and a wish, the text of some item but for noise, that belongs there."""
     random = np.random.default_rng(seed)
     vector = generation.vectors[random.integers(len(generation.vectors))]
     vector = vector + _NOISE * random.standard_normal(len(vector), dtype=np.float32)
     vector /= np.linalg.norm(vector)
-    history = resolve_history(events, catalogue=generation.catalogue, scoring=generation.scoring)
     seen = set(history.seen)
     near = generation.index.search(vector[None], PAGE + len(seen) + SPARE)
     weight = generation.scoring.wish
     wish = Asked(vector, near.positions[0], near.similarities[0], weight, Source.WISH.value)
     found = ranker.by_history(history, page_size=PAGE, excluded=seen, asked=wish).positions
-    scores = score_all(generation, events) + np.float32(weight) * (generation.vectors @ vector)
+    scores = score_all(generation, history) + np.float32(weight) * (generation.vectors @ vector)
     return _share(found, scores)
 
 
@@ -116,10 +124,11 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="the dataset that the bundle was made from")
     parser.add_argument("--histories", type=int, default=300, help="of each length")
     arguments = parser.parse_args()
-    generation = Generation.load(open_bundle(arguments.bundle))
+    bundle = open_bundle(arguments.bundle)
+    generation, head = Generation.load(bundle), SequenceHead.from_bundle(bundle)
     histories = read_histories(load_dataset(arguments.dataset))
     nobody: Any = None  # encodes wishes, of which there are none
-    engine = Engine(generation, nobody)
+    engine = Engine(generation, nobody, head)
     searches = count_searches(engine)
     ranker = Ranker(generation)
     print(
@@ -142,9 +151,10 @@ def main() -> None:
         searched = len(searches) / len(drawn)
         for events in drawn:
             answer = recommend(engine, events)
-            scores = score_all(generation, events)
+            history = resolved(generation, head, events)
+            scores = score_all(generation, history)
             shares.append(_share(answer.page.positions, scores))
-            with_wish.append(recall_with_wish(generation, ranker, events, seed=len(shares)))
+            with_wish.append(recall_with_wish(generation, ranker, history, seed=len(shares)))
         print(
             f"{length:>6} {len(drawn):>9} {statistics.fmean(shares):>9.4f} "
             f"{statistics.fmean(share == 1.0 for share in shares):>7.3f} "

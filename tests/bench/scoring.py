@@ -23,6 +23,7 @@ from tests.bench.candidate_recall import count_searches, recommend
 from tanager_server.bundle import open_bundle
 from tanager_server.engine import Engine, Events
 from tanager_server.index import Generation
+from tanager_server.runtime import SequenceHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,9 +54,10 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5, help="how often each is asked for")
     arguments = parser.parse_args()
-    generation = Generation.load(open_bundle(arguments.bundle))
+    bundle = open_bundle(arguments.bundle)
+    generation, head = Generation.load(bundle), SequenceHead.from_bundle(bundle)
     nobody: Any = None  # encodes wishes, of which there are none
-    engine = Engine(generation, nobody)
+    engine = Engine(generation, nobody, head)
     searches = count_searches(engine)
     drawn = draw(generation, arguments.events, arguments.histories)
     for events in drawn:

@@ -243,9 +243,9 @@ class Wishes:
 def make_engine() -> Callable[..., tuple[Engine, Wishes]]:
     """An engine over a generation, and the stand-in that encodes its wishes."""
 
-    def make(generation: Generation, **vectors: Floats) -> tuple[Engine, Wishes]:
+    def make(generation: Generation, *, head: Any = None, **vectors: Floats) -> tuple[Engine, Wishes]:
         wishes: Any = Wishes(generation, vectors)
-        return Engine(generation, wishes), wishes
+        return Engine(generation, wishes, head), wishes
 
     return make
 

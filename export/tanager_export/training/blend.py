@@ -330,6 +330,7 @@ class _Problem:
         scale = self._scale()
         bounds = [(0, None) if name in FROM_ZERO else (None, None) for name in self.names]
         first = np.full(len(scale), 0.1) if start is None else start * scale
+        first[~self._terms.flatten(1).any(dim=1).numpy()] = 0.0  # what says nothing has no weight
         found = optimize.minimize(
             self._loss, first, args=(scale,), jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-6}
         )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Neighbours, ProfileWeights
     from tanager_server.index import Generation
+    from tanager_server.runtime import SequenceHead
+
+_HEAD_BATCH = 256  # histories that the sequence head reads at a time
 
 
 class Users(NamedTuple):
@@ -56,10 +59,15 @@ class Users(NamedTuple):
 
 
 class Audience:
-    """Scores users for items of one generation. Holds B, T and A once more, by column; thread-safe."""
+    """Scores users for items of one generation. Holds B, T and A once more, by column; thread-safe.
 
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
+    Args:
+        generation: whose items.
+        sequence: reads histories, where the generation has a sequence head.
+    """
+
+    def __init__(self, generation: Generation, sequence: SequenceHead | None = None) -> None:
+        self._generation, self._sequence = generation, sequence
         items = len(generation.catalogue)
         self._together = _Columns(generation.neighbours, items)
         self._follows = _Columns(generation.transitions, items)
@@ -88,6 +96,7 @@ class Audience:
         scored = ages < scoring.history_limit
         owner, ages, items = owner[scored], ages[scored], users.items[scored]
         weights = users.weights[scored].astype(np.float64)
+        expected = self._expected(owner[weights > 0], items[weights > 0], count)
 
         def by_user(of_events: NDArray[np.float64]) -> NDArray[np.float64]:
             sums: NDArray[np.float64] = np.bincount(owner, weights=of_events, minlength=count).astype(np.float64)
@@ -121,7 +130,20 @@ class Audience:
             own = self._attributes.column(position)[users.attributes]
             scores[row] += of_profile * np.bincount(profile_owner, weights=own, minlength=count)
             scores[row] += generation.priors[0, position] + known * generation.priors[1, position]
+            scores[row] += expected @ generation.sequence_vectors[position]
         return scores
+
+    def _expected(self, owner: NDArray[np.int64], items: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+        """(users, dim) float32: what the sequence head says comes next for each, times its weight in the score."""
+        expected = np.zeros((count, self._generation.sequence_vectors.shape[1]), np.float32)
+        if self._sequence is None:
+            return expected
+        some, starts = np.unique(owner, return_index=True)
+        histories = [part.tolist() for part in np.split(items, starts[1:])]
+        for start in range(0, len(some), _HEAD_BATCH):
+            part = slice(start, start + _HEAD_BATCH)
+            expected[some[part]] = self._generation.scoring.sequence * self._sequence.expect(histories[part])
+        return expected
 
 
 class _Columns:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -8,9 +10,12 @@ from tests.export.training.made import clusters, unit
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.training.blend import _Problem, _views, learn_blend
 from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.sequence import SequenceOptions
 from tanager_export.training.structure import Structure
 from tanager_export.training.terms import TERMS, term, total
 from tanager_export.training.windows import validation_windows
+
+FROM_HISTORY = ("collaborative", "transitions", "text", "sequence")
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +90,46 @@ def test_somebody_unknown_gets_priors_and_profile_alone(data, windows, vectors, 
     unknown = with_history(windows[0].cases, 0)
     for name in TERMS:
         anything = term(name, parts, unknown, Structure()).any()
-        assert anything == (not name.endswith(", known") and name not in ("collaborative", "transitions", "text")), name
+        assert anything == (not name.endswith(", known") and name not in FROM_HISTORY), name
+
+
+class Told:
+    """A sequence head that gives each case scores of its own."""
+
+    options = SequenceOptions(epochs=7)
+
+    def __init__(self, scores):
+        self._scores = scores
+
+    def score(self, histories):
+        assert len(histories) == len(self._scores)
+        return self._scores
+
+
+def noise(windows, data):
+    return np.random.default_rng(3).normal(size=(len(windows[0].cases), len(data.items))).astype(np.float32)
+
+
+def test_a_sequence_head_that_helps_gets_a_weight(data, windows, vectors):
+    weak: Any = {"without": frozenset(("collaborative", "transitions", "profile")), "options": {}}
+    targets = windows[0].cases.targets
+    scores = noise(windows, data)
+    scores[targets.row_of_event, targets.item] += 3
+    head: Any = Told(scores)
+    found = learn_blend(data, windows, vectors, seed=0, heads=[head], **weak)
+    alone = learn_blend(data, windows, vectors, seed=0, **weak)
+    assert found.weights["sequence"] > 0
+    assert found.sequence == Told.options
+    assert found.ndcg_without_sequence == alone.ndcg < found.ndcg - 0.1
+    assert found.without_sequence == alone.weights
+    assert found.ablated is not None
+    assert (found.ablated.weights, found.ablated.sequence) == (alone.weights, None)
+
+
+def test_a_sequence_head_that_says_nothing_stays_off(data, windows, vectors, blend):
+    head: Any = Told(noise(windows, data))
+    found = learn_blend(data, windows, vectors, seed=0, heads=[head])
+    assert found.weights["sequence"] == 0
+    assert found.weights == blend.weights
+    assert (found.sequence, found.ablated) == (None, None)
+    assert found.ndcg == found.ndcg_without_sequence

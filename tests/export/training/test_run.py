@@ -14,16 +14,23 @@ from tanager_export.dataset import Interactions
 from tanager_export.evaluation.cases import Cases, Histories
 from tanager_export.model import find_model
 from tanager_export.training import encoder as encoder_module
+from tanager_export.training import sequence_onnx
 from tanager_export.training.encoder import EncoderOptions
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.run import RunError, TrainOptions, load_run, train
+from tanager_export.training.sequence import SequenceOptions
 from tanager_export.training.served import dense, run_scores, sparsest
 from tanager_server.bundle import open_bundle
+from tanager_server.engine.next_items import NextItems
 from tanager_server.engine.ranking import Ranker
 from tanager_server.engine.subject import History
 from tanager_server.index import Generation
+from tanager_server.runtime import SequenceHead as ServedHead
 
-QUICK = TrainOptions(encoder=EncoderOptions(epochs=2, block=16, pairs=64, learning_rate=1e-3))
+QUICK = TrainOptions(
+    encoder=EncoderOptions(epochs=2, block=16, pairs=64, learning_rate=1e-3),
+    sequence=SequenceOptions(dim=16, layers=1, epochs=2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +135,19 @@ def test_the_encoder_learns_what_goes_together(base, data, tmp_path):
     assert losses[-1] < losses[0]
 
 
-def test_the_server_scores_what_was_trained(run, data, tmp_path):
+@pytest.mark.parametrize("with_sequence", [False, True])
+def test_the_server_scores_what_was_trained(run, data, tmp_path, monkeypatch, with_sequence):
     """The list by history, compiled loops, HNSW and all, has the scores of the exact sum."""
+    monkeypatch.setattr(sequence_onnx, "_LEAST_OVERLAP", 1.1)  # fp32: int8 is no exact sum
     options = BundleOptions(precision="fp32")
+    blend = run.blend
+    if with_sequence:
+        blend = replace(
+            blend, weights={**blend.weights, "sequence": 0.7}, sequence=SequenceOptions(dim=16, layers=1, epochs=3)
+        )
+    else:
+        blend = replace(blend, weights={**blend.weights, "sequence": 0.0}, sequence=None)
+    run = replace(run, blend=blend)
     scores = {}
 
     def fit(vectors):
@@ -138,9 +155,12 @@ def test_the_server_scores_what_was_trained(run, data, tmp_path):
         return run_scores(run, data, vectors)
 
     build_bundle(run.source, data, tmp_path / "bundle", options=options, fit_scores=fit)
-    generation = Generation.load(open_bundle(tmp_path / "bundle"))
+    bundle = open_bundle(tmp_path / "bundle")
+    generation, head = Generation.load(bundle), ServedHead.from_bundle(bundle)
     assert generation.scoring.origin == "learned"
+    assert (head is not None) == with_sequence
     hybrid = Hybrid.fit(data, data.interactions, scores["vectors"], run.blend)
+    following = None if head is None else NextItems(head, weight=generation.scoring.sequence)
     ranker = Ranker(generation)
     users = np.arange(0, 60, 7)
     rows = Histories.of_users(data.interactions, users)
@@ -148,7 +168,10 @@ def test_the_server_scores_what_was_trained(run, data, tmp_path):
     exact = hybrid.score(cases)
     for at in range(len(users)):
         history = rows.item[rows.indptr[at] : rows.indptr[at + 1]].tolist()
-        page = ranker.by_history(History(history, [1.0] * len(history), 0), page_size=8, excluded=set(history))
+        known = History(history, [1.0] * len(history), 0)
+        if following is not None:
+            known = following.expected(known)
+        page = ranker.by_history(known, page_size=8, excluded=set(history))
         masked = exact[at].copy()
         masked[history] = -np.inf
         best = np.sort(masked)[::-1][:8]
