@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnxruntime as ort
 from tanager_server.errors import BundleError, StartupError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -159,21 +161,25 @@ def open_session(path: Path, *, device: Device, threads: int) -> ort.InferenceSe
 
 
 def open_cpu_session(path: Path, *, threads: int) -> ort.InferenceSession:
-    """Opens any model on the CPU.
+    """Opens any model on the CPU. Weights that are stored in int8 are turned into fp32 once, and not at each call.
 
     Raises:
         BundleError: ONNX Runtime cannot load the file.
     """
-    return _open(path, _PROVIDERS["cpu"], threads=threads)
+    return _open(path, _PROVIDERS["cpu"], threads=threads, entries={"session.disable_quant_qdq": "1"})
 
 
-def _open(path: Path, provider: str, *, threads: int) -> ort.InferenceSession:
+def _open(
+    path: Path, provider: str, *, threads: int, entries: Mapping[str, str] = MappingProxyType({})
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads that spin between batches would take the cores from gRPC and retrieval: a third of the CPU per text.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for name, value in entries.items():
+        options.add_session_config_entry(name, value)
     try:
         return ort.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # ONNX Runtime's exceptions share no root but this
