@@ -16,7 +16,7 @@ from tanager_export.evaluation.diversity import Yardstick
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers
 from tanager_export.evaluation.experiment.cold import evaluate_cold_items, evaluate_cold_user_counts, hide
-from tanager_export.evaluation.experiment.diversity import diversity_curve
+from tanager_export.evaluation.experiment.diversity import chosen, diversity_curve
 from tanager_export.evaluation.experiment.encoder import centred
 from tanager_export.evaluation.experiment.methods import blend_of, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
@@ -265,8 +265,10 @@ class _Bench:
         curve: tuple[DiversityPoint, ...] = ()
         if len(self._dataset.items) <= _ITEMS_OF_A_CURVE:
             _log.info("diversity")
-            count = len(splits)
-            curve = diversity_curve(self._dataset, ours, splits, first.outcomes, self._vectors, [yardstick] * count)
+            curve = chosen(
+                diversity_curve(self._dataset, ours, splits, first.outcomes, [yardstick] * len(splits)),
+                self._validation_curve(ours[0], validation),
+            )
         served = None
         if self._plan.served is not None:
             _log.info("asking %s", self._plan.served)
@@ -291,6 +293,15 @@ class _Bench:
                 for recommender, split in zip(recommenders, splits, strict=True)
             ]
         )
+
+    def _validation_curve(self, hybrid: Hybrid, validation: Split) -> tuple[DiversityPoint, ...]:
+        """The diversity curve of the same blend on validation, to choose by."""
+        from tanager_export.training.hybrid import Hybrid
+
+        earlier = Hybrid.fit(self._dataset, validation.train, self._vectors, hybrid.blend)
+        yardstick = Yardstick.of(self._dataset, validation.train)
+        outcome = evaluate(earlier, validation, yardstick=yardstick)
+        return diversity_curve(self._dataset, [earlier], [validation], [outcome], [yardstick])
 
     def _yardstick(self, split: Split) -> Yardstick:
         items = len(self._dataset.items)
