@@ -24,7 +24,8 @@ class Chooser {
   // what part of the list each of them is due; both may be empty.
   std::vector<std::size_t> choose(const Positions& positions, const std::vector<float>& scores,
                                   const std::vector<std::size_t>& groups, const std::vector<double>& shares,
-                                  double mmr_lambda, std::size_t max_per_category, std::size_t count) const {
+                                  double spread, double mmr_lambda, std::size_t max_per_category,
+                                  std::size_t count) const {
     if (scores.size() != positions.size() || (!groups.empty() && groups.size() != positions.size())) {
       throw py::value_error("a score, and a group if there are any, for each candidate");
     }
@@ -35,11 +36,8 @@ class Chooser {
       if (group >= shares.size()) throw py::index_error("no such group");
     }
     const std::size_t n = positions.size();
-    const auto [least, most] = std::minmax_element(scores.begin(), scores.end());
-    const double span = n > 0 && *most > *least ? static_cast<double>(*most) - *least : 1.0;
-    std::vector<double> relevance(n), likeness(n, 0.0);
-    for (std::size_t i = 0; i < n; ++i) relevance[i] = (static_cast<double>(scores[i]) - *least) / span;
-
+    const double unit = spread > 0.0 ? spread : 1.0;
+    std::vector<double> likeness(n, 0.0);
     Likeness like(*this, positions);
     std::vector<char> gone(n, 0);
     std::vector<std::size_t> in_category(category_count_, 0), chosen;
@@ -61,7 +59,7 @@ class Chooser {
           continue;
         }
         const double mean = chosen.empty() ? 0.0 : likeness[i] / static_cast<double>(chosen.size());
-        const double value = mmr_lambda * relevance[i] - (1.0 - mmr_lambda) * mean;
+        const double value = mmr_lambda * scores[i] / unit - (1.0 - mmr_lambda) * mean;
         if (value > highest) highest = value, best = i;
       }
       return best;
@@ -139,10 +137,10 @@ class Chooser {
     std::vector<float> products_;
   };
 
-  // How many places of a list each interest is owed: three quarters of them by Sainte-Laguë's quotients.
+  // How many places of a list each interest is owed: half of all, by Sainte-Laguë's quotients.
   static std::vector<std::size_t> places(const std::vector<double>& shares, std::size_t count) {
     std::vector<std::size_t> owed(shares.size(), 0);
-    for (std::size_t place = 0; place < count * 3 / 4; ++place) {
+    for (std::size_t place = 0; place < count / 2; ++place) {
       std::size_t next = 0;
       double highest = -1.0;
       for (std::size_t group = 0; group < shares.size(); ++group) {
@@ -169,5 +167,5 @@ PYBIND11_MODULE(_diversity, module) {
       .def(py::init<py::handle, py::handle, std::size_t>(), py::arg("vectors"), py::arg("categories"),
            py::arg("category_count"))
       .def("choose", &Chooser::choose, py::arg("positions"), py::arg("scores"), py::arg("groups"), py::arg("shares"),
-           py::arg("mmr_lambda"), py::arg("max_per_category"), py::arg("count"));
+           py::arg("spread"), py::arg("mmr_lambda"), py::arg("max_per_category"), py::arg("count"));
 }

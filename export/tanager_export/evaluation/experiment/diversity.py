@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tanager_export.evaluation.diversity import category_matrix
+from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers, with_lists
 from tanager_export.evaluation.experiment.interests import Pool, of_interests
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, DiversityPoint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tanager_export.evaluation.evaluate import Outcome
     from tanager_export.training.hybrid import Hybrid
 
-LAMBDAS = (1.0, 0.9, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.1)
+LAMBDAS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.1)
 CAPS = (8, 5, 4, 3, 2, 1)
 INTERESTS = (2, 3, 4)
 ALLOWED_LOSS = 0.01
@@ -34,7 +35,7 @@ _MEASURES = ("category_diversity", "ease_diversity")
 _CHUNK = 256
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """One way to choose a list."""
 
     kind: str
@@ -44,18 +45,17 @@ class _Rule(NamedTuple):
     interests: int = 0
 
 
-def rules(*, categories: bool) -> list[_Rule]:
-    """What is tried, of each kind the mildest first.
+PLAIN = Rule("mmr", 1.0)
 
-    Args:
-        categories: whether items have any.
-    """
-    found = [_Rule("mmr", value, mmr_lambda=value) for value in LAMBDAS]
+
+def _rules(*, categories: bool) -> list[Rule]:
+    """What is tried, of each kind the mildest first; caps where items have categories."""
+    found = [Rule("mmr", value, mmr_lambda=value) for value in LAMBDAS]
     if categories:
-        found += [_Rule("category cap", value, cap=value) for value in CAPS]
-    found += [_Rule("interests", value, interests=value) for value in INTERESTS]
+        found += [Rule("category cap", value, cap=value) for value in CAPS]
+    found += [Rule("interests", value, interests=value) for value in INTERESTS]
     kind = f"mmr, {_OF_ALL} interests"
-    return found + [_Rule(kind, value, mmr_lambda=value, interests=_OF_ALL) for value in LAMBDAS]
+    return found + [Rule(kind, value, mmr_lambda=value, interests=_OF_ALL) for value in LAMBDAS]
 
 
 def diversity_curve(
@@ -64,6 +64,7 @@ def diversity_curve(
     splits: Sequence[Split],
     outcomes: Sequence[Outcome],
     yardsticks: Sequence[Yardstick],
+    chosen: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[DiversityPoint, ...]:
     """Lists of ten by maximal marginal relevance, under caps of a category, for several interests, and for both.
 
@@ -73,47 +74,65 @@ def diversity_curve(
         splits: of each seed.
         outcomes: of these hybrids on these splits.
         yardsticks: of each split.
+        chosen: by `choose`.
     """
-    from tanager_server.engine._diversity import Chooser
+    lists = Lists(dataset, hybrids, splits, outcomes, yardsticks)
+    plain = lists.answers(PLAIN)
+    return tuple(
+        _point(rule, lists.answers(rule), plain, chosen=chosen.get(rule.kind) == rule.value) for rule in lists.rules
+    )
 
-    categories = category_matrix(dataset.items)
-    rows = categories.indptr.astype(np.int64), categories.indices.astype(np.int32), categories.data
-    vectors = np.ascontiguousarray(hybrids[0].parts.vectors, np.float32)
-    chooser = Chooser(vectors, rows, categories.shape[1])
-    pools = [_pools(hybrid, split) for hybrid, split in zip(hybrids, splits, strict=True)]
 
-    def answers(rule: _Rule) -> Answers:
+def choose(dataset: Dataset, hybrids: Sequence[Hybrid], windows: Sequence[Split]) -> Mapping[str, float]:
+    """What validation would choose of each kind: the strongest that loses no more than `ALLOWED_LOSS`, if any.
+
+    Args:
+        dataset: the catalogue.
+        hybrids: fitted to the train of each window.
+        windows: of validation.
+    """
+    outcomes = [evaluate(hybrid, window) for hybrid, window in zip(hybrids, windows, strict=True)]
+    lists = Lists(dataset, hybrids, windows, outcomes, [None] * len(windows))
+
+    least = (1 - ALLOWED_LOSS) * lists.answers(PLAIN).mean(METRIC)
+    within = [rule for rule in lists.rules if lists.answers(rule).mean(METRIC) >= least]
+    return {rule.kind: rule.value for rule in within}  # the last one of a kind is the one that stays
+
+
+class Lists:
+    """Lists chosen by one rule after the other from the same candidates."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        hybrids: Sequence[Hybrid],
+        splits: Sequence[Split],
+        outcomes: Sequence[Outcome],
+        yardsticks: Sequence[Yardstick | None],
+    ) -> None:
+        from tanager_server.engine._diversity import Chooser
+
+        categories = category_matrix(dataset.items)
+        rows = categories.indptr.astype(np.int64), categories.indices.astype(np.int32), categories.data
+        vectors = np.ascontiguousarray(hybrids[0].parts.vectors, np.float32)
+        self.rules = _rules(categories=bool(categories.shape[1]))
+        self._chooser = Chooser(vectors, rows, categories.shape[1])
+        self._splits, self._outcomes, self._yardsticks = splits, outcomes, yardsticks
+        self._pools = [_pools(hybrid, split) for hybrid, split in zip(hybrids, splits, strict=True)]
+
+    def answers(self, rule: Rule) -> Answers:
+        """Of all splits."""
         found = []
-        for pool, split, outcome, yardstick in zip(pools, splits, outcomes, yardsticks, strict=True):
+        for pools, split, outcome, yardstick in zip(
+            self._pools, self._splits, self._outcomes, self._yardsticks, strict=True
+        ):
             top = np.full((len(split.cases), TOP), -1, np.int32)
-            for case, (positions, scores, groups, shares) in enumerate(pool[rule.interests]):
-                places = chooser.choose(
-                    positions.tolist(), scores.tolist(), groups.tolist(), shares, rule.mmr_lambda, rule.cap, TOP
-                )
+            for case, (positions, scores, groups, shares, spread) in enumerate(pools[rule.interests]):
+                columns = positions.tolist(), scores.tolist(), groups.tolist(), shares
+                places = self._chooser.choose(*columns, spread, rule.mmr_lambda, rule.cap, TOP)
                 top[case, : len(places)] = positions[places]
             found.append(with_lists(outcome, top, histories=split.cases.histories, yardstick=yardstick))
         return Answers(found)
-
-    plain = answers(_Rule("mmr", 1.0))
-    return tuple(_point(rule, answers(rule), plain) for rule in rules(categories=bool(categories.shape[1])))
-
-
-def chosen(curve: Sequence[DiversityPoint], validation: Sequence[DiversityPoint]) -> tuple[DiversityPoint, ...]:
-    """A curve with the points marked that validation would choose.
-
-    Of each kind that is the last one before the loss is more than `ALLOWED_LOSS`, and none where all lose more.
-
-    Args:
-        curve: of the test.
-        validation: the same rules on other cases.
-    """
-    within = {}
-    for kind in dict.fromkeys(point.kind for point in validation):
-        for point in (point for point in validation if point.kind == kind):
-            if not point.ratio.value >= 1 - ALLOWED_LOSS:
-                break
-            within[kind] = point.value
-    return tuple(replace(point, chosen=within.get(point.kind) == point.value) for point in curve)
 
 
 def _pools(hybrid: Hybrid, split: Split) -> Mapping[int, list[Pool]]:
@@ -132,9 +151,7 @@ def _pools(hybrid: Hybrid, split: Split) -> Mapping[int, list[Pool]]:
             pools[0].append(best)
             history = part.histories.take(slice(row, row + 1))
             for count in INTERESTS:
-                pools[count].append(
-                    of_interests(hybrid, best, own, history, mean=mean, count=count, page_size=TOP)
-                )
+                pools[count].append(of_interests(hybrid, best, own, history, mean=mean, count=count, page_size=TOP))
     return pools
 
 
@@ -143,10 +160,11 @@ def _best(scores: NDArray[np.float32], count: int) -> Pool:
     count = min(count, int((scores > -np.inf).sum()))
     top = np.argpartition(-scores, count - 1)[:count] if count else np.zeros(0, np.int64)
     order = top[np.lexsort((top, -scores[top]))].astype(np.int32)
-    return Pool(order, scores[order], np.zeros(0, np.int32), ())
+    spread = float(np.ptp(scores[order])) if count else 0.0
+    return Pool(order, scores[order], np.zeros(0, np.int32), (), spread)
 
 
-def _point(rule: _Rule, found: Answers, plain: Answers) -> DiversityPoint:
+def _point(rule: Rule, found: Answers, plain: Answers, *, chosen: bool) -> DiversityPoint:
     named = {name: found.mean(name) for name in METRICS if name != "auc"}
     known = [name for name in _MEASURES if np.isfinite(plain.mean(name))]
     return DiversityPoint(
@@ -156,4 +174,5 @@ def _point(rule: _Rule, found: Answers, plain: Answers) -> DiversityPoint:
         found.compare(plain, METRIC).ratio,
         {name: found.compare(plain, name).ratio for name in known},
         found.mean("coverage") / plain.mean("coverage"),
+        chosen,
     )

@@ -28,12 +28,14 @@ class Pool(NamedTuple):
         scores: `(candidates,) float32`.
         groups: `(candidates,) int32`, the interest of each; empty where there is one and all.
         shares: what part of the list each interest is due.
+        spread: from the best score to the last, without what joined for an interest.
     """
 
     positions: NDArray[np.int32]
     scores: NDArray[np.float32]
     groups: NDArray[np.int32]
     shares: Sequence[float]
+    spread: float
 
 
 def of_interests(
@@ -76,7 +78,7 @@ def of_interests(
     positions = np.concatenate((best.positions, new))
     parts = shares(hybrid, latest.item, weights, np.array(found.groups), len(found.shares), positions)
     own = np.concatenate((best.scores, scores[new]))
-    return Pool(positions, own, parts.argmax(axis=1).astype(np.int32), found.shares)
+    return Pool(positions, own, parts.argmax(axis=1).astype(np.int32), found.shares, best.spread)
 
 
 def shares(
@@ -101,7 +103,9 @@ def shares(
     text = decayed(weights, structure.text_half_life)
     cells = np.ix_(items, positions)
     added = blend["collaborative"] * decayed(weights, structure.half_life)[:, None] * parts.collaborative[cells]
-    added += blend["transitions"] * decayed(weights, structure.transitions_half_life)[:, None] * parts.transitions[cells]
+    added += (
+        blend["transitions"] * decayed(weights, structure.transitions_half_life)[:, None] * parts.transitions[cells]
+    )
     products = parts.vectors[items] @ parts.vectors[positions].T
     added += blend["text"] * (text / max(text.sum(), 1e-12))[:, None] * products
     return np.stack([added[groups == group].sum(axis=0) for group in range(count)], axis=1)

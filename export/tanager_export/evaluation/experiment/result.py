@@ -76,7 +76,7 @@ class DiversityPoint:
         ratio: `METRIC` as a share of that of the lists as they are.
         diversity: the ratio of intra-list diversity, by measure.
         coverage: the ratio of coverage.
-        chosen: whether validation chooses it: the last one of its kind that loses no more than 1 % there.
+        chosen: whether it is the strongest of its kind that loses no more than 1 % on validation.
     """
 
     kind: str
