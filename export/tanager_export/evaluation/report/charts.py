@@ -115,7 +115,7 @@ def diversity(points: Sequence[DiversityPoint], measure: str, width: float, heig
         y_label="N@10",
         alt="Accuracy against diversity",
     )
-    for kind, style in (("mmr", "first"), ("category cap", "second")):
+    for kind, style, setting in of_diversity(points):
         own = [point for point in shown if point.kind == kind]
         plot.line([(point.diversity[measure].value - 1, point.ratio.value - 1) for point in own], style)
         for point in own:
@@ -126,8 +126,16 @@ def diversity(points: Sequence[DiversityPoint], measure: str, width: float, heig
                 ("grey", "diversity", gain(point.diversity[measure]), None),
                 ("grey", "coverage", f"x{point.coverage:.3f}", None),
             ]
-            plot.mark(x, f"{'lambda' if kind == 'mmr' else 'at most'} {point.value:g}", lines)
+            title = f"{setting} {point.value:g}{', chosen on validation' if point.chosen else ''}"
+            plot.mark(x, title, lines)
     return plot.svg()
+
+
+def of_diversity(points: Sequence[DiversityPoint]) -> list[tuple[str, str, str]]:
+    """The kinds of points that there are, with the style of each and what its value is."""
+    kinds = dict.fromkeys(point.kind for point in points)
+    return [(kind, style, "lambda" if kind.startswith("mmr") else "at most")
+            for kind, style in zip(kinds, STYLES, strict=False)]  # fmt: skip
 
 
 def plottable(points: Sequence[DiversityPoint], measure: str) -> list[DiversityPoint]:
