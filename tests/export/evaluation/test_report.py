@@ -89,12 +89,14 @@ def test_every_kind_of_list_chosen_for_diversity_is_drawn_and_told(result):
         )
         for at, (kind, value) in enumerate(kinds.items())
     )
-    result.tables[0] = replace(result.tables[0], curve=curve)
+    far = DiversityPoint("mmr", 0.123, {}, Interval(0.5, 0.4, 0.6), {"ease_diversity": Interval(3, 2, 4)}, 1.2)
+    result.tables[0] = replace(result.tables[0], curve=(*curve, far))
     text = page(result)
     for named in ("by lambda", "so many of a category", "so many interests at most", "up to 3 interests"):
         assert named in text
     for value in ("lambda 0.4", "at most 4", "at most 3, chosen on validation", "lambda 0.5"):
         assert value in text
+    assert "lambda 0.123" not in text, "a loss of a half would press the others onto the axis"
     assert "within 1 % of N@10: interests 3." in text
     assert "interests 3 (chosen on validation)" in tables(result)
 

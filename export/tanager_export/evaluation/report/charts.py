@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tanager_export.evaluation.experiment.result import DiversityPoint, Row, Table
 
 STYLES = ("first", "second", "third", "fourth")
+DRAWN_LOSS = 0.1
+"""Of N@10, beyond which lists chosen for diversity are not drawn."""
 _ROW = 28.0  # units of height of a row of a chart with names on its left axis
 _FRAME = 76.0  # what such a chart needs beside its rows
 _SPREAD = 0.16  # between the series of a row
@@ -139,13 +141,16 @@ def of_diversity(points: Sequence[DiversityPoint]) -> list[tuple[str, str, str]]
 
 
 def plottable(points: Sequence[DiversityPoint], measure: str) -> list[DiversityPoint]:
-    """Those with a ratio; there is none where the lists as they are have no diversity, or no hits, at all."""
+    """Those that are worth drawing: far losses would press the others onto the axis.
+
+    Without a ratio are lists where those as they are have no diversity, or no hits, at all.
+    """
     return [
         point
         for point in points
         if measure in point.diversity
         and math.isfinite(point.diversity[measure].value)
-        and math.isfinite(point.ratio.value)
+        and 1 - DRAWN_LOSS <= point.ratio.value < math.inf
     ]
 
 

@@ -172,7 +172,8 @@ def _diversity(table: Table, measure: str) -> str:
     return _card(
         f"Accuracy against diversity in {_DIVERSITY[measure]}, {table.protocol}",
         "Lists chosen from the exact scores as the server chooses them, against the lists as they are. What maximal "
-        "marginal relevance keeps down is likeness of categories; of EASE space it does not know."
+        "marginal relevance keeps down is likeness of categories; of EASE space it does not know. "
+        f"What loses more than {charts.DRAWN_LOSS:.0%} is not drawn."
         + (f" On validation, within 1 % of N@10: {best}." if best else ""),
         [(style, _CHOSEN_BY.get(kind, kind)) for kind, style, _ in charts.of_diversity(table.curve)],
         lambda width, height: charts.diversity(table.curve, measure, width, height),
