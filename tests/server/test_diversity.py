@@ -48,9 +48,7 @@ def owed_places(shares, count):
     return owed
 
 
-def naive(
-    vectors, positions, scores, categories, *, spread=1.0, mmr_lambda=1.0, cap=0, groups=(), shares=(), count=10
-):
+def naive(vectors, positions, scores, categories, *, spread=1.0, mmr_lambda=1.0, cap=0, groups=(), shares=(), count=10):
     chosen: list[int] = []
     owed = owed_places(shares, count) if groups else []
 
