@@ -44,13 +44,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diversity:
-    """How to choose results that are not more of the same. Their scores stay what they are, their order changes.
+    """How to choose results that are not more of the same. Their scores stay what they are, which come changes.
 
     Attributes:
-        mmr_lambda: Lambda of maximal marginal relevance, 0 to 1: 1 leaves the order to the scores, less puts off items
-            whose text is like that of items before them; None for off.
+        mmr_lambda: Lambda of maximal marginal relevance, 0 to 1: 1 takes the best by score, less passes over items
+            whose categories are those of items already chosen; None for off.
         max_per_category: How many items of one category may be returned, up to 100; 0 for any number.
-        interests: How many interests of the history are served at most, up to 8, each by its share; 0 for off.
+        interests: How many interests of the history are served at most, up to 8, each by half of its share at least; 0
+            for off.
     """
 
     mmr_lambda: float | None = None

@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         "--mmr",
         type=float,
         metavar="LAMBDA",
-        help="put off items like those before them: from 1, which leaves the order to the scores, to 0",
+        help="pass over items of categories that are there already: from 1, which takes the best, to 0",
     )
     recommend.add_argument(
         "--max-per-category", type=int, default=0, metavar="N", help="items of one category (default: any number)"

@@ -36,9 +36,21 @@ def draw(random, n=40):
     return positions, scores, categories
 
 
-def naive(vectors, positions, scores, categories, *, mmr_lambda=1.0, cap=0, groups=(), shares=(), count=10):
-    span = max(scores) - min(scores) or 1.0
+def alike(vectors, categories, one, other):
+    mine, theirs = set(categories[one]), set(categories[other])
+    return len(mine & theirs) / len(mine | theirs) if mine and theirs else float(vectors[one] @ vectors[other])
+
+
+def owed_places(shares, count):
+    owed = [0] * len(shares)
+    for _ in range(count // 2):
+        owed[max(range(len(shares)), key=lambda group: (shares[group] / (2 * owed[group] + 1), -group))] += 1
+    return owed
+
+
+def naive(vectors, positions, scores, categories, *, spread=1.0, mmr_lambda=1.0, cap=0, groups=(), shares=(), count=10):
     chosen: list[int] = []
+    owed = owed_places(shares, count) if groups else []
 
     def allowed(place):
         held = [number for other in chosen for number in categories[positions[other]]]
@@ -47,20 +59,20 @@ def naive(vectors, positions, scores, categories, *, mmr_lambda=1.0, cap=0, grou
         )
 
     def value(place):
-        likeness = max((float(vectors[positions[place]] @ vectors[positions[o]]) for o in chosen), default=0.0)
-        return mmr_lambda * (scores[place] - min(scores)) / span - (1 - mmr_lambda) * likeness
+        likeness = [alike(vectors, categories, positions[place], positions[other]) for other in chosen]
+        return mmr_lambda * scores[place] / spread - (1 - mmr_lambda) * (np.mean(likeness) if likeness else 0.0)
 
     while len(chosen) < count:
         left = [place for place in range(len(positions)) if allowed(place)]
-        if groups:
-            turns = {group: [place for place in left if groups[place] == group] for group in range(len(shares))}
-            taken = [sum(groups[place] == group for place in chosen) for group in range(len(shares))]
-            due = [group for group in turns if turns[group]]
-            left = turns[max(due, key=lambda group: (shares[group] / (2 * taken[group] + 1), -group))] if due else []
+        if sum(owed) >= count - len(chosen):
+            left = [place for place in left if owed[groups[place]]] or left
         if not left:
             break
-        chosen.append(max(left, key=lambda place: (value(place), -place)))
-    return chosen
+        best = max(left, key=lambda place: (value(place), -place))
+        chosen.append(best)
+        if groups:
+            owed[groups[best]] = max(0, owed[groups[best]] - 1)
+    return sorted(chosen, key=lambda place: (-scores[place], place))
 
 
 @settings(max_examples=80, deadline=None)
@@ -77,28 +89,40 @@ def test_the_choice_is_that_of_the_rules(vectors, seed, mmr_lambda, cap, interes
     shares = random.dirichlet(np.ones(interests)).tolist() if interests else []
     groups = random.integers(0, interests, len(positions)).tolist() if interests else []
     chooser = Chooser(vectors, rows_of(categories), CATEGORIES)
-    rules = {"mmr_lambda": mmr_lambda, "groups": groups, "shares": shares, "count": count}
+    spread = max(scores) - min(scores)
+    rules = {"spread": spread, "mmr_lambda": mmr_lambda, "groups": groups, "shares": shares, "count": count}
     found = chooser.choose(positions=positions, scores=scores, max_per_category=cap, **rules)
     assert found == naive(vectors, positions, scores, categories, cap=cap, **rules)
 
 
-def test_lambda_of_one_is_the_order_by_score_and_of_zero_minds_the_text_alone(vectors):
+def test_lambda_of_one_is_the_order_by_score_and_of_zero_minds_likeness_alone(vectors):
     positions, scores, categories = draw(np.random.default_rng(0))
     chooser = Chooser(vectors, rows_of(categories), CATEGORIES)
-    assert chooser.choose(positions, scores, [], [], 1.0, 0, 10) == list(range(10))
-    spread = chooser.choose(positions, scores, [], [], 0.0, 0, 10)
-    products = vectors[positions] @ vectors[positions].T
+    assert chooser.choose(positions, scores, [], [], 1.0, 1.0, 0, 10) == list(range(10))
+    spread = chooser.choose(positions, scores, [], [], 1.0, 0.0, 0, 10)
 
-    def most(chosen):
-        return max(products[a, b] for a in chosen for b in chosen if a != b)
+    def mean(chosen):
+        pairs = [(a, b) for a in chosen for b in chosen if a != b]
+        return np.mean([alike(vectors, categories, positions[a], positions[b]) for a, b in pairs])
 
-    assert most(spread) < most(range(10))
+    assert mean(spread) < mean(range(10))
 
 
 def test_no_candidates_and_equal_scores(vectors):
     chooser = Chooser(vectors, rows_of([[]] * ITEMS), 0)
-    assert chooser.choose([], [], [], [], 0.5, 2, 10) == []
-    assert chooser.choose([5, 6, 7], [1.0] * 3, [], [], 1.0, 0, 2) == [0, 1]
+    assert chooser.choose([], [], [], [], 0.0, 0.5, 2, 10) == []
+    assert chooser.choose([5, 6, 7], [1.0] * 3, [], [], 0.0, 1.0, 0, 2) == [0, 1]
+
+
+def test_what_interests_are_owed_they_get_and_the_rest_goes_to_the_best(vectors):
+    chooser = Chooser(vectors, rows_of([[]] * ITEMS), 0)
+    scores = [float(20 - place) for place in range(20)]
+    groups = [0] * 14 + [1] * 4 + [2] * 2
+    found = chooser.choose(list(range(20)), scores, groups, [0.5, 0.3, 0.2], 20.0, 1.0, 0, 8)
+    assert found == [0, 1, 2, 3, 4, 5, 14, 18]
+    assert [groups[place] for place in found].count(0) == 6
+    nobody = chooser.choose(list(range(20)), scores, [0] * 20, [0.5, 0.5], 20.0, 1.0, 0, 8)
+    assert nobody == list(range(8)), "places owed to an interest without candidates go to others"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +137,7 @@ def test_no_candidates_and_equal_scores(vectors):
 )
 def test_what_does_not_fit_is_refused(vectors, arguments, error):
     defaults: dict[str, Any] = {"positions": [0], "scores": [1.0], "groups": [], "shares": []}
-    defaults |= {"mmr_lambda": 0.5, "max_per_category": 0, "count": 1}
+    defaults |= {"spread": 1.0, "mmr_lambda": 0.5, "max_per_category": 0, "count": 1}
     with pytest.raises(error):
         Chooser(vectors, rows_of([[]] * ITEMS), 0).choose(**(defaults | arguments))
     with pytest.raises(ValueError, match="categories"):
@@ -172,16 +196,31 @@ def test_scores_stay_what_they_are_and_their_reasons_too(ask, strategy, subject,
 
 
 @everybody
-def test_a_lambda_of_one_changes_nothing_and_less_makes_texts_differ(ask, generation, strategy, subject):
+def test_a_lambda_of_one_changes_nothing_and_less_makes_categories_differ(ask, strategy, subject):
     plain = ask(20, **subject)
     assert ask(20, diversity=Diversity(1.0), **subject).page.positions == plain.page.positions
 
     def likeness(answer):
-        own = generation.vectors[answer.page.positions]
-        products = own @ own.T
-        return np.mean([products[place, :place].max() for place in range(1, 20)])
+        held = [position % 7 for position in answer.page.positions if position % 8]
+        return sum(held.count(one) - 1 for one in held)
 
-    assert likeness(ask(20, diversity=Diversity(0.2), **subject)) < likeness(plain)
+    other = ask(20, diversity=Diversity(0.2), **subject)
+    assert likeness(other) < likeness(plain)
+    assert other.page.scores == sorted(other.page.scores, reverse=True)
+
+
+@everybody
+def test_where_there_are_no_categories_texts_differ(make_generation, make_engine, strategy, subject):
+    generation = make_generation(ITEMS)
+    engine, _ = make_engine(generation, wish=generation.vectors[3])
+
+    def likeness(diversity):
+        with pytest.raises(StopIteration) as done:
+            engine.recommend(RecommendQuery(20, diversity=diversity, **subject), deadline=0).send(None)
+        own = generation.vectors[done.value.value.page.positions]
+        return (own @ own.T).mean()
+
+    assert likeness(Diversity(0.2)) < likeness(None)
 
 
 @everybody
@@ -203,7 +242,7 @@ def test_where_categories_are_full_the_shortfall_says_filter(make_generation, ma
     assert (len(done.value.value.items), done.value.value.shortfall) == (4, Shortfall.FILTER)
 
 
-def test_every_interest_gets_its_share(make_generation, make_engine, unit_vectors):
+def test_every_interest_gets_half_its_share_at_least(make_generation, make_engine, unit_vectors):
     """Nine likes of one direction and three of another, which the best ten know nothing of."""
     random = np.random.default_rng(0)
     vectors = np.eye(16, dtype=np.float32)[random.permutation(np.repeat(np.arange(4), 100))]
@@ -230,7 +269,7 @@ def test_every_interest_gets_its_share(make_generation, make_engine, unit_vector
         return topic[done.value.value.page.positions].tolist()
 
     assert topics(None) == [0] * 8
-    assert sorted(topics(Diversity(None, 0, 2))) == [0] * 6 + [1] * 2
+    assert sorted(topics(Diversity(None, 0, 2))) == [0] * 7 + [1]
 
 
 def test_interests_of_a_single_like_are_its_own_list(ask):

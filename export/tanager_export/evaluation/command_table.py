@@ -79,7 +79,7 @@ def _of_table(table: Table) -> list[str]:
         heads = ["diversity", "N@10", *names.values(), "coverage"]
         lines = [
             [
-                f"{point.kind} {point.value:g}",
+                f"{point.kind} {point.value:g}{' (chosen on validation)' if point.chosen else ''}",
                 gain(point.ratio),
                 *(gain(point.diversity.get(name)) for name in names),
                 f"x{point.coverage:.3f}",

@@ -1,6 +1,7 @@
 // The greedy choice of diversity.py, which says what is chosen and why.
 
 #include <limits>
+#include <numeric>
 
 #include "_native.h"
 
@@ -19,11 +20,12 @@ class Chooser {
     if (categories_.rows != items_) throw py::value_error("categories: a row for each item");
   }
 
-  // Indices of the chosen candidates, in the order in which they were chosen. `groups` are the interests of candidates
-  // and `shares` what part of the list each of them is due; both may be empty.
+  // Indices of the chosen candidates, by score, highest first. `groups` are the interests of candidates and `shares`
+  // what part of the list each of them is due; both may be empty.
   std::vector<std::size_t> choose(const Positions& positions, const std::vector<float>& scores,
                                   const std::vector<std::size_t>& groups, const std::vector<double>& shares,
-                                  double mmr_lambda, std::size_t max_per_category, std::size_t count) const {
+                                  double spread, double mmr_lambda, std::size_t max_per_category,
+                                  std::size_t count) const {
     if (scores.size() != positions.size() || (!groups.empty() && groups.size() != positions.size())) {
       throw py::value_error("a score, and a group if there are any, for each candidate");
     }
@@ -34,76 +36,122 @@ class Chooser {
       if (group >= shares.size()) throw py::index_error("no such group");
     }
     const std::size_t n = positions.size();
-    const auto [least, most] = std::minmax_element(scores.begin(), scores.end());
-    const double span = n > 0 && *most > *least ? static_cast<double>(*most) - *least : 1.0;
-    std::vector<double> relevance(n), likeness(n, 0.0);
-    for (std::size_t i = 0; i < n; ++i) relevance[i] = (static_cast<double>(scores[i]) - *least) / span;
-
-    std::vector<float> products(n);
-    std::vector<char> gone(n, 0), spent(shares.size(), 0);
-    std::vector<std::size_t> taken(shares.size(), 0), in_category(category_count_, 0), chosen;
+    const double unit = spread > 0.0 ? spread : 1.0;
+    std::vector<double> likeness(n, 0.0);
+    Likeness like(*this, positions);
+    std::vector<char> gone(n, 0);
+    std::vector<std::size_t> in_category(category_count_, 0), chosen;
+    std::vector<std::size_t> owed = groups.empty() ? std::vector<std::size_t>() : places(shares, count);
     const auto full = [&](Position item) {
       if (max_per_category == 0) return false;
-      for (std::int64_t entry = categories_.indptr[item]; entry < categories_.indptr[item + 1]; ++entry) {
-        if (in_category[categories_.indices[entry]] >= max_per_category) return true;
+      for (const std::int32_t category : of(item)) {
+        if (in_category[category] >= max_per_category) return true;
       }
       return false;
     };
-    const auto best_of = [&](bool any, std::size_t group) {
+    const auto best_of = [&](bool owed_alone) {
       std::size_t best = n;
       double highest = -std::numeric_limits<double>::infinity();
       for (std::size_t i = 0; i < n; ++i) {
-        if (gone[i] || (!any && groups[i] != group)) continue;
+        if (gone[i] || (owed_alone && owed[groups[i]] == 0)) continue;
         if (full(positions[i])) {
           gone[i] = 1;  // what is full stays full
           continue;
         }
-        const double value = mmr_lambda * relevance[i] - (1.0 - mmr_lambda) * likeness[i];
+        const double mean = chosen.empty() ? 0.0 : likeness[i] / static_cast<double>(chosen.size());
+        const double value = mmr_lambda * scores[i] / unit - (1.0 - mmr_lambda) * mean;
         if (value > highest) highest = value, best = i;
       }
       return best;
     };
     while (chosen.size() < count) {
+      // The best, whosever it is, until all places that are left are owed to somebody.
       std::size_t next = n;
-      if (groups.empty()) {
-        next = best_of(true, 0);
-      } else {
-        // Sainte-Laguë: whoever has the most share for each place, its next one counted half.
-        for (;;) {
-          std::size_t turn = shares.size();
-          double quotient = -1.0;
-          for (std::size_t group = 0; group < shares.size(); ++group) {
-            const double due = shares[group] / (2.0 * static_cast<double>(taken[group]) + 1.0);
-            if (!spent[group] && due > quotient) quotient = due, turn = group;
-          }
-          if (turn == shares.size()) break;
-          next = best_of(false, turn);
-          if (next < n) {
-            ++taken[turn];
-            break;
-          }
-          spent[turn] = 1;
-        }
-      }
+      if (std::accumulate(owed.begin(), owed.end(), chosen.size()) >= count) next = best_of(true);
+      if (next == n) next = best_of(false);
       if (next == n) break;
       chosen.push_back(next);
       gone[next] = 1;
-      const Position item = positions[next];
-      for (std::int64_t entry = categories_.indptr[item]; entry < categories_.indptr[item + 1]; ++entry) {
-        ++in_category[categories_.indices[entry]];
-      }
-      if (mmr_lambda < 1.0) {
-        multiply(vectors_.data(), positions, vectors_.data() + item * dim_, dim_, products.data());
-        const bool first = chosen.size() == 1;
-        for (std::size_t i = 0; i < n; ++i) {
-          likeness[i] = first ? products[i] : std::max(likeness[i], static_cast<double>(products[i]));
-        }
-      }
+      if (!owed.empty() && owed[groups[next]] > 0) --owed[groups[next]];
+      for (const std::int32_t category : of(positions[next])) ++in_category[category];
+      if (mmr_lambda < 1.0) like.add(positions[next], likeness);
     }
+    std::sort(chosen.begin(), chosen.end(),
+              [&](std::size_t a, std::size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
     return chosen;
   }
 
  private:
+  struct Categories {
+    const std::int32_t *first, *last;
+    const std::int32_t* begin() const { return first; }
+    const std::int32_t* end() const { return last; }
+    std::size_t size() const { return static_cast<std::size_t>(last - first); }
+  };
+
+  Categories of(Position item) const {
+    return {categories_.indices + categories_.indptr[item], categories_.indices + categories_.indptr[item + 1]};
+  }
+
+  // How alike the candidates are to one item after the other: the Jaccard index of the categories, or where one of two
+  // has none the cosine of the texts.
+  class Likeness {
+   public:
+    Likeness(const Chooser& of, const Positions& candidates)
+        : of_(of), candidates_(candidates), is_its_(of.category_count_, 0) {
+      for (std::size_t i = 0; i < candidates.size(); ++i) {
+        if (of.of(candidates[i]).size() > 0) continue;
+        without_.push_back(i);
+        positions_without_.push_back(candidates[i]);
+      }
+      products_.resize(candidates.size());
+    }
+
+    // Adds how alike each candidate is to an item.
+    void add(Position item, std::vector<double>& sums) {
+      const float* vectors = of_.vectors_.data();
+      const auto its = of_.of(item);
+      if (its.size() == 0) {
+        multiply(vectors, candidates_, vectors + item * of_.dim_, of_.dim_, products_.data());
+        for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += products_[i];
+        return;
+      }
+      for (const std::int32_t category : its) is_its_[category] = 1;
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        const auto own = of_.of(candidates_[i]);
+        std::size_t common = 0;
+        for (const std::int32_t category : own) common += is_its_[category];
+        sums[i] += static_cast<double>(common) / static_cast<double>(own.size() + its.size() - common);
+      }
+      for (const std::int32_t category : its) is_its_[category] = 0;
+      multiply(vectors, positions_without_, vectors + item * of_.dim_, of_.dim_, products_.data());
+      for (std::size_t k = 0; k < without_.size(); ++k) sums[without_[k]] += products_[k];
+    }
+
+   private:
+    const Chooser& of_;
+    const Positions& candidates_;
+    std::vector<std::size_t> without_;
+    Positions positions_without_;
+    std::vector<std::size_t> is_its_;
+    std::vector<float> products_;
+  };
+
+  // How many places of a list each interest is owed: half of all, by Sainte-Laguë's quotients.
+  static std::vector<std::size_t> places(const std::vector<double>& shares, std::size_t count) {
+    std::vector<std::size_t> owed(shares.size(), 0);
+    for (std::size_t place = 0; place < count / 2; ++place) {
+      std::size_t next = 0;
+      double highest = -1.0;
+      for (std::size_t group = 0; group < shares.size(); ++group) {
+        const double due = shares[group] / (2.0 * static_cast<double>(owed[group]) + 1.0);
+        if (due > highest) highest = due, next = group;
+      }
+      ++owed[next];
+    }
+    return owed;
+  }
+
   py::object owner_;
   Array<float> vectors_;
   const std::size_t items_, dim_;
@@ -119,5 +167,5 @@ PYBIND11_MODULE(_diversity, module) {
       .def(py::init<py::handle, py::handle, std::size_t>(), py::arg("vectors"), py::arg("categories"),
            py::arg("category_count"))
       .def("choose", &Chooser::choose, py::arg("positions"), py::arg("scores"), py::arg("groups"), py::arg("shares"),
-           py::arg("mmr_lambda"), py::arg("max_per_category"), py::arg("count"));
+           py::arg("spread"), py::arg("mmr_lambda"), py::arg("max_per_category"), py::arg("count"));
 }

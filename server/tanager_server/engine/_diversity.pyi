@@ -16,6 +16,7 @@ class Chooser:
         scores: Sequence[float],
         groups: Sequence[int],
         shares: Sequence[float],
+        spread: float,
         mmr_lambda: float,
         max_per_category: int,
         count: int,

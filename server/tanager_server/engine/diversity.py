@@ -1,17 +1,21 @@
 """A page that is not more of the same: chosen one by one from more candidates than it holds.
 
-Scores stay what they are, the additive sum; what changes is which candidates come, and in what order.
+Scores stay what they are, the additive sum, and pages are in their order; what changes is which candidates come.
 
 - Maximal marginal relevance (Carbonell & Goldstein, 1998): the next item is the one with the highest lambda * relevance
-  - (1 - lambda) * likeness, where relevance is the score between the lowest (0) and the highest (1) of the candidates,
-  and likeness the highest cosine of its text with that of an item already chosen.
+  - (1 - lambda) * likeness. Relevance is the score in units of the distance from the best candidate to the last;
+  likeness is the mean over the items already chosen of the Jaccard index of the categories, or where one of two has no
+  category of the cosine of their texts. The mean, since intra-list diversity is a mean over pairs as well: at the same
+  loss it gives more of that than the highest likeness, which the paper takes. Categories, since they are what people
+  see. The page is then put in the order of scores: what was chosen for its difference need not stand above what is
+  better, and costs less for it.
 - A category may have no more than so many items; an item of several categories counts in each.
-- Interests: every candidate belongs to the interest that adds most to its score by B, T and text. Places go to
-  interests by Sainte-Lague's quotients of their shares of the history, so that an interest of a fifth of it has about a
-  fifth of the page, and each fills its places with its own best candidates. Taking turns by share was chosen over the
-  maximum of the interests' own scores: that one lets the interest whose texts are most alike have the whole page, and
-  its scores would no longer be the sum that reasons tell of. What lies nearest to each interest joins the candidates,
-  all of them found in one search.
+- Interests: every candidate belongs to the interest that adds most to its score by B, T and text. Half of the places
+  are owed to interests, by Sainte-Lague's quotients of their shares of the history: an interest of a fifth of it has a
+  tenth of the page at least, filled with its own best candidates. The other half goes to whoever is best. To owe all of
+  it costs several times as much accuracy. The maximum of the interests' own scores was not taken: it lets the interest
+  whose texts are most alike have the whole page, and its scores would no longer be the sum that reasons tell of. What
+  lies nearest to each interest joins the candidates, all of them found in one search.
 """
 
 from __future__ import annotations
@@ -99,6 +103,7 @@ class Diversifier:
         while True:
             pool = find(count)
             full = len(pool.positions) == count
+            spread = max(pool.scores) - min(pool.scores) if pool.scores else 0.0
             groups: Sequence[int] = ()
             shares: Sequence[float] = ()
             if interests is not None:
@@ -111,7 +116,7 @@ class Diversifier:
                 groups = parts.argmax(axis=1).tolist()
             mmr_lambda = 1.0 if diversity.mmr_lambda is None else diversity.mmr_lambda
             places = self._chooser.choose(
-                pool.positions, pool.scores, groups, shares, mmr_lambda, diversity.max_per_category, page_size
+                pool.positions, pool.scores, groups, shares, spread, mmr_lambda, diversity.max_per_category, page_size
             )
             if len(places) == page_size or not full or count >= _MOST_CANDIDATES:
                 break

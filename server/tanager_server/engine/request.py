@@ -70,7 +70,7 @@ class Diversity(NamedTuple):
     """How to choose a page that is not more of the same.
 
     Attributes:
-        mmr_lambda: what relevance counts for beside difference, 0 to 1; None leaves the order to the scores.
+        mmr_lambda: what relevance counts for beside difference, 0 to 1; None takes the best by score.
         max_per_category: items of one category at most, 0 for any number.
         interests: how many interests of the history to serve at most, 0 for one and all.
     """
@@ -115,7 +115,7 @@ class SimilarQuery(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Ranked items, column by column: best first, unless they were chosen for diversity.
+    """Ranked items, column by column, best first.
 
     Attributes:
         positions: of the items in the catalogue.

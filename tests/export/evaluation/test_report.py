@@ -81,6 +81,26 @@ def test_nothing_that_is_no_number_is_drawn(result):
     assert "Learning curve of the encoder: loss" in text
 
 
+def test_every_kind_of_list_chosen_for_diversity_is_drawn_and_told(result):
+    kinds = {"mmr": 0.4, "category cap": 4, "interests": 3, "mmr, 3 interests": 0.5}
+    curve = tuple(
+        DiversityPoint(
+            kind, value, {}, Interval(0.99, 0.9, 1), {"ease_diversity": Interval(1 + at, 1, 2)}, 1.2, at == 2
+        )
+        for at, (kind, value) in enumerate(kinds.items())
+    )
+    far = DiversityPoint("mmr", 0.123, {}, Interval(0.5, 0.4, 0.6), {"ease_diversity": Interval(3, 2, 4)}, 1.2)
+    result.tables[0] = replace(result.tables[0], curve=(*curve, far))
+    text = page(result)
+    for named in ("by lambda", "so many of a category", "so many interests at most", "up to 3 interests"):
+        assert named in text
+    for value in ("lambda 0.4", "at most 4", "at most 3, chosen on validation", "lambda 0.5"):
+        assert value in text
+    assert "lambda 0.123" not in text, "a loss of a half would press the others onto the axis"
+    assert "within 1 % of N@10: interests 3." in text
+    assert "interests 3 (chosen on validation)" in tables(result)
+
+
 def test_a_warning_of_serving_is_shown(result):
     some = Interval(0.1, 0, 1)
     served = Served("host:1", "abc", "m, int8", 5, some, some, some, 0.5, ("only 50% were answered",))

@@ -70,12 +70,13 @@ class DiversityPoint:
     """Lists chosen for diversity, against the lists as they are.
 
     Attributes:
-        kind: "mmr" or "category cap".
-        value: lambda, or items of a category at most.
+        kind: "mmr", "category cap", "interests", or "mmr, 3 interests".
+        value: lambda, items of a category at most, or interests at most.
         metrics: the mean of each of `METRICS` that a list has.
         ratio: `METRIC` as a share of that of the lists as they are.
         diversity: the ratio of intra-list diversity, by measure.
         coverage: the ratio of coverage.
+        chosen: whether it is the strongest of its kind that loses no more than 1 % on validation.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class DiversityPoint:
     ratio: Interval
     diversity: Mapping[str, Interval]
     coverage: float
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tanager_export.evaluation.diversity import Yardstick
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers
 from tanager_export.evaluation.experiment.cold import evaluate_cold_items, evaluate_cold_user_counts, hide
-from tanager_export.evaluation.experiment.diversity import diversity_curve
+from tanager_export.evaluation.experiment.diversity import choose, diversity_curve
 from tanager_export.evaluation.experiment.encoder import centred
 from tanager_export.evaluation.experiment.methods import blend_of, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
@@ -25,7 +25,7 @@ from tanager_export.evaluation.leaks import LeakError, refuse_leaks
 from tanager_export.evaluation.splits import SplitError, cold_users, global_time, leave_one_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -207,18 +207,16 @@ class _Bench:
     def tanager(self, protocol: str, split: Split) -> list[Hybrid]:
         """Learned for each seed; once, where a run brings its blend along."""
         from tanager_export.training.hybrid import Hybrid
-        from tanager_export.training.windows import validation_windows
 
         if protocol not in self._tanager and self._blend is not None:
             found = Hybrid.fit(self._dataset, split.train, self._vectors, self._blend)
             self._tanager[protocol] = [found] * len(self._plan.seeds)
         if protocol not in self._tanager:
-            name: Protocol = "leave-one-out" if protocol == "leave-one-out" else "global-time"
             self._tanager[protocol] = [
                 tanager(
                     self._dataset,
                     split.train,
-                    validation_windows(self._dataset, split.train, protocol=name, seed=seed),
+                    self._windows(protocol, split, seed=seed),
                     self._vectors,
                     seed=seed,
                 )
@@ -265,8 +263,9 @@ class _Bench:
         curve: tuple[DiversityPoint, ...] = ()
         if len(self._dataset.items) <= _ITEMS_OF_A_CURVE:
             _log.info("diversity")
-            count = len(splits)
-            curve = diversity_curve(self._dataset, ours, splits, first.outcomes, self._vectors, [yardstick] * count)
+            settings = self._diversity_settings(protocol, split, ours[0].blend)
+            yardsticks = [yardstick] * len(splits)
+            curve = diversity_curve(self._dataset, ours, splits, first.outcomes, yardsticks, settings)
         served = None
         if self._plan.served is not None:
             _log.info("asking %s", self._plan.served)
@@ -291,6 +290,20 @@ class _Bench:
                 for recommender, split in zip(recommenders, splits, strict=True)
             ]
         )
+
+    def _diversity_settings(self, protocol: str, split: Split, blend: Blend) -> Mapping[str, float]:
+        """What validation would choose, with the same blend."""
+        from tanager_export.training.hybrid import Hybrid
+
+        windows = self._windows(protocol, split, seed=self._plan.seeds[0])
+        hybrids = [Hybrid.fit(self._dataset, window.train, self._vectors, blend) for window in windows]
+        return choose(self._dataset, hybrids, windows)
+
+    def _windows(self, protocol: str, split: Split, *, seed: int) -> list[Split]:
+        from tanager_export.training.windows import validation_windows
+
+        name: Protocol = "leave-one-out" if protocol == "leave-one-out" else "global-time"
+        return validation_windows(self._dataset, split.train, protocol=name, seed=seed)
 
     def _yardstick(self, split: Split) -> Yardstick:
         items = len(self._dataset.items)

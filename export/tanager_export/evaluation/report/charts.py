@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tanager_export.evaluation.experiment.result import DiversityPoint, Row, Table
 
 STYLES = ("first", "second", "third", "fourth")
+DRAWN_LOSS = 0.1
+"""Of N@10, beyond which lists chosen for diversity are not drawn."""
 _ROW = 28.0  # units of height of a row of a chart with names on its left axis
 _FRAME = 76.0  # what such a chart needs beside its rows
 _SPREAD = 0.16  # between the series of a row
@@ -115,7 +117,7 @@ def diversity(points: Sequence[DiversityPoint], measure: str, width: float, heig
         y_label="N@10",
         alt="Accuracy against diversity",
     )
-    for kind, style in (("mmr", "first"), ("category cap", "second")):
+    for kind, style, setting in of_diversity(points):
         own = [point for point in shown if point.kind == kind]
         plot.line([(point.diversity[measure].value - 1, point.ratio.value - 1) for point in own], style)
         for point in own:
@@ -126,18 +128,29 @@ def diversity(points: Sequence[DiversityPoint], measure: str, width: float, heig
                 ("grey", "diversity", gain(point.diversity[measure]), None),
                 ("grey", "coverage", f"x{point.coverage:.3f}", None),
             ]
-            plot.mark(x, f"{'lambda' if kind == 'mmr' else 'at most'} {point.value:g}", lines)
+            title = f"{setting} {point.value:g}{', chosen on validation' if point.chosen else ''}"
+            plot.mark(x, title, lines)
     return plot.svg()
 
 
+def of_diversity(points: Sequence[DiversityPoint]) -> list[tuple[str, str, str]]:
+    """The kinds of points that there are, with the style of each and what its value is."""
+    kinds = dict.fromkeys(point.kind for point in points)
+    return [(kind, style, "lambda" if kind.startswith("mmr") else "at most")
+            for kind, style in zip(kinds, STYLES, strict=False)]  # fmt: skip
+
+
 def plottable(points: Sequence[DiversityPoint], measure: str) -> list[DiversityPoint]:
-    """Those with a ratio; there is none where the lists as they are have no diversity, or no hits, at all."""
+    """Those that are worth drawing: far losses would press the others onto the axis.
+
+    Without a ratio are lists where those as they are have no diversity, or no hits, at all.
+    """
     return [
         point
         for point in points
         if measure in point.diversity
         and math.isfinite(point.diversity[measure].value)
-        and math.isfinite(point.ratio.value)
+        and 1 - DRAWN_LOSS <= point.ratio.value < math.inf
     ]
 
 
