@@ -8,8 +8,9 @@ But a likelihood is ruled by the uptakes that nobody could have foreseen, and a 
 hyperparameters are moved, one at a time, where that lifts NDCG@10 by more than the standard error of the lift: with few
 cases little passes, and the likelihood's answer stands.
 
-The sequence head comes last and on trial: what it says of order overlaps with what B and T say, so a weight for it is
-looked for by lists, the other weights move with it, and it stays at 0 where the lists are not surely better for it.
+The sequence head comes last and on trial, in the last window alone, since it takes training: what it says of order
+overlaps with what B and T say, so a weight for it is looked for by lists, the other weights move with it, and it stays
+at 0 where the lists are not surely better for it.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ class Blend:
         structure: the hyperparameters chosen.
         weights: of each of `TERMS`, by name.
         loss: mean negative log-likelihood of an uptake in the windows, of the likeliest weights.
-        ndcg: mean NDCG@10 in the windows.
+        ndcg: mean NDCG@10 in the windows, before the sequence head was tried.
         cases: cases that it was learned from.
         sequence: how the sequence head is trained, where it has a weight.
         without_sequence: the weights as they were before it was tried, where it was.
-        ndcg_without_sequence: mean NDCG@10 with those.
+        ndcg_of_trial: mean NDCG@10 in the last window before and after that.
     """
 
     structure: Structure
@@ -89,7 +90,7 @@ class Blend:
     cases: int
     sequence: SequenceOptions | None = None
     without_sequence: Mapping[str, float] | None = None
-    ndcg_without_sequence: float | None = None
+    ndcg_of_trial: tuple[float, float] | None = None
 
     @property
     def ablated(self) -> Blend | None:
@@ -108,7 +109,7 @@ def learn_blend(
     structure: Structure | None = None,
     options: Mapping[str, Sequence[float]] = OPTIONS,
     without: frozenset[str] = frozenset(),
-    heads: Sequence[SequenceHead] = (),
+    head: SequenceHead | None = None,
     progress: bool = False,
 ) -> Blend:
     """Learns a blend.
@@ -121,11 +122,12 @@ def learn_blend(
         structure: where the search starts.
         options: what it tries of each hyperparameter.
         without: terms to leave out.
-        heads: sequence heads to try, each trained on what its window may know; none for no trial.
+        head: a sequence head to try, trained on what the last window may know.
         progress: whether to show a bar on stderr, if that is a terminal.
     """
     names = tuple(name for name in TERMS if name not in without)
-    problem = _Problem(_views(dataset, windows, vectors, heads, seed=seed), names)
+    views = _views(dataset, windows, vectors, seed=seed)
+    problem = _Problem(views, names)
     search = _Search(problem, structure or Structure(), options)
     steps = 2 * sum(map(len, options.values())) + _ROUNDS * len(names)
     with tqdm(
@@ -135,26 +137,26 @@ def learn_blend(
         loss = problem.loss(search.weights)
         first = float(problem.ndcg(search.weights).mean())
         search.by_lists(bar)
-    lists = float(problem.ndcg(search.weights).mean())
+    ndcg = float(problem.ndcg(search.weights).mean())
 
     def weights() -> dict[str, float]:
         return dict.fromkeys(TERMS, 0.0) | dict(zip(names, search.weights.tolist(), strict=True))
 
     shown = "blend: NDCG@%d %.4f by likelihood, %.4f by lists, over %d cases; %s"
-    _log.info(shown, _TOP, first, lists, len(problem.targets), _shown(weights(), search.structure))
-    found = Blend(search.structure, weights(), loss, lists, len(problem.targets))
-    if not heads or "sequence" in without:
+    _log.info(shown, _TOP, first, ndcg, len(problem.targets), _shown(weights(), search.structure))
+    found = Blend(search.structure, weights(), loss, ndcg, len(problem.targets))
+    if head is None or "sequence" in without:
         return found
-    paid = search.try_sequence()
-    ndcg = float(problem.ndcg(search.weights).mean())
-    _log.info("sequence head: NDCG@%d %.4f; %s", _TOP, ndcg, _shown(weights(), search.structure) if paid else "off")
+    before, after = search.try_sequence(_Problem([replace(views[-1], head=head)], names))
+    paid = search.weights[names.index("sequence")] > 0
+    told = _shown(weights(), search.structure) if paid else "off"
+    _log.info("sequence head: NDCG@%d %.4f without it, %.4f with it; %s", _TOP, before, after, told)
     return replace(
         found,
         weights=weights(),
-        ndcg=ndcg,
-        sequence=heads[-1].options if paid else None,
+        sequence=head.options if paid else None,
         without_sequence=found.weights,
-        ndcg_without_sequence=lists,
+        ndcg_of_trial=(before, after),
     )
 
 
@@ -193,22 +195,25 @@ class _Search:
                 self._problem.keep(name)
         self._move(figures, (_STEPS[-1], 1 / _STEPS[-1]))
 
-    def try_sequence(self) -> bool:
-        """Gives the sequence head a weight if that makes the lists surely better; says whether it did."""
-        problem = self._problem
-        at = problem.names.index("sequence")
-        figures, before = problem.ndcg(self.weights), self.weights.copy()
-        problem.update(self.structure, ("sequence",))
-        spread = problem.spread(self.weights) / problem.spread(np.eye(len(before))[at])
+    def try_sequence(self, problem: _Problem) -> tuple[float, float]:
+        """Gives the sequence head a weight if that makes the lists of this problem surely better.
+
+        Returns:
+            Mean NDCG@10 before and after.
+        """
+        self._problem, at = problem, problem.names.index("sequence")
+        problem.update(self.structure, problem.names)
+        before, figures = self.weights.copy(), problem.ndcg(self.weights)
+        first = float(figures.mean())
+        spread = problem.spread(before) / problem.spread(np.eye(len(before))[at])
         for share in _SPREADS:
             tried = before.copy()
             tried[at] = share * spread
             figures = self._try(tried, figures)
-        if self.weights[at] == 0:
-            return False
-        for step in _STEPS:
-            figures = self._move(figures, (step, 1 / step, 0.0))
-        return bool(self.weights[at] > 0)
+        if self.weights[at] > 0:
+            for step in _STEPS:
+                figures = self._move(figures, (step, 1 / step, 0.0))
+        return first, float(figures.mean())
 
     def _move(self, figures: NDArray[np.float64], factors: Sequence[float]) -> NDArray[np.float64]:
         """Tries each weight times each factor; the figures of what was kept."""
@@ -251,7 +256,7 @@ class _View:
 
     behaviour: Behaviour
     cases: Cases
-    head: SequenceHead | None
+    head: SequenceHead | None = None
 
 
 class _Problem:
@@ -384,22 +389,14 @@ class _LazyParts:
         return self._behaviour.profiles(self._structure)
 
 
-def _views(
-    dataset: Dataset,
-    windows: Sequence[Split],
-    vectors: NDArray[np.float32],
-    heads: Sequence[SequenceHead] = (),
-    *,
-    seed: int,
-) -> list[_View]:
+def _views(dataset: Dataset, windows: Sequence[Split], vectors: NDArray[np.float32], *, seed: int) -> list[_View]:
     random = np.random.default_rng(seed)
     count = sum(len(window.cases) for window in windows)
     views = []
-    tried: Sequence[SequenceHead | None] = heads or [None] * len(windows)
-    for window, head in zip(windows, tried, strict=True):
+    for window in windows:
         keep = max(1, round(len(window.cases) * min(1.0, _CELLS / len(vectors) / count)))
         rows = np.sort(random.permutation(len(window.cases))[:keep])
-        views.append(_View(Behaviour(dataset, window.train, vectors), window.cases.take(rows), head))
+        views.append(_View(Behaviour(dataset, window.train, vectors), window.cases.take(rows)))
     return views
 
 

@@ -86,10 +86,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _paid(blend: Blend) -> str:
-    if blend.ndcg_without_sequence is None:
+    if blend.ndcg_of_trial is None:
         return "not tried"
-    without = f"validation NDCG@10 {blend.ndcg_without_sequence:.4f} without it"
-    return f"{without}, {blend.ndcg:.4f} with it" if blend.sequence else f"{without}, not surely better with it: off"
+    without, with_it = blend.ndcg_of_trial
+    told = f"NDCG@10 in the last window {without:.4f} without it"
+    return f"{told}, {with_it:.4f} with it" if blend.sequence else f"{told}, not surely better with it: off"
 
 
 def _count(text: str) -> int:

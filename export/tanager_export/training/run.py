@@ -134,8 +134,8 @@ def train(
     )
     windows = validation_windows(dataset, train_on, protocol=protocol, seed=options.seed)
     vectors, epochs = _encoder(base, dataset, windows, directory, options)
-    heads = _heads(dataset, windows, vectors, directory, options, progress=progress)
-    blend = _blend(dataset, windows, vectors, heads, directory, seed=options.seed, progress=progress)
+    head = _head(dataset, windows[-1], vectors, directory, options, progress=progress)
+    blend = _blend(dataset, windows, vectors, head, directory, seed=options.seed, progress=progress)
     early, late = windows[0], windows[-1]
     manifest = {
         "kind": KIND,
@@ -151,9 +151,9 @@ def train(
         "windows": [{"train": len(window.train), "cases": len(window.cases)} for window in windows],
         "epochs": epochs,
         "blend": _as_json(blend),
-        "sequence": [[asdict(epoch) for epoch in head.results] for head in heads],
+        "sequence": None if head is None else [asdict(epoch) for epoch in head.results],
         "sparsity_loss": _sparsity_loss(
-            Hybrid.fit(dataset, late.train, vectors, blend, sequence=heads[-1] if blend.sequence else None), late
+            Hybrid.fit(dataset, late.train, vectors, blend, sequence=head if blend.sequence else None), late
         ),
         "seconds": round(time.monotonic() - began, 1),
         "tools": {name: version(name) for name in _TOOLS},
@@ -271,45 +271,34 @@ class _TextOnly:
         return np.asarray(_VALIDATION_SCALE * (mean @ self._vectors.T) + self._prior, np.float32)
 
 
-def _heads(
+def _head(
     dataset: Dataset,
-    windows: Sequence[Split],
+    window: Split,
     vectors: NDArray[np.float32],
     directory: Path,
     options: TrainOptions,
     *,
     progress: bool,
-) -> list[SequenceHead]:
-    """A sequence head for each window, or none where there is no order to learn from.
-
-    The number of epochs is looked for in the last window, which has the most to learn from.
-    """
-    ordered = dataset.times != "none" and all(has_order(window.train) for window in windows)
-    if not ordered or not options.sequence.epochs:
-        return []
-    heads: list[SequenceHead] = []
-    how = options.sequence
-    for at in reversed(range(len(windows))):
-        _log.info("training the sequence head of window %d of %d", at + 1, len(windows))
-        head = fit_sequence_head(
-            windows[at].train,
-            vectors,
-            options=how,
-            directory=directory / SEQUENCE / str(at),
-            seed=options.seed,
-            search=not heads,
-            progress=progress,
-        )
-        how = head.options
-        heads.insert(0, head)
-    return heads
+) -> SequenceHead | None:
+    """A sequence head for a window, or none where there is no order to learn from."""
+    if dataset.times == "none" or not options.sequence.epochs or not has_order(window.train):
+        return None
+    _log.info("training a sequence head")
+    return fit_sequence_head(
+        window.train,
+        vectors,
+        options=options.sequence,
+        directory=directory / SEQUENCE,
+        seed=options.seed,
+        progress=progress,
+    )
 
 
 def _blend(
     dataset: Dataset,
     windows: Sequence[Split],
     vectors: NDArray[np.float32],
-    heads: Sequence[SequenceHead],
+    head: SequenceHead | None,
     directory: Path,
     *,
     seed: int,
@@ -318,7 +307,7 @@ def _blend(
     path = directory / BLEND
     if path.exists():
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    blend = learn_blend(dataset, windows, vectors, seed=seed, heads=heads, progress=progress)
+    blend = learn_blend(dataset, windows, vectors, seed=seed, head=head, progress=progress)
     _write(path, _as_json(blend))
     return blend
 
@@ -341,11 +330,12 @@ def _as_json(blend: Blend) -> dict[str, object]:
 
 
 def _from_json(record: dict[str, object]) -> Blend:
-    structure, sequence = record.pop("structure"), record.pop("sequence")
+    structure, sequence, trial = (record.pop(name) for name in ("structure", "sequence", "ndcg_of_trial"))
     assert isinstance(structure, dict)
     return Blend(
         structure=Structure(**structure),
         sequence=SequenceOptions(**sequence) if isinstance(sequence, dict) else None,
+        ndcg_of_trial=tuple(trial) if isinstance(trial, list) else None,
         **record,  # type: ignore[arg-type]
     )
 
