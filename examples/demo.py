@@ -28,7 +28,7 @@ def main(directory: Path) -> None:
     began = time.monotonic()
     dataset, trained, bundle = directory / "dataset", directory / "run", directory / "bundle"
     run("tanager-export", "dataset", "sample", str(dataset), "--overwrite")
-    # A run that is done is not done again; more epochs pay on more data. The order of simulated behaviour tells nothing.
+    # A run that is done is not done again; more epochs pay on more data. Simulated behaviour has no order to learn.
     run("tanager-export", "train", str(dataset), str(trained), "--epochs", "3", "--sequence-epochs", "0", "--overwrite")
     run("tanager-export", "bundle", str(trained), str(dataset), str(bundle), "--precision", "int8", "--overwrite")
     with server(bundle) as port, Client(f"127.0.0.1:{port}") as client:

@@ -38,8 +38,11 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL_OR_RUN",
+        nargs="+",
+        default=[None],
         help="what encodes the items: a model directory, a hub id, or a run of `train`, refused where it has seen what "
-        "is asked (default: all-MiniLM-L6-v2, frozen, less the catalogue's mean)",
+        "is asked; several runs that differ in their seeds are taken together (default: all-MiniLM-L6-v2, frozen, less "
+        "the catalogue's mean)",
     )
     parser.add_argument(
         "--frozen",
@@ -98,18 +101,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         )
     dataset = load_dataset(arguments.dataset, progress=True)
     protocols = _PROTOCOLS if arguments.protocol == "all" else (arguments.protocol or protocol_of(dataset),)
-    encoder = Encoder.find(arguments.model, dataset)
+    encoders = [Encoder.find(model, dataset) for model in arguments.model]
     frozen = Encoder.find(arguments.frozen, dataset)
-    _log.info("encoder: %s", encoder.provenance)
+    seeds = arguments.seeds or (arguments.seed,)
+    for encoder in encoders:
+        _log.info("encoder: %s", encoder.provenance)
+    if len(encoders) > 1 and arguments.seeds is None:
+        seeds = tuple(encoder.run.seed if encoder.run else 0 for encoder in encoders)
+        if len(set(seeds)) < len(seeds):
+            raise ExportError(
+                "--model: two runs have the same seed, so they are the same run: give runs of other seeds"
+            )
     plan = Plan(
         protocols,
         baselines=chosen,
         trials=arguments.trials,
-        seeds=arguments.seeds or (arguments.seed,),
+        seeds=seeds,
         served=arguments.served,
         repeats=arguments.repeats,
     )
-    result = run(dataset, encoder, frozen, plan, strict=arguments.protocol != "all")
+    result = run(dataset, encoders, frozen, plan, strict=arguments.protocol != "all")
     result.compression = compression
     figures = json.dumps(result.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
     _write(arguments.output, figures + "\n")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.support import ServerProcess
 from tanager_export.cli import main
 from tanager_export.dataset import Dataset, Interactions, Item, User, write_dataset
 from tanager_export.evaluation.experiment.run import BASELINES
+from tanager_export.training.sequence import SequenceOptions
 
 TOPICS = ("space", "love", "war", "music", "nature")
 USERS, DAY_S = 90, 86_400
@@ -69,7 +71,18 @@ def dataset(tmp_path_factory):
 def trained(dataset, tiny_model, tmp_path_factory):
     """A run whose test was held out."""
     run_directory = tmp_path_factory.mktemp("run") / "run"
-    assert main(["train", *map(str, (dataset, run_directory, "--base", tiny_model, "--hold-out", "--epochs", 1))]) == 0
+    assert (
+        main(
+            [
+                "train",
+                *map(
+                    str,
+                    (dataset, run_directory, "--base", tiny_model, "--hold-out", "--epochs", 1, "--sequence-epochs", 1),
+                ),
+            ]
+        )
+        == 0
+    )
     return run_directory
 
 
@@ -215,6 +228,48 @@ def test_a_run_that_held_the_test_out_is_measured_with_its_blend(dataset, traine
     assert [epoch["epoch"] for epoch in figures["epochs"]] == [0, 1]
     assert "Learning curve of the encoder: loss" in (tmp_path / "r.html").read_text()
     assert "the test held out" in figures["model"]
+
+
+def test_runs_of_several_seeds_are_taken_together(dataset, trained, altered, tiny_model, tmp_path, capsys):
+    """Without and with a sequence head; the second run stands in for one of another seed."""
+    options = json.loads((trained / "manifest.json").read_text())["options"]
+    second = altered(options=options | {"seed": 1})
+    words = ("--frozen", tiny_model, "--baselines", "popularity", "--trials", "1")
+    assert run(dataset, "--model", trained, second, *words, "--output", tmp_path / "f.json") == 0
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["seeds"] == [0, 1]
+    assert run(dataset, "--model", trained, *words, "--output", tmp_path / "one.json") == 0
+    one = json.loads((tmp_path / "one.json").read_text())
+    assert figures["tables"][0]["cases"] == 2 * one["tables"][0]["cases"]
+    assert figures["tables"][0]["rows"][0]["metrics"] == pytest.approx(one["tables"][0]["rows"][0]["metrics"])
+    capsys.readouterr()
+    assert run(dataset, "--model", trained, trained, *words) == 1
+    assert "two runs have the same seed" in capsys.readouterr().err
+    assert run(dataset, "--model", trained, second, *words, "--seeds", "0,1,2") == 1
+    assert "2 runs for 3 seeds" in capsys.readouterr().err
+    assert run(dataset, "--model", tiny_model, trained, *words, "--seeds", "0,1") == 1
+    assert "have to be runs of `train`" in capsys.readouterr().err
+
+
+def test_a_run_with_a_sequence_head_is_measured_without_it_too(dataset, altered, trained, tiny_model, tmp_path):
+    blend = json.loads((trained / "manifest.json").read_text())["blend"]
+    head = asdict(SequenceOptions(dim=8, layers=1, heads=1, epochs=1))
+    with_head = blend | {
+        "weights": blend["weights"] | {"sequence": 50.0},
+        "sequence": head,
+        "without_sequence": blend["weights"],
+        "ndcg_of_trial": [0.1, 0.2],
+    }
+    words = ("--frozen", tiny_model, "--baselines", "", "--output", tmp_path / "f.json")
+    assert run(dataset, "--model", altered(blend=with_head), *words) == 0
+    rows = json.loads((tmp_path / "f.json").read_text())["tables"][0]["rows"]
+    assert [row["method"] for row in rows] == ["tanager", "tanager without its sequence head"]
+    assert run(dataset, "--model", trained, *words) == 0
+    plain = json.loads((tmp_path / "f.json").read_text())["tables"][0]["rows"]
+    assert [row["method"] for row in plain] == ["tanager"]
+    assert rows[1]["metrics"] == pytest.approx(plain[0]["metrics"])
+    assert rows[0]["metrics"] != pytest.approx(plain[0]["metrics"])
+    assert rows[1]["ratio"]["value"] == pytest.approx(rows[0]["metrics"]["ndcg@10"] / rows[1]["metrics"]["ndcg@10"])
 
 
 @pytest.mark.parametrize(

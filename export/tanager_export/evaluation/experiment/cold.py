@@ -95,7 +95,7 @@ def hide(dataset: Dataset, *, share: float = SHARE, seed: int) -> Hidden:
 
 def evaluate_cold_items(
     dataset: Dataset,
-    vectors: NDArray[np.float32],
+    vectors: Sequence[NDArray[np.float32]],
     frozen: NDArray[np.float32],
     *,
     trials: int,
@@ -105,7 +105,7 @@ def evaluate_cold_items(
 
     Args:
         dataset: the catalogue.
-        vectors: `(items, dim)`, of the encoder under test.
+        vectors: `(items, dim)`, of the encoder under test, for each seed.
         frozen: `(items, dim)`, for the baselines.
         trials: for each baseline.
         seeds: of the draws; each hides other items.
@@ -116,9 +116,9 @@ def evaluate_cold_items(
         for part, seed in zip(parts, seeds, strict=True)
     ]
     ours: list[Recommender] = []
-    for part, window, seed in zip(parts, inner, seeds, strict=True):
+    for part, window, own, seed in zip(parts, inner, vectors, seeds, strict=True):
         _log.info("cold items, seed %d: %s hidden; learning the blend", seed, f"{int(part.is_cold.sum()):,}")
-        ours.append(tanager(dataset, part.both.train, [window.both], vectors, seed=seed))
+        ours.append(tanager(dataset, part.both.train, [window.both], own, seed=seed))
     among_cold = {TANAGER: _among_cold(ours, parts)}
     allowed = {id(part.cold.train): part.is_cold for part in (*parts, inner[0])}
     parameters = {}

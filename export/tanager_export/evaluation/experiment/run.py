@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tanager_export.evaluation.experiment.result import DiversityPoint
     from tanager_export.training.blend import Blend
     from tanager_export.training.hybrid import Hybrid
+    from tanager_export.training.run import Run
     from tanager_export.training.windows import Protocol
 
 _log = logging.getLogger(__name__)
@@ -68,12 +69,12 @@ class Plan:
     repeats: str = "drop"
 
 
-def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, strict: bool = True) -> Result:
+def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Plan, *, strict: bool = True) -> Result:
     """Carries out a plan.
 
     Args:
         dataset: what to evaluate on.
-        encoder: under test.
+        encoders: under test: one, or one of each seed.
         frozen: for the baselines that read texts.
         plan: what to do.
         strict: whether a protocol that the dataset or the encoder does not allow is an error; else it is left out.
@@ -84,23 +85,28 @@ def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, stri
         ExportError: the server does not answer.
     """
     began = time.monotonic()
+    encoder = encoders[0]
+    if len(encoders) not in (1, len(plan.seeds)):
+        raise ExportError(f"--model: {len(encoders)} runs for {len(plan.seeds)} seeds: give one, or one for each seed")
+    if len(encoders) > 1 and any(one.run is None for one in encoders):
+        raise ExportError("--model: several have to be runs of `train`, which differ in their seeds")
     result = Result(
         dataset=dataset.name,
         simulated=dataset.simulated_behaviour,
         items=len(dataset.items),
         interactions=len(dataset.interactions),
-        model=encoder.provenance,
+        model="; ".join(one.provenance for one in encoders),
         frozen=frozen.provenance,
         seeds=plan.seeds,
         trials=plan.trials,
         epochs=encoder.epochs,
     )
-    protocols = _possible(dataset, encoder, plan, result, strict=strict)
+    protocols = _possible(dataset, encoders, plan, result, strict=strict)
     if plan.served is not None and not set(protocols) & set(ALL_USERS):
         raise ExportError("--served asks the cases of global-time or leave-one-out: choose one of them with --protocol")
     if encoder.run is None and encoder.source != frozen.source:
         result.notices.append(f"The encoder under test is {encoder.provenance}.")
-    if encoder.run is not None and len(plan.seeds) > 1:
+    if encoder.run is not None and len(encoders) < len(plan.seeds):
         result.notices.append(
             "Tanager is one run, so it is the same under each seed: seeds are of the baselines alone."
         )
@@ -108,11 +114,9 @@ def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, stri
         result.notices.append("The behaviour in this dataset is simulated: the figures say nothing about people.")
     texts = [item.encoder_text for item in dataset.items]
     plain = frozen.vectors(texts, describe="encoding with the frozen encoder")
-    vectors = plain if encoder.source == frozen.source else encoder.vectors(texts)
-    if encoder.centred:
-        vectors = centred(vectors)
-    blend = None if encoder.run is None else encoder.run.blend
-    bench = _Bench(dataset, vectors, plain, plan, result, blend)
+    vectors = [plain if one.source == frozen.source else one.vectors(texts) for one in encoders]
+    vectors = [centred(own) if one.centred else own for one, own in zip(encoders, vectors, strict=True)]
+    bench = _Bench(dataset, vectors, plain, plan, result, [one.run for one in encoders if one.run is not None])
     for protocol in protocols:
         _log.info("%s", protocol)
         if protocol in ALL_USERS:
@@ -123,7 +127,8 @@ def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, stri
                 dataset, bench.tanager("global-time", split), plain, trials=plan.trials, seeds=plan.seeds
             )
         else:
-            result.cold_items = evaluate_cold_items(dataset, vectors, plain, trials=plan.trials, seeds=plan.seeds)
+            each = vectors if len(vectors) > 1 else vectors * len(plan.seeds)
+            result.cold_items = evaluate_cold_items(dataset, each, plain, trials=plan.trials, seeds=plan.seeds)
             if encoder.run is not None:
                 result.notices.append(
                     "cold-items: the run's encoder learned from the uptakes of warm items that are asked beside those "
@@ -134,12 +139,13 @@ def run(dataset: Dataset, encoder: Encoder, frozen: Encoder, plan: Plan, *, stri
     return result
 
 
-def _possible(dataset: Dataset, encoder: Encoder, plan: Plan, result: Result, *, strict: bool) -> list[str]:
+def _possible(dataset: Dataset, encoders: Sequence[Encoder], plan: Plan, result: Result, *, strict: bool) -> list[str]:
     """The protocols that the dataset and the encoder allow, looked at before any work is done."""
     possible = []
     for protocol in plan.protocols:
         try:
-            for seed in plan.seeds if protocol == "cold-items" else plan.seeds[:1]:
+            each = encoders if len(encoders) > 1 else [encoders[0]] * len(plan.seeds)
+            for seed, encoder in zip(plan.seeds, each, strict=True):
                 split = _split(dataset, protocol, plan, seed=seed)
                 refuse_leaks(split)
                 _refuse_what_it_knows(encoder, split, seed=seed)
@@ -186,14 +192,14 @@ class _Bench:
     def __init__(
         self,
         dataset: Dataset,
-        vectors: NDArray[np.float32],
+        vectors: Sequence[NDArray[np.float32]],
         frozen: NDArray[np.float32],
         plan: Plan,
         result: Result,
-        blend: Blend | None,
+        runs: Sequence[Run],
     ) -> None:
         self._dataset, self._vectors, self._plan, self._result = dataset, vectors, plan, result
-        self._blend = blend
+        self._runs = runs
         self._methods = baselines(frozen)
         self._splits: dict[str, Split] = {}
         self._tanager: dict[str, list[Hybrid]] = {}
@@ -205,19 +211,22 @@ class _Bench:
         return [self._splits[protocol]] * len(self._plan.seeds)
 
     def tanager(self, protocol: str, split: Split) -> list[Hybrid]:
-        """Learned for each seed; once, where a run brings its blend along."""
+        """Learned for each seed; where runs bring their blends along, one for each of these."""
         from tanager_export.training.hybrid import Hybrid
 
-        if protocol not in self._tanager and self._blend is not None:
-            found = Hybrid.fit(self._dataset, split.train, self._vectors, self._blend)
-            self._tanager[protocol] = [found] * len(self._plan.seeds)
+        if protocol not in self._tanager and self._runs:
+            found = [
+                Hybrid.fit(self._dataset, split.train, own, one.blend, seed=one.seed, progress=True)
+                for own, one in zip(self._vectors, self._runs, strict=True)
+            ]
+            self._tanager[protocol] = found if len(found) > 1 else found * len(self._plan.seeds)
         if protocol not in self._tanager:
             self._tanager[protocol] = [
                 tanager(
                     self._dataset,
                     split.train,
                     self._windows(protocol, split, seed=seed),
-                    self._vectors,
+                    self._vectors[0],
                     seed=seed,
                 )
                 for seed in self._plan.seeds
@@ -236,6 +245,8 @@ class _Bench:
         learned_s = time.monotonic() - began
         first = self._answers(ours, splits, yardstick)
         rows = [_row(TANAGER, first, seconds=learned_s)]
+        if (row := self._without_sequence(ours, first, splits, yardstick)) is not None:
+            rows.append(row)
         for name in self._plan.baselines:
             found = contestant(
                 self._methods[name], self._dataset, validation, splits, trials=self._plan.trials, seeds=self._plan.seeds
@@ -283,6 +294,20 @@ class _Bench:
             served=served,
         )
 
+    def _without_sequence(
+        self, ours: Sequence[Hybrid], first: Answers, splits: Sequence[Split], yardstick: Yardstick
+    ) -> Row | None:
+        """The same with the weights of before the sequence head; none, where it has no weight."""
+        from tanager_export.training.hybrid import Hybrid
+
+        ablated = [Hybrid(one.parts, one.blend.ablated) for one in ours if one.blend.ablated is not None]
+        if len(ablated) < len(ours):
+            return None
+        answers = self._answers(ablated, splits, yardstick)
+        compared = first.compare(answers, METRIC)
+        row = _row(f"{TANAGER} without its sequence head", answers, seconds=0.0)
+        return replace(row, ratio=compared.ratio, difference=compared.difference)
+
     def _answers(self, recommenders: Sequence[Recommender], splits: Sequence[Split], yardstick: Yardstick) -> Answers:
         return Answers(
             [
@@ -292,11 +317,12 @@ class _Bench:
         )
 
     def _diversity_settings(self, protocol: str, split: Split, blend: Blend) -> Mapping[str, float]:
-        """What validation would choose, with the same blend."""
+        """What validation would choose, with the same blend but for its sequence head, which takes training."""
         from tanager_export.training.hybrid import Hybrid
 
+        plain = blend.ablated or blend
         windows = self._windows(protocol, split, seed=self._plan.seeds[0])
-        hybrids = [Hybrid.fit(self._dataset, window.train, self._vectors, blend) for window in windows]
+        hybrids = [Hybrid.fit(self._dataset, window.train, self._vectors[0], plain) for window in windows]
         return choose(self._dataset, hybrids, windows)
 
     def _windows(self, protocol: str, split: Split, *, seed: int) -> list[Split]:
