@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CELLS = 20_000_000  # cases times items that the blend is learned from at most: a term of them takes 80 MB
+_CELLS = 40_000_000  # cases times items that the blend is learned from at most: a term of them takes 160 MB
 _RIDGE = 1e-3  # on weights of terms scaled to a standard deviation of 1
 _MASKED = -1e9
 _TOP = 10
