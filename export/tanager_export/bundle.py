@@ -178,7 +178,7 @@ def build_bundle(
             export_onnx(source, model, Path(scratch))
             convert(fp32, new / schema.ENCODER, precision=options.precision)
             shutil.copyfile(Path(scratch) / schema.TOKENIZER, new / schema.TOKENIZER)  # perhaps on another device
-            max_tokens = _max_tokens(model)
+            max_tokens = token_limit(model)
             reference = Encoder(model_path=fp32, tokenizer_path=new / schema.TOKENIZER, max_tokens=max_tokens)
             encoder = Encoder(
                 model_path=new / schema.ENCODER,
@@ -324,7 +324,7 @@ def _describe(path: Path) -> FileInfo:
         return FileInfo(sha256=digest, size=os.fstat(content.fileno()).st_size)
 
 
-def _max_tokens(model: SentenceTransformer) -> int:
+def token_limit(model: SentenceTransformer) -> int:
     """What the model says that it can read; models without a limit of their own state none, or 1e30."""
     stated = (model.max_seq_length, model.tokenizer.model_max_length)
     return min((int(limit) for limit in stated if limit and limit <= _MAX_TOKENS), default=_DEFAULT_MAX_TOKENS)

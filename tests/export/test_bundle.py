@@ -241,7 +241,7 @@ class TestManifest:
         model: Any = SimpleNamespace(
             max_seq_length=model_limit, tokenizer=SimpleNamespace(model_max_length=tokenizer_limit)
         )
-        assert bundle_module._max_tokens(model) == expected
+        assert bundle_module.token_limit(model) == expected
 
 
 class TestUnusualCatalogues:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_export.atomic import fresh_directory
-from tanager_export.bundle import _max_tokens
+from tanager_export.bundle import token_limit
 from tanager_export.compression.layers import take_layers
 from tanager_export.compression.student import Taught, distil
 from tanager_export.model import find_model
@@ -66,7 +66,7 @@ def export_variants(
     directory.mkdir(parents=True)
     _log.info("exporting %s to ONNX: %s", name or source.name, ", ".join(precisions))
     export_onnx(source, model, directory)
-    max_tokens = _max_tokens(model)
+    max_tokens = token_limit(model)
     found = []
     for precision in precisions:
         path = directory / f"{precision}.onnx"

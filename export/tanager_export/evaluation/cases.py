@@ -59,6 +59,12 @@ class Histories:
         events = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], lengths)
         return Histories(indptr, self.item[events], self.timestamp[events], self.weight[events])
 
+    def uptakes(self) -> Histories:
+        """The same without events of weight 0 or less."""
+        keep = self.weight > 0
+        indptr = np.concatenate(([0], np.cumsum(keep)))[self.indptr].astype(np.int64)
+        return Histories(indptr, self.item[keep], self.timestamp[keep], self.weight[keep])
+
     def latest(self, count: int) -> Histories:
         """The last `count` events of each row."""
         keep = self.age_of_event < count

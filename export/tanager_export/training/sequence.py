@@ -22,7 +22,7 @@ from scipy import special
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.cases import Histories
 from tanager_export.training.encoder import keep_memory
-from tanager_export.training.sequence_network import SequenceNetwork, SequenceOptions, padded, uptakes
+from tanager_export.training.sequence_network import SequenceNetwork, SequenceOptions, padded
 from tanager_export.training.sequence_training import SequenceEpoch, SequenceTraining
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class SequenceHead:
 
     def user_vectors(self, histories: Histories) -> NDArray[np.float32]:
         """(rows, dim) float32; 0 where a history holds no uptake."""
-        latest = uptakes(histories).latest(self.network.options.length)
+        latest = histories.uptakes().latest(self.network.options.length)
         found = np.zeros((len(latest), self.vectors.shape[1]), np.float32)
         some = np.flatnonzero(latest.lengths > 0)
         table = torch.from_numpy(self.vectors + self.mean)
@@ -126,7 +126,7 @@ def fit_sequence_head(
     _require(options)
     directory.mkdir(parents=True, exist_ok=True)
     keep_memory()
-    whole = uptakes(Histories.of_users(train, np.arange(len(train.user_ids))))
+    whole = Histories.of_users(train, np.arange(len(train.user_ids))).uptakes()
     if not has_order(train):
         raise ExportError("no user took up two items: there is no order to learn from; leave the sequence head out")
     asked = np.flatnonzero(whole.lengths >= _LEAST_EVENTS) if search else np.empty(0, np.int64)

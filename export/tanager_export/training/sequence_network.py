@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tanager_export.evaluation.cases import Histories
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from tanager_export.evaluation.cases import Histories
 
 _MASKED = -1e4  # of a logit; bfloat16 holds it
 
@@ -136,13 +136,6 @@ class SequenceBlock(nn.Module):
         mixed: torch.Tensor = self.narrow(functional.gelu(self.wide(self.before_mixing(read))))
         out: torch.Tensor = read + self.dropout(mixed)
         return out
-
-
-def uptakes(histories: Histories) -> Histories:
-    """The same without events of weight 0 or less."""
-    liked = histories.weight > 0
-    indptr = np.concatenate(([0], np.cumsum(liked)))[histories.indptr].astype(np.int64)
-    return Histories(indptr, histories.item[liked], histories.timestamp[liked], histories.weight[liked])
 
 
 def padded(histories: Histories) -> tuple[torch.Tensor, torch.Tensor]:

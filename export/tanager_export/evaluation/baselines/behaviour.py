@@ -37,18 +37,9 @@ def item_popularity(train: Interactions, items: int) -> NDArray[np.float32]:
     return np.asarray(binary_matrix(train, items).sum(axis=0), np.float32).ravel()
 
 
-def likes(histories: Histories) -> Histories:
-    """The histories without what weighs 0 or less."""
-    keep = histories.weight > 0
-    if keep.all():
-        return histories
-    indptr = np.concatenate(([0], np.cumsum(keep)))[histories.indptr]
-    return Histories(indptr, histories.item[keep], histories.timestamp[keep], histories.weight[keep])
-
-
 def sequences(train: Interactions) -> Histories:
     """What each user took up, in the order of time; row `r` is `train.user_ids[r]`, who may have taken up nothing."""
-    return likes(Histories.of_users(train, np.arange(len(train.user_ids))))
+    return Histories.of_users(train, np.arange(len(train.user_ids))).uptakes()
 
 
 def recency_weights(histories: Histories, decay: float) -> NDArray[np.float32]:
@@ -80,7 +71,7 @@ class FromHistory(ABC):
 
     def score(self, cases: Cases) -> NDArray[np.float32]:
         """`(cases, items) float32`."""
-        histories = likes(cases.histories)
+        histories = cases.histories.uptakes()
         known = np.flatnonzero(self.knows(histories, cases.profiles))
         scores = np.empty((len(cases), len(self._popularity)), np.float32)
         scores[:] = self._popularity

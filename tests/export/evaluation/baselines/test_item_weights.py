@@ -78,7 +78,7 @@ def test_a_profile_fades_and_a_repeated_item_counts_as_of_its_last_time():
 
 
 def test_likes_keep_the_rows():
-    rows = behaviour.likes(histories([[(0, -1.0)], [(1, 1.0), (2, 0.0), (3, 2.0)], []]))
+    rows = histories([[(0, -1.0)], [(1, 1.0), (2, 0.0), (3, 2.0)], []]).uptakes()
     assert rows.indptr.tolist() == [0, 0, 2, 2]
     assert rows.item.tolist() == [1, 3]
 
