@@ -22,7 +22,7 @@ import torch
 from scipy import optimize
 from tqdm import tqdm
 
-from tanager_export.training.parts import PRIORS, Behaviour
+from tanager_export.training.parts import POPULARITY, PRIORS, Behaviour
 from tanager_export.training.structure import OPTIONS, Structure
 from tanager_export.training.terms import FROM_ZERO, TERMS, term
 
@@ -55,7 +55,7 @@ _TOUCHES = {
     "transitions_decay": ("transitions",),
     "transitions_half_life": ("transitions",),
     "text_half_life": ("text",),
-    "popularity_days": tuple(name for name in TERMS if name.partition(", ")[0] in PRIORS),
+    "popularity_days": tuple(name for name in TERMS if name.partition(", ")[0] in POPULARITY),
     "borrow": ("collaborative", "transitions", *(name for name in TERMS if name.partition(", ")[0] in PRIORS)),
     "profile_shrinkage": ("profile",),
     "known_events": ("profile", *(name for name in TERMS if name.endswith(", known"))),
@@ -104,7 +104,7 @@ def learn_blend(
         without: terms to leave out.
         progress: whether to show a bar on stderr, if that is a terminal.
     """
-    names = tuple(name for name in TERMS if name not in without)
+    names = tuple(name for name in TERMS if name not in without and name != "new")
     problem = _Problem(_views(dataset, windows, vectors, seed=seed), names)
     search = _Search(problem, structure or Structure(), options)
     steps = 2 * sum(map(len, options.values())) + _ROUNDS * len(names)
@@ -229,6 +229,9 @@ class _Problem:
             share = torch.from_numpy((1.0 / targets.lengths[targets.row_of_event]).astype(np.float32))
             self.targets[start + torch.from_numpy(targets.row_of_event), torch.from_numpy(targets.item).long()] = share
             start += len(view.cases)
+        # What nobody takes up in any window, before it or in it, could only ever be wrong.
+        taken_up = sum(view.behaviour.popularity for view in views) + self.targets.sum(dim=0).numpy()
+        self._mask[:, torch.from_numpy(taken_up == 0)] = _MASKED
         self.targets[self._mask < 0] = 0.0  # what was seen is never asked for
         discount = 1 / torch.log2(torch.arange(2, _TOP + 2, dtype=torch.float64))
         lengths = (self.targets > 0).sum(dim=1).clamp(max=_TOP)

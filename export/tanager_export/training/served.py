@@ -48,7 +48,7 @@ def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
     priors = np.stack(
         (
             _prior(parts.priors, {prior: weights[prior] for prior in PRIORS}),
-            _prior(parts.priors, {prior: weights[f"{prior}, known"] for prior in PRIORS}),
+            _prior(parts.priors, {prior: weights.get(f"{prior}, known", 0.0) for prior in PRIORS}),
         )
     )
     wish = _wish_weight(hybrid, cases)
