@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -43,7 +44,8 @@ class Behaviour:
         self.dataset, self.train, self.vectors = dataset, train, vectors
         self.items = len(dataset.items)
         self._cache: dict[tuple[object, ...], NDArray[np.float32]] = {}
-        self._expectations: dict[float, Expectation] = {}
+        self._traits: NDArray[np.float32] | None = None
+        self._expected: tuple[float, Expectation] | None = None  # for the last of its hyperparameters
 
     @cached_property
     def histories(self) -> Histories:
@@ -72,14 +74,23 @@ class Behaviour:
     def _warm(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.popularity > 0)
 
-    @cached_property
-    def _traits(self) -> NDArray[np.float32]:
-        return item_traits(self.dataset.items, self.vectors)
-
     def _expectation(self, structure: Structure) -> Expectation:
-        if structure.traits_l2 not in self._expectations:
-            self._expectations = {structure.traits_l2: Expectation(self._traits, self._warm, l2=structure.traits_l2)}
-        return self._expectations[structure.traits_l2]
+        l2 = structure.traits_l2
+        if self._expected is None or self._expected[0] != l2:
+            traits = item_traits(self.dataset.items, self.vectors) if self._traits is None else self._traits
+            self._traits = traits
+            self._expected = l2, Expectation(traits, self._warm, l2=l2)
+        return self._expected[1]
+
+    def with_vectors(self, vectors: NDArray[np.float32]) -> Behaviour:
+        """The same behaviour, and what of it is fitted already, beside other vectors: to invert B's matrix takes long.
+
+        Args:
+            vectors: as those given first.
+        """
+        other = copy.copy(self)
+        other.vectors, other._traits, other._expected = vectors, None, None  # noqa: SLF001
+        return other
 
     def collaborative(self, structure: Structure) -> NDArray[np.float32]:
         """(items, items) B: EASE, of rarely taken up items shrunk towards what their traits let one expect.
@@ -120,11 +131,14 @@ class Behaviour:
         since = np.concatenate((np.cumsum(fade[::-1])[::-1], [0.0]))
         offered = since[np.searchsorted(rows.timestamp[order], first, side="left")]
         rate = recent / (offered + _EXPOSURE_SMOOTHING * since[0])
-        recent, rate = recent / recent.max(), rate / rate.max()
-        figures = np.stack((np.log(recent + _LEAST_SHARE), recent, np.log(rate + _LEAST_SHARE))).astype(np.float32)
-        expected = self._expectation(structure).of(figures[:, self._warm].T).T
+        figures = np.stack((recent / recent.max(), rate / rate.max()))
+        # Of logarithms, for what is expected of popularity itself would be the few greatest hits.
+        logs = np.log(figures + _LEAST_SHARE).astype(np.float32)
+        expected = np.maximum(np.exp(self._expectation(structure).of(logs[:, self._warm].T).T) - _LEAST_SHARE, 0)
         own = self.own(structure.borrow)
-        return np.concatenate((own * figures + (1 - own) * expected, 1 - own[None]))
+        recent, rate = own * figures + (1 - own) * expected
+        logged = np.log(np.stack((recent, rate)) + _LEAST_SHARE)
+        return np.stack((logged[0], recent, logged[1], 1 - own)).astype(np.float32)
 
     def profiles(self, structure: Structure) -> Profiles:
         """What attributes of users say of what they take up."""
