@@ -22,13 +22,14 @@ from tanager_export.training.parts import PRIORS, Behaviour, Parts
 from tanager_export.training.terms import TERMS, total
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset, Interactions
-    from tanager_export.evaluation.cases import Cases
+    from tanager_export.evaluation.cases import Cases, Split
     from tanager_export.evaluation.hiding import Hidden
     from tanager_export.training.blend import Blend
-    from tanager_export.training.structure import Structure
 
 _log = logging.getLogger(__name__)
 
@@ -53,13 +54,21 @@ def hidden_within(dataset: Dataset, train: Interactions, *, seed: int) -> Hidden
 
 
 def learn_new_items(
-    dataset: Dataset, hidden: Hidden, vectors: NDArray[np.float32], blend: Blend, *, seed: int, price: float = PRICE
+    dataset: Dataset,
+    hidden: Hidden,
+    windows: Sequence[Split],
+    vectors: NDArray[np.float32],
+    blend: Blend,
+    *,
+    seed: int,
+    price: float = PRICE,
 ) -> Blend:
-    """The same blend for items with behaviour, and the best one for new items that is worth its price.
+    """A blend that is as good for items with behaviour, and the best one for new items that is worth its price.
 
     Args:
         dataset: the catalogue and its users.
         hidden: items hidden within what may be learned from.
+        windows: that the blend was learned on.
         vectors: (items, dim) float32 of unit length; where the encoder has seen what is hidden, its new items look
             better known than they will be.
         blend: as learned.
@@ -69,44 +78,64 @@ def learn_new_items(
     behaviour = Behaviour(dataset, hidden.both.train, vectors)
     random = np.random.default_rng(seed)
     cold, both = (_some(cases, random) for cases in (hidden.cold.cases, hidden.both.cases))
-    weights = dict(blend.weights) | {"new": 0.0}
+    asked = [(Behaviour(dataset, window.train, vectors), _some(window.cases, random)) for window in windows]
+    found = replace(blend, weights={**blend.weights, "new": 0.0})
 
-    def scores(structure: Structure, cases: Cases) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        parts = Parts.fit(behaviour, structure)
-        return total([weights[name] for name in TERMS], parts, cases, structure), parts.priors[PRIORS.index("new")]
+    def among_new(candidate: Blend) -> NDArray[np.float64]:
+        scores, _ = _scores(behaviour, candidate, cold)
+        return metric(ranks(scores, cold.targets, cold.histories, among=hidden.is_cold), _RECALL)
 
-    def among_new(structure: Structure) -> float:
-        found = ranks(scores(structure, cold)[0], cold.targets, cold.histories, among=hidden.is_cold)
-        return float(metric(found, _RECALL).mean())
+    def as_ever(candidate: Blend) -> float:
+        figures = []
+        for known, cases in asked:
+            scores, _ = _scores(known, candidate, cases)
+            figures.append(metric(ranks(scores, cases.targets, cases.histories), _NDCG))
+        return float(np.concatenate(figures).mean())
 
-    structure = blend.structure
-    first = among_new(structure)
+    first = among_new(found)
     for name, values in NEW_OPTIONS.items():
         for value in values:
-            candidate = replace(structure, **{name: value})
-            figure = among_new(candidate)
-            if figure > first:
-                structure, first = candidate, figure
-    chosen, best = (structure, 0.0), -1.0
+            candidate = replace(found, structure=replace(found.structure, **{name: value}))
+            figures = among_new(candidate)
+            if _surely_better(figures, first):
+                found, first = candidate, figures
+    # Text has one weight for all items: beside what it lets one expect of B it may be too great for new ones.
+    for factor in (0.5, 0.0):
+        candidate = replace(found, weights={**found.weights, "text": factor * blend.weights["text"]})
+        figures = among_new(candidate)
+        if _surely_better(figures, first) and as_ever(candidate) >= as_ever(found):
+            found, first = candidate, figures
+    chosen, best = found, -1.0
     for confidence in CONFIDENCES:
-        candidate = replace(structure, confidence=confidence)
-        raised = _Raised(*scores(candidate, both), both, hidden.is_cold, known=behaviour.popularity > 0)
+        candidate = replace(found, structure=replace(found.structure, confidence=confidence))
+        raised = _Raised(*_scores(behaviour, candidate, both), both, hidden.is_cold, known=behaviour.popularity > 0)
         offset = raised.highest(price)
         figure = raised.recall(offset)
         if figure > best:
-            chosen, best = (candidate, offset), figure
-    structure, weights["new"] = chosen
+            chosen, best = replace(candidate, weights={**found.weights, "new": offset}), figure
     _log.info(
-        "new items: %s %.4f among themselves, %.4f among all, raised by %.3g; traits_l2 %g, likeness %g, confidence %g",
+        "new items: %s %.4f among themselves, %.4f among all; raised by %.3g, text %.3g; %s",
         _RECALL,
-        first,
+        first.mean(),
         best,
-        weights["new"],
-        structure.traits_l2,
-        structure.likeness,
-        structure.confidence,
+        chosen.weights["new"],
+        chosen.weights["text"],
+        chosen.structure,
     )
-    return replace(blend, structure=structure, weights=weights)
+    return chosen
+
+
+def _surely_better(figures: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
+    """Whether figures of the same cases are better by more than the standard error of the difference."""
+    gain = figures - than
+    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+
+
+def _scores(behaviour: Behaviour, blend: Blend, cases: Cases) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(cases, items), and (items,) how new each item is."""
+    parts = Parts.fit(behaviour, blend.structure)
+    scores = total([blend.weights[name] for name in TERMS], parts, cases, blend.structure)
+    return scores, parts.priors[PRIORS.index("new")]
 
 
 class _Raised:
