@@ -37,6 +37,7 @@ PRICE = 0.02
 """Share of their NDCG@10 that items with behaviour may lose to new ones."""
 NEW_OPTIONS: dict[str, tuple[float, ...]] = {"traits_l2": (3, 10, 30), "likeness": (0.0, 0.03, 0.1, 0.3)}
 """What is tried of the hyperparameters that matter among new items."""
+TEXT_FACTORS = (0.0, 0.5, 2.0, 4.0)
 CONFIDENCES = (0.5, 0.7, 0.85, 1.0)
 
 _CASES = 1_000
@@ -99,8 +100,8 @@ def learn_new_items(
             figures = among_new(candidate)
             if _surely_better(figures, first):
                 found, first = candidate, figures
-    # Text has one weight for all items: beside what it lets one expect of B it may be too great for new ones.
-    for factor in (0.5, 0.0):
+    # Text has one weight for all items, learned on those whose B says most: new ones may want more of it, or less.
+    for factor in TEXT_FACTORS:
         candidate = replace(found, weights={**found.weights, "text": factor * blend.weights["text"]})
         figures = among_new(candidate)
         if _surely_better(figures, first) and as_ever(candidate) >= as_ever(found):
