@@ -22,12 +22,10 @@ from tanager_export.training.parts import PRIORS, Behaviour, Parts
 from tanager_export.training.terms import TERMS, total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset, Interactions
-    from tanager_export.evaluation.cases import Cases, Split
+    from tanager_export.evaluation.cases import Cases
     from tanager_export.evaluation.hiding import Hidden
     from tanager_export.training.blend import Blend
 
@@ -37,7 +35,6 @@ PRICE = 0.02
 """Share of their NDCG@10 that items with behaviour may lose to new ones."""
 NEW_OPTIONS: dict[str, tuple[float, ...]] = {"traits_l2": (3, 10, 30), "likeness": (0.0, 0.03, 0.1, 0.3)}
 """What is tried of the hyperparameters that matter among new items."""
-TEXT_FACTORS = (0.0, 0.5, 2.0, 4.0)
 CONFIDENCES = (0.5, 0.7, 0.85, 1.0)
 
 _CASES = 1_000
@@ -57,19 +54,17 @@ def hidden_within(dataset: Dataset, train: Interactions, *, seed: int) -> Hidden
 def learn_new_items(
     dataset: Dataset,
     hidden: Hidden,
-    windows: Sequence[Split],
     vectors: NDArray[np.float32],
     blend: Blend,
     *,
     seed: int,
     price: float = PRICE,
 ) -> Blend:
-    """A blend that is as good for items with behaviour, and the best one for new items that is worth its price.
+    """The same blend for items with behaviour, and the best one for new items that is worth its price.
 
     Args:
         dataset: the catalogue and its users.
         hidden: items hidden within what may be learned from.
-        windows: that the blend was learned on.
         vectors: (items, dim) float32 of unit length; where the encoder has seen what is hidden, its new items look
             better known than they will be.
         blend: as learned.
@@ -79,19 +74,11 @@ def learn_new_items(
     behaviour = Behaviour(dataset, hidden.both.train, vectors)
     random = np.random.default_rng(seed)
     cold, both = (_some(cases, random) for cases in (hidden.cold.cases, hidden.both.cases))
-    asked = [(Behaviour(dataset, window.train, vectors), _some(window.cases, random)) for window in windows]
     found = replace(blend, weights={**blend.weights, "new": 0.0})
 
     def among_new(candidate: Blend) -> NDArray[np.float64]:
         scores, _ = _scores(behaviour, candidate, cold)
         return metric(ranks(scores, cold.targets, cold.histories, among=hidden.is_cold), _RECALL)
-
-    def as_ever(candidate: Blend) -> float:
-        figures = []
-        for known, cases in asked:
-            scores, _ = _scores(known, candidate, cases)
-            figures.append(metric(ranks(scores, cases.targets, cases.histories), _NDCG))
-        return float(np.concatenate(figures).mean())
 
     first = among_new(found)
     for name, values in NEW_OPTIONS.items():
@@ -100,12 +87,6 @@ def learn_new_items(
             figures = among_new(candidate)
             if _surely_better(figures, first):
                 found, first = candidate, figures
-    # Text has one weight for all items, learned on those whose B says most: new ones may want more of it, or less.
-    for factor in TEXT_FACTORS:
-        candidate = replace(found, weights={**found.weights, "text": factor * blend.weights["text"]})
-        figures = among_new(candidate)
-        if _surely_better(figures, first) and as_ever(candidate) >= as_ever(found):
-            found, first = candidate, figures
     chosen, best = found, -1.0
     for confidence in CONFIDENCES:
         candidate = replace(found, structure=replace(found.structure, confidence=confidence))
@@ -115,12 +96,11 @@ def learn_new_items(
         if figure > best:
             chosen, best = replace(candidate, weights={**found.weights, "new": offset}), figure
     _log.info(
-        "new items: %s %.4f among themselves, %.4f among all; raised by %.3g, text %.3g; %s",
+        "new items: %s %.4f among themselves, %.4f among all; raised by %.3g; %s",
         _RECALL,
         first.mean(),
         best,
         chosen.weights["new"],
-        chosen.weights["text"],
         chosen.structure,
     )
     return chosen

@@ -292,7 +292,7 @@ def _blend(
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     blend = learn_blend(dataset, windows, vectors, seed=seed, progress=progress)
     if hidden is not None:
-        blend = learn_new_items(dataset, hidden, windows, vectors, blend, seed=seed)
+        blend = learn_new_items(dataset, hidden, vectors, blend, seed=seed)
     _write(path, _as_json(blend))
     return blend
 

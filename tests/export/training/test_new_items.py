@@ -13,7 +13,7 @@ from tanager_export.evaluation.experiment.methods import Masked
 from tanager_export.evaluation.hiding import hide
 from tanager_export.training.blend import learn_blend
 from tanager_export.training.hybrid import Hybrid
-from tanager_export.training.new_items import TEXT_FACTORS, hidden_within, learn_new_items
+from tanager_export.training.new_items import hidden_within, learn_new_items
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +55,21 @@ def warm_loss(hybrid, hidden) -> float:
 def test_new_items_are_raised_as_far_as_the_price_allows(data, hidden, vectors, blend):
     raised = []
     for price in (0.01, 0.1, 0.5):
-        learned = learn_new_items(data, hidden, [hidden.warm], vectors, blend, seed=0, price=price)
+        learned = learn_new_items(data, hidden, vectors, blend, seed=0, price=price)
         assert 0 < warm_loss(fitted(data, hidden, vectors, learned), hidden) <= price + 1e-6
         raised.append(learned.weights["new"])
     assert raised[0] < raised[1] < raised[2]
 
 
 def test_new_items_are_told_apart_by_their_traits(data, hidden, vectors, blend):
-    learned = learn_new_items(data, hidden, [hidden.warm], vectors, blend, seed=0)
+    learned = learn_new_items(data, hidden, vectors, blend, seed=0)
     among = evaluate(fitted(data, hidden, vectors, learned), hidden.cold, among=hidden.is_cold)
     assert among.mean("mrr@10") > 0.8  # by chance, of ten: about .4
 
 
 def test_weights_of_other_terms_stay(data, hidden, vectors, blend):
-    learned = learn_new_items(data, hidden, [hidden.warm], vectors, blend, seed=0)
-    assert {**learned.weights, "new": 0.0, "text": 0.0} == {**blend.weights, "new": 0.0, "text": 0.0}
-    assert learned.weights["text"] in [factor * blend.weights["text"] for factor in (1.0, *TEXT_FACTORS)]
+    learned = learn_new_items(data, hidden, vectors, blend, seed=0)
+    assert {**learned.weights, "new": 0.0} == {**blend.weights, "new": 0.0}
     assert learned.weights["new"] != 0
     assert blend.weights["new"] == 0
 
@@ -78,15 +77,13 @@ def test_weights_of_other_terms_stay(data, hidden, vectors, blend):
 def test_what_nobody_could_take_up_changes_nothing(data, hidden, vectors, blend):
     """A catalogue has items that nobody took up yet, and nothing was hidden of those."""
     again = replace(data, items=data.items + tuple(replace(item, id=f"{item.id}+") for item in data.items[:12]))
-    without = learn_new_items(data, hidden, [hidden.warm], vectors, blend, seed=0)
+    without = learn_new_items(data, hidden, vectors, blend, seed=0)
     hidden_again = replace(
         hidden,
         **{name: replace(getattr(hidden, name), items=len(again.items)) for name in ("both", "cold", "warm")},
         is_cold=np.concatenate((hidden.is_cold, np.zeros(12, np.bool_))),
     )
-    found = learn_new_items(
-        again, hidden_again, [hidden_again.warm], np.concatenate((vectors, vectors[:12])), blend, seed=0
-    )
+    found = learn_new_items(again, hidden_again, np.concatenate((vectors, vectors[:12])), blend, seed=0)
     assert found.weights["new"] == pytest.approx(without.weights["new"], rel=0.3)
 
 

@@ -109,7 +109,7 @@ def tanager(
     blend = learn_blend(dataset, windows, vectors, seed=seed, progress=True)
     hidden = hidden or hidden_within(dataset, train, seed=seed)
     if hidden is not None:
-        blend = learn_new_items(dataset, hidden, windows, vectors, blend, seed=seed)
+        blend = learn_new_items(dataset, hidden, vectors, blend, seed=seed)
     return Hybrid.fit(dataset, train, vectors, blend)
 
 
