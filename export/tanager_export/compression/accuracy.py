@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -101,7 +100,7 @@ class Accuracy:
         text = evaluate(_TextAlone(vectors, half_life), self.split, progress=True)
         if self.blend is None:
             return text, None
-        parts = Parts.fit(_with_vectors(self._behaviour, vectors), self.blend.structure)
+        parts = Parts.fit(self._behaviour.with_vectors(vectors), self.blend.structure)
         return text, evaluate(Hybrid(parts, self.blend), self.split, progress=True)
 
 
@@ -114,14 +113,6 @@ class _TextAlone:
     def score(self, cases: Cases) -> NDArray[np.float32]:
         weights = history_weights(cases.histories, items=len(self._vectors), half_life=self._half_life, normalized=True)
         return np.asarray((weights @ self._vectors) @ self._vectors.T, np.float32)
-
-
-def _with_vectors(behaviour: Behaviour, vectors: NDArray[np.float32]) -> Behaviour:
-    """The same behaviour, and what of it is fitted already, beside other vectors: to invert B's matrix takes long."""
-    other = copy.copy(behaviour)
-    other.vectors = vectors
-    other.__dict__.pop("_nearest", None)
-    return other
 
 
 def same_nearest(

@@ -26,7 +26,7 @@ import torch
 from scipy import optimize
 from tqdm import tqdm
 
-from tanager_export.training.parts import PRIORS, Behaviour
+from tanager_export.training.parts import POPULARITY, PRIORS, Behaviour
 from tanager_export.training.structure import OPTIONS, Structure
 from tanager_export.training.terms import FROM_ZERO, TERMS, term
 
@@ -61,7 +61,7 @@ _TOUCHES = {
     "transitions_decay": ("transitions",),
     "transitions_half_life": ("transitions",),
     "text_half_life": ("text",),
-    "popularity_days": tuple(name for name in TERMS if name.partition(", ")[0] in PRIORS),
+    "popularity_days": tuple(name for name in TERMS if name.partition(", ")[0] in POPULARITY),
     "borrow": ("collaborative", "transitions", *(name for name in TERMS if name.partition(", ")[0] in PRIORS)),
     "profile_shrinkage": ("profile",),
     "known_events": ("profile", *(name for name in TERMS if name.endswith(", known"))),
@@ -125,7 +125,7 @@ def learn_blend(
         head: a sequence head to try, trained on what the last window may know.
         progress: whether to show a bar on stderr, if that is a terminal.
     """
-    names = tuple(name for name in TERMS if name not in without)
+    names = tuple(name for name in TERMS if name not in without and name != "new")
     views = _views(dataset, windows, vectors, seed=seed)
     problem = _Problem(views, names)
     search = _Search(problem, structure or Structure(), options)
@@ -283,6 +283,9 @@ class _Problem:
             share = torch.from_numpy((1.0 / targets.lengths[targets.row_of_event]).astype(np.float32))
             self.targets[start + torch.from_numpy(targets.row_of_event), torch.from_numpy(targets.item).long()] = share
             start += len(view.cases)
+        # What nobody takes up in any window, before it or in it, could only ever be wrong.
+        taken_up = sum(view.behaviour.popularity for view in views) + self.targets.sum(dim=0).numpy()
+        self._mask[:, torch.from_numpy(taken_up == 0)] = _MASKED
         self.targets[self._mask < 0] = 0.0  # what was seen is never asked for
         discount = 1 / torch.log2(torch.arange(2, _TOP + 2, dtype=torch.float64))
         lengths = (self.targets > 0).sum(dim=1).clamp(max=_TOP)

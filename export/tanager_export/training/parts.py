@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from scipy import linalg, sparse
 from tanager_export.collaborative import ease_weights
 from tanager_export.evaluation.cases import Histories
 from tanager_export.training.profiles import Profiles
+from tanager_export.training.traits import Expectation, item_traits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,15 +23,13 @@ if TYPE_CHECKING:
     from tanager_export.training.structure import Structure
 
 _DAY_S = 86_400
-_NEIGHBOURS = 20
-_SHARPNESS = 10.0  # of the softmax over the cosines of neighbours
 _LEAST_SHARE = 1e-3  # of the most popular item, added before a logarithm
 _EXPOSURE_SMOOTHING = 0.1
 _SPAN = 10  # events before and after a moment that T is learned from
-_CHUNK = 512
 
-PRIORS = ("log recent popularity", "recent popularity", "log rate while on offer")
-"""The figures of an item that count for everybody."""
+POPULARITY = ("log recent popularity", "recent popularity", "log rate while on offer")
+PRIORS = (*POPULARITY, "new")
+"""The figures of an item that count for everybody; an item is new as far as it has no behaviour of its own."""
 
 
 class Behaviour:
@@ -45,6 +45,8 @@ class Behaviour:
         self.dataset, self.train, self.vectors = dataset, train, vectors
         self.items = len(dataset.items)
         self._cache: dict[tuple[object, ...], NDArray[np.float32]] = {}
+        self._traits: NDArray[np.float32] | None = None
+        self._expected: tuple[float, Expectation] | None = None  # for the last of its hyperparameters
 
     @cached_property
     def histories(self) -> Histories:
@@ -73,40 +75,36 @@ class Behaviour:
     def _warm(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.popularity > 0)
 
-    @cached_property
-    def _nearest(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """(items, k) the warm items nearest by text, never the item itself, and weights, a row's sum 1."""
-        warm = self._warm
-        count = min(_NEIGHBOURS, len(warm) - 1)
-        columns = np.empty((self.items, count), np.int64)
-        weights = np.empty((self.items, count), np.float32)
-        candidates = self.vectors[warm]
-        place = np.full(self.items, -1)
-        place[warm] = np.arange(len(warm))
-        for start in range(0, self.items, _CHUNK):
-            rows = np.arange(start, min(start + _CHUNK, self.items))
-            cosines = self.vectors[rows] @ candidates.T
-            itself = np.flatnonzero(place[rows] >= 0)
-            cosines[itself, place[rows[itself]]] = -np.inf
-            found = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-            near = np.take_along_axis(cosines, found, axis=1)
-            near = np.exp(_SHARPNESS * (near - near.max(axis=1, keepdims=True)))
-            columns[rows], weights[rows] = warm[found], near / near.sum(axis=1, keepdims=True)
-        return columns, weights
+    def _expectation(self, structure: Structure) -> Expectation:
+        l2 = structure.traits_l2
+        if self._expected is None or self._expected[0] != l2:
+            traits = item_traits(self.dataset.items, self.vectors) if self._traits is None else self._traits
+            self._traits = traits
+            self._expected = l2, Expectation(traits, self._warm, l2=l2)
+        return self._expected[1]
+
+    def with_vectors(self, vectors: NDArray[np.float32]) -> Behaviour:
+        """The same behaviour, and what of it is fitted already, beside other vectors: to invert B's matrix takes long.
+
+        Args:
+            vectors: as those given first.
+        """
+        other = copy.copy(self)
+        other.vectors, other._traits, other._expected = vectors, None, None  # noqa: SLF001
+        return other
 
     def collaborative(self, structure: Structure) -> NDArray[np.float32]:
-        """(items, items) B: EASE, of rarely taken up items shrunk towards their neighbours by text.
+        """(items, items) B: EASE, of rarely taken up items shrunk towards what their traits let one expect.
 
         B[h, i] says how much having taken up h speaks for i. An item nobody took up has no figures of its own and
-        borrows all of them; so a new item is scored on the scale of the others at once.
+        borrows all of them; so a new item is scored on the scale of the others at once. EASE has nothing to say of h
+        itself, and yet h speaks for whatever is like it: what is expected is fitted with a diagonal.
         """
         key = ("B", structure.l2, structure.dropout)
         if key not in self._cache:
             self._forget("B")
             self._cache[key] = ease_weights(self.taken, l2=structure.l2, dropout=structure.dropout)
-        weights = self._borrowed(self._cache[key], structure.borrow)
-        np.fill_diagonal(weights, 0)
-        return weights
+        return self._borrowed(self._cache[key], structure, itself=structure.likeness)
 
     def transitions(self, structure: Structure) -> NDArray[np.float32]:
         """(items, items) T: T[h, i] says how much h speaks for i soon after it (SLIST's SLIT; Choi et al., 2021).
@@ -117,12 +115,10 @@ class Behaviour:
         if key not in self._cache:
             self._forget("T")
             self._cache[key] = self._slit(structure.transitions_l2, structure.transitions_decay)
-        weights = self._borrowed(self._cache[key], structure.borrow)
-        np.fill_diagonal(weights, 0)
-        return weights
+        return self._borrowed(self._cache[key], structure)
 
     def priors(self, structure: Structure) -> NDArray[np.float32]:
-        """(len(PRIORS), items): see `PRIORS`; of rarely taken up items shrunk towards their neighbours by text.
+        """(len(PRIORS), items): see `PRIORS`; of rarely taken up items shrunk as B is.
 
         The rate while on offer is recent popularity per uptake of anything since the item was first taken up: what
         came out last month had a month to be taken up in, and counts alone would bury it.
@@ -136,8 +132,14 @@ class Behaviour:
         since = np.concatenate((np.cumsum(fade[::-1])[::-1], [0.0]))
         offered = since[np.searchsorted(rows.timestamp[order], first, side="left")]
         rate = recent / (offered + _EXPOSURE_SMOOTHING * since[0])
-        recent, rate = (self._shrunk(figure / figure.max(), structure.borrow) for figure in (recent, rate))
-        return np.stack((np.log(recent + _LEAST_SHARE), recent, np.log(rate + _LEAST_SHARE))).astype(np.float32)
+        figures = np.stack((recent / recent.max(), rate / rate.max()))
+        # Of logarithms, for what is expected of popularity itself would be the few greatest hits.
+        logs = np.log(figures + _LEAST_SHARE).astype(np.float32)
+        expected = np.maximum(np.exp(self._expectation(structure).of(logs[:, self._warm].T).T) - _LEAST_SHARE, 0)
+        own = self.own(structure.borrow)
+        recent, rate = own * figures + (1 - own) * expected
+        logged = np.log(np.stack((recent, rate)) + _LEAST_SHARE)
+        return np.stack((logged[0], recent, logged[1], 1 - own)).astype(np.float32)
 
     def profiles(self, structure: Structure) -> Profiles:
         """What attributes of users say of what they take up."""
@@ -158,20 +160,18 @@ class Behaviour:
         """(items,) float32 from 0 to 1: how much each item's own behaviour weighs."""
         return np.asarray(self.popularity / (self.popularity + borrow), np.float32)
 
-    def _borrowed(self, weights: NDArray[np.float32], borrow: float) -> NDArray[np.float32]:
-        columns, near = self._nearest
-        own = self.own(borrow)
-        lenders = sparse.csr_array(
-            (near.ravel(), columns.ravel(), np.arange(0, columns.size + 1, columns.shape[1])),
-            shape=(self.items, self.items),
-        )
-        lent: NDArray[np.float32] = (lenders @ weights.T).T  # (history item, item): what the item's neighbours get
-        return np.asarray(weights * own + lent * (1 - own), np.float32)
-
-    def _shrunk(self, figure: NDArray[np.float64], borrow: float) -> NDArray[np.float64]:
-        columns, near = self._nearest
-        own = self.own(borrow)
-        return np.asarray(own * figure + (1 - own) * (near * figure[columns]).sum(axis=1), np.float64)
+    def _borrowed(
+        self, weights: NDArray[np.float32], structure: Structure, *, itself: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Shrinks columns of B or T, whose diagonal is `itself` as far as it is learned from, and 0 in the end."""
+        warm = self._warm
+        columns = weights[np.ix_(warm, warm)].T
+        columns[np.diag_indices_from(columns)] = itself
+        own = self.own(structure.borrow)
+        found: NDArray[np.float32] = weights * own
+        found[warm] += self._expectation(structure).of(columns).T * (structure.confidence * (1 - own))
+        np.fill_diagonal(found, 0)
+        return found
 
     def _forget(self, kind: str) -> None:
         self._cache = {key: value for key, value in self._cache.items() if key[0] != kind}

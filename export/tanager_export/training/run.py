@@ -25,6 +25,7 @@ from tanager_export.model import Prompts, SourceModel, find_model
 from tanager_export.training.blend import Blend, learn_blend
 from tanager_export.training.encoder import EncoderOptions, centre, encode, fine_tune
 from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.new_items import hidden_within, learn_new_items
 from tanager_export.training.sequence import SequenceHead, SequenceOptions, fit_sequence_head, has_order
 from tanager_export.training.served import dense, sparsest
 from tanager_export.training.structure import Structure
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from tanager_export.dataset import Dataset, Interactions
     from tanager_export.evaluation.cases import Cases, Split
+    from tanager_export.evaluation.hiding import Hidden
 
 _log = logging.getLogger(__name__)
 
@@ -133,9 +135,10 @@ def train(
         held_out(dataset, protocol=protocol, seed=options.seed).train if options.hold_out else dataset.interactions
     )
     windows = validation_windows(dataset, train_on, protocol=protocol, seed=options.seed)
-    vectors, epochs = _encoder(base, dataset, windows, directory, options)
+    hidden = hidden_within(dataset, train_on, seed=options.seed)
+    vectors, epochs = _encoder(base, dataset, windows, hidden if protocol == "cold-items" else None, directory, options)
     head = _head(dataset, windows[-1], vectors, directory, options, progress=progress)
-    blend = _blend(dataset, windows, vectors, head, directory, seed=options.seed, progress=progress)
+    blend = _blend(dataset, windows, hidden, vectors, head, directory, seed=options.seed, progress=progress)
     early, late = windows[0], windows[-1]
     manifest = {
         "kind": KIND,
@@ -220,7 +223,12 @@ def _claim(directory: Path, key: dict[str, object], *, overwrite: bool) -> None:
 
 
 def _encoder(
-    base: SourceModel, dataset: Dataset, windows: Sequence[Split], directory: Path, options: TrainOptions
+    base: SourceModel,
+    dataset: Dataset,
+    windows: Sequence[Split],
+    hidden: Hidden | None,
+    directory: Path,
+    options: TrainOptions,
 ) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
     """Vectors of the items by the fine-tuned encoder, which is saved; and what its epochs came to."""
     model = base.load()
@@ -235,7 +243,7 @@ def _encoder(
         texts,
         Histories.of_users(first, users),
         options=options.encoder,
-        validate=lambda vectors: _validate(vectors, windows),
+        validate=lambda vectors: _validate(vectors, windows) if hidden is None else _validate_new(vectors, hidden),
         directory=directory / ENCODER,
         seed=options.seed,
     )
@@ -254,6 +262,12 @@ def _validate(vectors: NDArray[np.float32], windows: Sequence[Split]) -> float:
             asked = replace(window, cases=window.cases.take(known))
             figures.append(evaluate(_TextOnly(vectors, window.train), asked).values("ndcg@10"))
     return float(np.concatenate(figures).mean()) if figures else 0.0
+
+
+def _validate_new(vectors: NDArray[np.float32], hidden: Hidden) -> float:
+    """Recall@20 of text alone among hidden items."""
+    found = evaluate(_TextOnly(vectors, hidden.cold.train), hidden.cold, among=hidden.is_cold)
+    return found.mean("recall@20")
 
 
 class _TextOnly:
@@ -297,6 +311,7 @@ def _head(
 def _blend(
     dataset: Dataset,
     windows: Sequence[Split],
+    hidden: Hidden | None,
     vectors: NDArray[np.float32],
     head: SequenceHead | None,
     directory: Path,
@@ -308,6 +323,8 @@ def _blend(
     if path.exists():
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     blend = learn_blend(dataset, windows, vectors, seed=seed, head=head, progress=progress)
+    if hidden is not None:
+        blend = learn_new_items(dataset, hidden, vectors, blend, seed=seed)
     _write(path, _as_json(blend))
     return blend
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TOP = 100
 """Weights kept of a row of B or T, the largest in absolute value."""
-TOP_UNKNOWN = 20
+TOP_UNKNOWN = 50
 """Weights kept beside these of items with little behaviour of their own: theirs are small, and would never be kept."""
 
 _MAX_HALF_LIFE = 1e6
@@ -49,7 +49,7 @@ def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
     priors = np.stack(
         (
             _prior(parts.priors, {prior: weights[prior] for prior in PRIORS}),
-            _prior(parts.priors, {prior: weights[f"{prior}, known"] for prior in PRIORS}),
+            _prior(parts.priors, {prior: weights.get(f"{prior}, known", 0.0) for prior in PRIORS}),
         )
     )
     wish = _wish_weight(hybrid, cases)

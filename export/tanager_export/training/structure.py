@@ -21,7 +21,10 @@ class Structure:
         transitions_half_life: of a history, for T.
         text_half_life: of a history, for the text vectors.
         popularity_days: half-life of popularity.
-        borrow: uptakes at which an item's own behaviour weighs as much as that of its nearest neighbours by text.
+        borrow: uptakes at which an item's own behaviour weighs as much as what its traits let one expect.
+        traits_l2: regularisation of what traits let one expect.
+        likeness: weight in B by which an item is taken to speak for itself, and so for what has its traits.
+        confidence: of B and T expected from traits, how much counts: less keeps a new item from the very top.
         profile_shrinkage: uptakes that an attribute needs for its own figures to weigh as much as everybody's.
         known_events: events at which a user is half known.
     """
@@ -35,6 +38,9 @@ class Structure:
     text_half_life: float = 10.0
     popularity_days: float = 365.0
     borrow: float = 1.0
+    traits_l2: float = 10.0
+    likeness: float = 0.1
+    confidence: float = 1.0
     profile_shrinkage: float = 50.0
     known_events: float = 10.0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import sparse
 
-from tanager_export.training.parts import PRIORS
+from tanager_export.training.parts import POPULARITY, PRIORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ TERMS = (
     "profile",
     "sequence",
     *PRIORS,
-    *(f"{prior}, known" for prior in PRIORS),
+    *(f"{prior}, known" for prior in POPULARITY),
 )
 """The terms in order; `known` are those that count as far as the user is known."""
 

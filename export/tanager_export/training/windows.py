@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.splits import cold_items, global_time, leave_one_out
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def validation_windows(
         dataset: the catalogue; its own interactions are not looked at.
         train: what may be learned from.
         protocol: by global time, several windows, each as great a share of what lies before its end as the test;
-            otherwise one.
+            otherwise one. By cold items, it asks for those that are not hidden: `new_items` learns of the others.
         seed: of the draw of cold items.
         windows: how many windows of time.
 
@@ -37,7 +38,7 @@ def validation_windows(
     if protocol == "leave-one-out":
         return [leave_one_out(within)]
     if protocol == "cold-items":
-        return [cold_items(within, seed=seed + 1)]
+        return [hide(within, seed=seed + 1).warm]
     found = []
     for _ in range(windows):
         found.append(global_time(within))

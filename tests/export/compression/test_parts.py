@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tanager_export.compression.accuracy import Accuracy, _with_vectors, same_nearest, shortened, wish_overlap
+from tanager_export.compression.accuracy import Accuracy, same_nearest, shortened, wish_overlap
 from tanager_export.compression.speed import compare_speed
 from tanager_export.compression.texts import lesson, spoken_wishes
 from tanager_export.dataset import Item, load_dataset
@@ -126,7 +126,7 @@ class TestAccuracy:
         shared = Behaviour(dataset, dataset.interactions, exact)
         structure = Structure(borrow=3.0)
         first = Parts.fit(shared, structure)
-        swapped = Parts.fit(_with_vectors(shared, other), structure)
+        swapped = Parts.fit(shared.with_vectors(other), structure)
         fresh = Parts.fit(Behaviour(dataset, dataset.interactions, other), structure)
         for name in ("collaborative", "transitions", "vectors", "priors"):
             np.testing.assert_array_equal(getattr(swapped, name), getattr(fresh, name))

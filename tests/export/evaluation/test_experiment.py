@@ -15,10 +15,10 @@ from tests.export.evaluation.made import ITEMS, USERS, dataset_of, rows_of, some
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers, with_lists
-from tanager_export.evaluation.experiment.cold import hide
 from tanager_export.evaluation.experiment.encoder import centred
 from tanager_export.evaluation.experiment.methods import Among, Masked, contestant
 from tanager_export.evaluation.experiment.served import words_to_encode
+from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.leaks import refuse_leaks
 from tanager_export.evaluation.splits import SplitError, leave_one_out
 

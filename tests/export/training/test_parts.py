@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.export.training.made import DAY_S, dataset, interactions, unit
 
 from tanager_export.dataset import User
-from tanager_export.training.parts import Behaviour
+from tanager_export.training.parts import PRIORS, Behaviour
 from tanager_export.training.structure import Structure
 
 ITEMS = 7
@@ -71,17 +73,28 @@ def test_t_knows_direction():
     assert found[0, 1] > 0.3 > abs(found[1, 0])
 
 
-def test_an_item_that_nobody_took_up_borrows_from_its_neighbours_by_text():
+def test_an_item_that_nobody_took_up_borrows_what_its_text_lets_one_expect():
     rows = [(user, item, user) for user in range(10) for item in (0, 1)]
     rows += [(user, item, user) for user in range(10, 20) for item in (2, 3)]
     train = interactions(*rows)
     vectors = np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 1]]
     vectors[4] = [0.1, 0.99, 0, 0.1]
     vectors[4] /= np.linalg.norm(vectors[4])  # item 4 is like item 1, and new
-    found = Behaviour(dataset(train, items=5), train, vectors).collaborative(Structure(l2=1.0, borrow=1.0))
+    structure = Structure(l2=1.0, borrow=1.0, traits_l2=0.1, likeness=0.0)
+    found = Behaviour(dataset(train, items=5), train, vectors).collaborative(structure)
     assert found[0, 4] > 0.5 * found[0, 1] > 0  # on the scale of the item it is like
     assert found[0, 4] > 10 * abs(found[2, 4])
     assert not found[4].any()  # nobody's history holds it yet
+    alike = Behaviour(dataset(train, items=5), train, vectors).collaborative(replace(structure, likeness=0.5))
+    assert alike[1, 4] > found[1, 4] + 0.2  # what is like it speaks for it
+    less = Behaviour(dataset(train, items=5), train, vectors).collaborative(replace(structure, confidence=0.5))
+    np.testing.assert_allclose(less[:, 4], found[:, 4] / 2, atol=1e-6)
+
+
+def test_an_item_is_new_as_far_as_it_has_no_behaviour_of_its_own(random):
+    train = interactions((0, 0, 1), (1, 0, 2), (2, 0, 3), (0, 1, 4))
+    priors = Behaviour(dataset(train, items=3), train, unit(random, 3)).priors(Structure(borrow=1.0))
+    np.testing.assert_allclose(priors[PRIORS.index("new")], [1 / 4, 1 / 2, 1.0])
 
 
 def test_popularity_fades_and_what_came_late_is_not_buried():

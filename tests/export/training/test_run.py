@@ -182,11 +182,11 @@ def test_the_server_scores_what_was_trained(run, data, tmp_path, monkeypatch, wi
 def test_the_largest_weights_are_kept_and_some_of_items_little_known():
     random = np.random.default_rng(0)
     weights = random.normal(size=(200, 200)).astype(np.float32)
-    little = np.arange(200) >= 150
+    little = np.arange(200) >= 130
     weights[:, little] *= 1e-3
     kept = dense(sparsest(weights, little))
     assert ((kept != 0) & ~little).sum(axis=1).tolist() == [100] * 200
-    assert ((kept != 0) & little).sum(axis=1).tolist() == [20] * 200
+    assert ((kept != 0) & little).sum(axis=1).tolist() == [50] * 200
     there = kept != 0
     np.testing.assert_array_equal(kept[there], weights[there])
     for row in range(200):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tanager_export.dataset import Interactions
 from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.bootstrap import Interval, compare
-from tanager_export.evaluation.cases import Cases, Histories, Split
 from tanager_export.evaluation.evaluate import evaluate, evaluate_cold_users
 from tanager_export.evaluation.experiment.answers import Answers
 from tanager_export.evaluation.experiment.methods import Among, Masked, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, TANAGER, ColdItems, ColdUsers
-from tanager_export.evaluation.splits import SplitError, cold_items, cold_users
+from tanager_export.evaluation.hiding import hide
+from tanager_export.evaluation.splits import cold_users
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,73 +23,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset
-    from tanager_export.evaluation.cases import Recommender
+    from tanager_export.evaluation.cases import Recommender, Split
     from tanager_export.evaluation.evaluate import Outcome
+    from tanager_export.evaluation.hiding import Hidden
 
 _log = logging.getLogger(__name__)
 
 RECALL = "recall@20"
-SHARE = 0.2
 COLD_USER_BASELINES = ("popularity", "recent-popularity", "ease")
 COLD_ITEM_BASELINES = ("frozen-encoder", "ridge-text-to-ease")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Hidden:
-    """Items hidden as `cold_items` hides them, and as great a share of the other uptakes of who took those up.
-
-    Attributes:
-        both: asks for all that was hidden, of cold items and of warm ones.
-        cold: asks for the hidden items.
-        is_cold: `(items,)`: which items are hidden.
-    """
-
-    both: Split
-    cold: Split
-    is_cold: NDArray[np.bool_]
-
-
-def hide(dataset: Dataset, *, share: float = SHARE, seed: int) -> Hidden:
-    """Hides cold items, and uptakes of warm ones: then both are asked of one model, given the same histories.
-
-    Args:
-        dataset: whose interactions to split.
-        share: of the items, and of each user's other uptakes.
-        seed: of both draws; of the first it is that of `cold_items`.
-
-    Raises:
-        SplitError: nothing is left to ask.
-    """
-    found = cold_items(dataset, share=share, seed=seed)
-    train, items = found.train, len(dataset.items)
-    is_cold = np.bincount(dataset.interactions.item, minlength=items) > 0
-    is_cold &= np.bincount(train.item, minlength=items) == 0
-    asked = np.zeros(len(train.user_ids), np.bool_)
-    asked[found.cases.user] = True
-    # A pair of user and item goes as a whole, or a repetition would tell of it.
-    pair = train.user.astype(np.int64) * items + train.item
-    pairs, of_event = np.unique(pair, return_inverse=True)
-    liked = np.bincount(of_event, weights=train.weight > 0) > 0
-    drawn = np.random.default_rng([seed, 2]).random(len(pairs)) < share
-    chosen = (drawn & liked)[of_event] & asked[train.user]
-    left = np.bincount(train.item[~chosen & (train.weight > 0)], minlength=items)
-    chosen &= left[train.item] > 0  # what loses all of its uptakes would be cold as well
-    known = _rows(train, ~chosen)
-    first = np.flatnonzero(chosen & (train.weight > 0))
-    first = first[np.unique(pair[first], return_index=True)[1]]
-    warm = _rows(train, first)
-    cold_user, cold_item = found.cases.user[found.cases.targets.row_of_event], found.cases.targets.item
-    targets = found.cases.targets
-    cold = Interactions(cold_user, cold_item, targets.timestamp, targets.weight, train.user_ids)
-    together = Interactions(
-        np.concatenate((warm.user, cold.user)),
-        np.concatenate((warm.item, cold.item)),
-        np.concatenate((warm.timestamp, cold.timestamp)),
-        np.concatenate((warm.weight, cold.weight)),
-        train.user_ids,
-    )
-    at = int(dataset.interactions.timestamp.max())
-    return Hidden(_split(dataset, known, together, at), _split(dataset, known, cold, at), is_cold)
 
 
 def evaluate_cold_items(
@@ -118,7 +59,7 @@ def evaluate_cold_items(
     ours: list[Recommender] = []
     for part, window, own, seed in zip(parts, inner, vectors, seeds, strict=True):
         _log.info("cold items, seed %d: %s hidden; learning the blend", seed, f"{int(part.is_cold.sum()):,}")
-        ours.append(tanager(dataset, part.both.train, [window.both], own, seed=seed))
+        ours.append(tanager(dataset, part.both.train, [window.warm], own, seed=seed, hidden=window))
     among_cold = {TANAGER: _among_cold(ours, parts)}
     allowed = {id(part.cold.train): part.is_cold for part in (*parts, inner[0])}
     parameters = {}
@@ -226,31 +167,3 @@ def _share(outcomes: Sequence[Outcome]) -> Interval:
         warm.append(own["warm"])
         users.append(outcome.user)
     return compare(np.concatenate(cold), np.concatenate(warm), user=np.concatenate(users)).ratio
-
-
-def _split(dataset: Dataset, train: Interactions, targets: Interactions, at: int) -> Split:
-    """Who has a history left is asked."""
-    with_history = np.bincount(train.user, minlength=len(train.user_ids)) > 0
-    targets = _rows(targets, with_history[targets.user])
-    users = np.unique(targets.user).astype(np.int64)
-    if not len(users):
-        raise SplitError(f"{dataset.name}: cold items leave nobody to ask: the dataset is too small for it")
-    attributes = {user.id: user.attributes for user in dataset.users}
-    cases = Cases(
-        users.astype(np.int32),
-        Histories.of_users(train, users),
-        Histories.of_users(targets, users),
-        [attributes.get(train.user_ids[user], {}) for user in users.tolist()],
-        np.full(len(users), at, np.int64),
-    )
-    return Split("cold-items", train, cases, items=len(dataset.items))
-
-
-def _rows(interactions: Interactions, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
-    return Interactions(
-        interactions.user[rows],
-        interactions.item[rows],
-        interactions.timestamp[rows],
-        interactions.weight[rows],
-        interactions.user_ids,
-    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tanager_export.dataset import Dataset, Interactions
     from tanager_export.evaluation.cases import Cases, Method, Recommender, Split
+    from tanager_export.evaluation.hiding import Hidden
     from tanager_export.evaluation.tuning import Tuned
     from tanager_export.training.hybrid import Hybrid
 
@@ -90,15 +91,25 @@ def contestant(
 
 
 def tanager(
-    dataset: Dataset, train: Interactions, windows: Sequence[Split], vectors: NDArray[np.float32], *, seed: int
+    dataset: Dataset,
+    train: Interactions,
+    windows: Sequence[Split],
+    vectors: NDArray[np.float32],
+    *,
+    seed: int,
+    hidden: Hidden | None = None,
 ) -> Hybrid:
-    """Learns the blend on windows within `train`, and fits the parts to all of it."""
+    """Learns the blend on windows within `train`, new items on items `hidden` within it, and fits the parts to all."""
     from tanager_export.training.blend import learn_blend  # imports torch: only when it is needed
     from tanager_export.training.encoder import keep_memory
     from tanager_export.training.hybrid import Hybrid
+    from tanager_export.training.new_items import hidden_within, learn_new_items
 
     keep_memory()
     blend = learn_blend(dataset, windows, vectors, seed=seed, progress=True)
+    hidden = hidden or hidden_within(dataset, train, seed=seed)
+    if hidden is not None:
+        blend = learn_new_items(dataset, hidden, vectors, blend, seed=seed)
     return Hybrid.fit(dataset, train, vectors, blend)
 
 

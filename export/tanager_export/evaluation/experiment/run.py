@@ -15,12 +15,13 @@ from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.diversity import Yardstick
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers
-from tanager_export.evaluation.experiment.cold import evaluate_cold_items, evaluate_cold_user_counts, hide
+from tanager_export.evaluation.experiment.cold import evaluate_cold_items, evaluate_cold_user_counts
 from tanager_export.evaluation.experiment.diversity import choose, diversity_curve
 from tanager_export.evaluation.experiment.encoder import centred
 from tanager_export.evaluation.experiment.methods import blend_of, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
 from tanager_export.evaluation.experiment.served import ask_server
+from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.leaks import LeakError, refuse_leaks
 from tanager_export.evaluation.splits import SplitError, cold_users, global_time, leave_one_out
 

@@ -1,0 +1,93 @@
+"""New items, on data where an item's text and category tell who takes it up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.export.training.made import clusters, dataset, interactions
+
+from tanager_export.evaluation.evaluate import evaluate
+from tanager_export.evaluation.experiment.methods import Masked
+from tanager_export.evaluation.hiding import hide
+from tanager_export.training.blend import learn_blend
+from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.new_items import hidden_within, learn_new_items
+
+
+@pytest.fixture(scope="module")
+def data():
+    return clusters(users=120, groups=4, size=12, events=8)
+
+
+@pytest.fixture(scope="module")
+def vectors(data):
+    """Little noise about the direction of the group."""
+    random = np.random.default_rng(3)
+    found = np.eye(8, dtype=np.float32)[np.arange(len(data.items)) // 12]
+    found += 0.2 * random.normal(size=found.shape).astype(np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def hidden(data):
+    return hide(data, seed=0)
+
+
+@pytest.fixture(scope="module")
+def blend(data, hidden, vectors):
+    return learn_blend(data, [hidden.warm], vectors, seed=0, options={})
+
+
+def fitted(data, hidden, vectors, blend) -> Hybrid:
+    return Hybrid.fit(data, hidden.both.train, vectors, blend)
+
+
+def warm_loss(hybrid, hidden) -> float:
+    kept, without = (
+        evaluate(one, hidden.both).mean("ndcg@10", slice_name="warm")
+        for one in (hybrid, Masked(hybrid, ~hidden.is_cold))
+    )
+    return 1 - kept / without
+
+
+def test_new_items_are_raised_as_far_as_the_price_allows(data, hidden, vectors, blend):
+    raised = []
+    for price in (0.01, 0.1, 0.5):
+        learned = learn_new_items(data, hidden, vectors, blend, seed=0, price=price)
+        assert 0 < warm_loss(fitted(data, hidden, vectors, learned), hidden) <= price + 1e-6
+        raised.append(learned.weights["new"])
+    assert raised[0] < raised[1] < raised[2]
+
+
+def test_new_items_are_told_apart_by_their_traits(data, hidden, vectors, blend):
+    learned = learn_new_items(data, hidden, vectors, blend, seed=0)
+    among = evaluate(fitted(data, hidden, vectors, learned), hidden.cold, among=hidden.is_cold)
+    assert among.mean("mrr@10") > 0.8  # by chance, of ten: about .4
+
+
+def test_weights_of_other_terms_stay(data, hidden, vectors, blend):
+    learned = learn_new_items(data, hidden, vectors, blend, seed=0)
+    assert {**learned.weights, "new": 0.0} == {**blend.weights, "new": 0.0}
+    assert learned.weights["new"] != 0
+    assert blend.weights["new"] == 0
+
+
+def test_what_nobody_could_take_up_changes_nothing(data, hidden, vectors, blend):
+    """A catalogue has items that nobody took up yet, and nothing was hidden of those."""
+    again = replace(data, items=data.items + tuple(replace(item, id=f"{item.id}+") for item in data.items[:12]))
+    without = learn_new_items(data, hidden, vectors, blend, seed=0)
+    hidden_again = replace(
+        hidden,
+        **{name: replace(getattr(hidden, name), items=len(again.items)) for name in ("both", "cold", "warm")},
+        is_cold=np.concatenate((hidden.is_cold, np.zeros(12, np.bool_))),
+    )
+    found = learn_new_items(again, hidden_again, np.concatenate((vectors, vectors[:12])), blend, seed=0)
+    assert found.weights["new"] == pytest.approx(without.weights["new"], rel=0.3)
+
+
+def test_too_little_to_hide_leaves_new_items_as_they_are(caplog):
+    train = interactions((0, 0, 1), (0, 1, 2))
+    assert hidden_within(dataset(train, items=2), train, seed=0) is None
+    assert "new items are left as they are" in caplog.text
