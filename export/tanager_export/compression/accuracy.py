@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 METRIC = "ndcg@10"
 _TOP = 10
 _TIE = 1e-6
+_HALF_LIFE = 10.0  # of text alone, in events: the same whether a blend is learned or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,7 @@ class Accuracy:
         return Price(ours.mean(METRIC), ours.compare(theirs, METRIC, seed=self._seed))
 
     def _outcomes(self, vectors: NDArray[np.float32]) -> tuple[Outcome, Outcome | None]:
-        half_life = 10.0 if self.blend is None else self.blend.structure.text_half_life
-        text = evaluate(_TextAlone(vectors, half_life), self.split, progress=True)
+        text = evaluate(_TextAlone(vectors), self.split, progress=True)
         if self.blend is None:
             return text, None
         parts = Parts.fit(self._behaviour.with_vectors(vectors), self.blend.structure)
@@ -107,11 +107,11 @@ class Accuracy:
 class _TextAlone:
     """How near each item is to the recency-weighted mean of the history."""
 
-    def __init__(self, vectors: NDArray[np.float32], half_life: float) -> None:
-        self._vectors, self._half_life = vectors, half_life
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self._vectors = vectors
 
     def score(self, cases: Cases) -> NDArray[np.float32]:
-        weights = history_weights(cases.histories, items=len(self._vectors), half_life=self._half_life, normalized=True)
+        weights = history_weights(cases.histories, items=len(self._vectors), half_life=_HALF_LIFE, normalized=True)
         return np.asarray((weights @ self._vectors) @ self._vectors.T, np.float32)
 
 
