@@ -51,11 +51,7 @@ class Behaviour:
     @cached_property
     def histories(self) -> Histories:
         """What each user took up, in the order of time."""
-        train = self.train
-        rows = Histories.of_users(train, np.arange(len(train.user_ids)))
-        liked = rows.weight > 0
-        indptr = np.concatenate(([0], np.cumsum(liked)))[rows.indptr]
-        return Histories(indptr, rows.item[liked], rows.timestamp[liked], rows.weight[liked])
+        return Histories.of_users(self.train, np.arange(len(self.train.user_ids))).uptakes()
 
     @cached_property
     def taken(self) -> sparse.csr_array:
