@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from html import escape
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from tanager.load import charts, table
 from tanager.load.measurement import OK, STAGES, percentile, summary
+from tanager.load.page import SIZES, frame, tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from tanager.load.search import Step
     from tanager.load.workload import Pool
 
-# The same drawing for three widths of a card, so that its text is of a readable size in each: see page.css.
-_SIZES = {"narrow": (340.0, 250.0), "medium": (540.0, 280.0), "broad": (860.0, 300.0)}
-_WHOLE_SIZES = _SIZES | {"full": (1100.0, 320.0)}
+_WHOLE_SIZES = SIZES | {"full": (1100.0, 320.0)}
 _STAGE_NAMES = {
     "queue": "waiting for a batch",
     "tokenize": "tokenising",
@@ -43,38 +41,14 @@ def page(
     cards = [_search(options, steps)] if options.objective is not None and steps else []
     cards += _charts(options, measurement)
     cards += [_latency_table(measurement), _settings(options, pool, measurement)]
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes(options, measurement))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Load test of {escape(options.target)}</title>
-<style>
-{_data("page.css")}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>Load test of {escape(options.target)}</h1>
-<p class="lead">{escape(_lead(options, measurement, steps))}</p>
-</header>
-<section class="tiles">{_tiles(options, measurement, steps)}</section>
-{notes}
-<div class="charts">
-{"".join(cards)}
-</div>
-<footer>Made by tanager load on {made_at:%Y-%m-%d at %H:%M} UTC. {escape(_footnote(options))}</footer>
-</main>
-<script>
-{_data("page.js")}</script>
-</body>
-</html>
-"""
-
-
-def _data(name: str) -> str:
-    return resources.files("tanager.load").joinpath(name).read_text(encoding="utf-8")
+    return frame(
+        f"Load test of {options.target}",
+        lead=_lead(options, measurement, steps),
+        tiles=_tiles(options, measurement, steps),
+        notes=table.notes(options, measurement),
+        cards=cards,
+        footer=f"Made by tanager load on {made_at:%Y-%m-%d at %H:%M} UTC. {_footnote(options)}",
+    )
 
 
 def _lead(options: Options, measurement: Measurement, steps: Sequence[Step]) -> str:
@@ -94,28 +68,21 @@ def _tiles(options: Options, measurement: Measurement, steps: Sequence[Step]) ->
     best = max((step.rate for step in steps if step.passed), default=None)
     if options.objective is not None and steps:
         found = "none" if best is None else f"{best:,.0f}<small>/s</small>"
-        tiles.append(_tile("highest rate", found, options.objective.text, bad=best is None))
+        tiles.append(tile("highest rate", found, options.objective.text, bad=best is None))
     offered = f"of {measurement.offered_rps:,.0f}/s offered" if options.open_loop else "answered OK"
-    tiles.append(_tile("throughput", f"{measurement.throughput_rps:,.0f}<small>/s</small>", offered))
+    tiles.append(tile("throughput", f"{measurement.throughput_rps:,.0f}<small>/s</small>", offered))
     if measurement.ok:
         figures = summary(measurement.latencies_s[OK], 1e3)
         for name, more in (("p50", "half are faster"), ("p99", f"p99.9 {charts.ms(figures['p999'])}")):
             number, unit = charts.ms(figures[name]).split()
-            tiles.append(_tile(f"{name} latency", f"{number}<small> {unit}</small>", more))
+            tiles.append(tile(f"{name} latency", f"{number}<small> {unit}</small>", more))
     errors = measurement.sent - measurement.ok
     share = f"{measurement.error_share:.2%}" if errors else "0"
-    tiles.append(_tile("errors", share, f"{errors:,} of {table.calls(measurement.sent)}", bad=errors > 0))
+    tiles.append(tile("errors", share, f"{errors:,} of {table.calls(measurement.sent)}", bad=errors > 0))
     lag = f"sends {percentile(measurement.lags_s, 99) * 1e3:.1f} ms late (p99)" if measurement.lags_s else "of one core"
     limited = bool(measurement.limits)
-    tiles.append(_tile("generator", f"{measurement.cores:.0%}<small> CPU</small>", lag, bad=limited))
+    tiles.append(tile("generator", f"{measurement.cores:.0%}<small> CPU</small>", lag, bad=limited))
     return "".join(tiles)
-
-
-def _tile(name: str, value: str, more: str, *, bad: bool = False) -> str:
-    return (
-        f'<div class="card tile{" bad" if bad else ""}"><div class="name">{escape(name)}</div>'
-        f'<div class="value">{value}</div><div class="more">{escape(more)}</div></div>'
-    )
 
 
 def _charts(options: Options, measurement: Measurement) -> list[str]:
@@ -192,7 +159,7 @@ def _card(
 ) -> str:
     keys = "".join(f'<span><b class="key block {style}"></b>{escape(name)}</span>' for style, name in legend)
     plots = "".join(
-        f'<div class="plot {name}">{draw(*size)}</div>' for name, size in (_WHOLE_SIZES if whole else _SIZES).items()
+        f'<div class="plot {name}">{draw(*size)}</div>' for name, size in (_WHOLE_SIZES if whole else SIZES).items()
     )
     return (
         f'<section class="card chart{" whole" if whole else ""}"><h2>{escape(title)}</h2>'

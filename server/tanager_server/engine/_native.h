@@ -90,6 +90,40 @@ struct Rows {
   }
 };
 
+// What scores are made of, as the generation has it; views of arrays that somebody else keeps.
+struct Tables {
+  explicit Tables(const py::kwargs& settings)
+      : owner_(settings),
+        vectors_array_(take<float>(settings["vectors"], 2, "vectors")),
+        items_(static_cast<std::size_t>(vectors_array_.shape(0))),
+        dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
+        vectors_(vectors_array_.data()),
+        sequence_array_(take<float>(settings["sequence_vectors"], 2, "sequence_vectors")),
+        sequence_dim_(static_cast<std::size_t>(sequence_array_.shape(1))),
+        sequence_vectors_(sequence_array_.data()),
+        together_(settings["neighbours"], items_, "neighbours"),
+        follows_(settings["transitions"], items_, "transitions"),
+        attributes_(settings["attributes"], items_, "attributes") {
+    const auto priors = take<float>(settings["priors"], 2, "priors");
+    const auto items = static_cast<py::ssize_t>(items_);
+    if (together_.rows != items_ || follows_.rows != items_ || priors.shape(0) != 2 || priors.shape(1) != items ||
+        sequence_array_.shape(0) != items) {
+      throw py::value_error("the arrays do not fit one another");
+    }
+    prior_ = priors.data(), prior_known_ = prior_ + items_;
+  }
+
+  py::object owner_;
+  Array<float> vectors_array_;
+  std::size_t items_, dim_;
+  const float* vectors_;
+  Array<float> sequence_array_;
+  std::size_t sequence_dim_;
+  const float* sequence_vectors_;
+  Rows together_, follows_, attributes_;
+  const float *prior_, *prior_known_;
+};
+
 // Weights of events by recency, oldest first: an event counts half after `half_life` later ones.
 inline std::vector<float> decayed(const std::vector<float>& weights, double half_life) {
   std::vector<float> result(weights.size());

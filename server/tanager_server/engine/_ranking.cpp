@@ -55,20 +55,10 @@ struct Asked {
   std::size_t count;
 };
 
-class Ranking {
+class Ranking : Tables {
  public:
   explicit Ranking(const py::kwargs& settings)
-      : owner_(settings),
-        vectors_array_(take<float>(settings["vectors"], 2, "vectors")),
-        items_(static_cast<std::size_t>(vectors_array_.shape(0))),
-        dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
-        vectors_(vectors_array_.data()),
-        sequence_array_(take<float>(settings["sequence_vectors"], 2, "sequence_vectors")),
-        sequence_dim_(static_cast<std::size_t>(sequence_array_.shape(1))),
-        sequence_vectors_(sequence_array_.data()),
-        together_(settings["neighbours"], items_, "neighbours"),
-        follows_(settings["transitions"], items_, "transitions"),
-        attributes_(settings["attributes"], items_, "attributes"),
+      : Tables(settings),
         collaborative_(settings["collaborative"].cast<float>()),
         transitions_(settings["transitions_weight"].cast<float>()),
         history_text_(settings["history_text"].cast<float>()),
@@ -94,7 +84,6 @@ class Ranking {
         search_(settings["search"]),
         search_sequence_(settings["search_sequence"]),
         fill_neighbours_(settings["fill_neighbours"]) {
-    const auto priors = take<float>(settings["priors"], 2, "priors");
     const auto by_prior = take<Position>(settings["by_prior"], 2, "by_prior");
     const auto average = take<float>(settings["average"], 1, "average"),
                mean = take<float>(settings["mean"], 1, "mean");
@@ -102,13 +91,11 @@ class Ranking {
     const auto similarities = take<float>(settings["similarities"], 2, "similarities");
     const auto near_found = take<std::uint8_t>(settings["near_found"], 1, "near_found");
     const auto items = static_cast<py::ssize_t>(items_);
-    if (together_.rows != items_ || follows_.rows != items_ || priors.shape(0) != 2 || priors.shape(1) != items ||
-        by_prior.shape(0) != 2 || by_prior.shape(1) != items || average.shape(0) != items ||
+    if (by_prior.shape(0) != 2 || by_prior.shape(1) != items || average.shape(0) != items ||
         mean.shape(0) != static_cast<py::ssize_t>(dim_) || near.shape(0) != items || similarities.shape(0) != items ||
-        near.shape(1) != similarities.shape(1) || near_found.shape(0) != items || sequence_array_.shape(0) != items) {
+        near.shape(1) != similarities.shape(1) || near_found.shape(0) != items) {
       throw py::value_error("the arrays do not fit one another");
     }
-    prior_ = priors.data(), prior_known_ = prior_ + items_;
     by_prior_ = by_prior.data(), by_both_ = by_prior_ + items_;
     average_ = average.data(), mean_ = mean.data();
     near_ = near.data(), similarities_ = similarities.data(), near_found_ = near_found.data();
@@ -543,14 +530,6 @@ class Ranking {
     return by_text.empty() ? -1 : by_text.back();
   }
 
-  py::object owner_;
-  Array<float> vectors_array_;
-  const std::size_t items_, dim_;
-  const float* vectors_;
-  Array<float> sequence_array_;
-  const std::size_t sequence_dim_;
-  const float* sequence_vectors_;
-  const Rows together_, follows_, attributes_;
   const float collaborative_, transitions_, history_text_, wish_prior_, profile_;
   const double collaborative_half_life_, transitions_half_life_, history_text_half_life_, known_events_;
   const double spread_;
@@ -560,7 +539,7 @@ class Ranking {
   const double rounding_;
   const int from_text_, from_collaborative_, from_popular_, from_transition_, from_profile_, from_sequence_;
   const py::function search_, search_sequence_, fill_neighbours_;
-  const float *prior_, *prior_known_, *average_, *mean_, *similarities_;
+  const float *average_, *mean_, *similarities_;
   const Position *by_prior_, *by_both_;
   const std::int32_t* near_;
   const std::uint8_t* near_found_;

@@ -18,20 +18,10 @@ using Term = std::tuple<int, Position, double>;
 // The largest terms of an item's score, largest first, and the sum of all the others.
 using Explanation = std::pair<std::vector<Term>, double>;
 
-class Terms {
+class Terms : Tables {
  public:
   explicit Terms(const py::kwargs& settings)
-      : owner_(settings),
-        vectors_array_(take<float>(settings["vectors"], 2, "vectors")),
-        items_(static_cast<std::size_t>(vectors_array_.shape(0))),
-        dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
-        vectors_(vectors_array_.data()),
-        sequence_array_(take<float>(settings["sequence_vectors"], 2, "sequence_vectors")),
-        sequence_dim_(static_cast<std::size_t>(sequence_array_.shape(1))),
-        sequence_vectors_(sequence_array_.data()),
-        together_(settings["neighbours"], items_, "neighbours"),
-        follows_(settings["transitions"], items_, "transitions"),
-        attributes_(settings["attributes"], items_, "attributes"),
+      : Tables(settings),
         collaborative_(settings["collaborative"].cast<double>()),
         transitions_(settings["transitions_weight"].cast<double>()),
         history_text_(settings["history_text"].cast<double>()),
@@ -39,15 +29,7 @@ class Terms {
         collaborative_half_life_(settings["collaborative_half_life"].cast<double>()),
         transitions_half_life_(settings["transitions_half_life"].cast<double>()),
         history_text_half_life_(settings["history_text_half_life"].cast<double>()),
-        known_events_(settings["known_events"].cast<double>()) {
-    const auto priors = take<float>(settings["priors"], 2, "priors");
-    if (together_.rows != items_ || follows_.rows != items_ || priors.shape(0) != 2 ||
-        priors.shape(1) != static_cast<py::ssize_t>(items_) ||
-        sequence_array_.shape(0) != static_cast<py::ssize_t>(items_)) {
-      throw py::value_error("the arrays do not fit one another");
-    }
-    prior_ = priors.data(), prior_known_ = prior_ + items_;
-  }
+        known_events_(settings["known_events"].cast<double>()) {}
 
   // The largest positive terms of the score of each item. `words` are vectors and their weights; `scale` is what priors
   // and attributes count for. `expected` is the vector of what the sequence head says comes next, with its weight, and
@@ -237,17 +219,8 @@ class Terms {
     }
   }
 
-  py::object owner_;
-  Array<float> vectors_array_;
-  const std::size_t items_, dim_;
-  const float* vectors_;
-  Array<float> sequence_array_;
-  const std::size_t sequence_dim_;
-  const float* sequence_vectors_;
-  const Rows together_, follows_, attributes_;
   const double collaborative_, transitions_, history_text_, profile_;
   const double collaborative_half_life_, transitions_half_life_, history_text_half_life_, known_events_;
-  const float *prior_, *prior_known_;
 };
 
 }  // namespace

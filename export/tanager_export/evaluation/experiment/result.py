@@ -64,6 +64,11 @@ class Row:
     missing: str = ""
     seconds: float = 0.0
 
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is neither Tanager nor Tanager without a part of it."""
+        return not self.method.startswith(TANAGER)
+
 
 @dataclass(frozen=True, slots=True)
 class DiversityPoint:

@@ -27,7 +27,7 @@ _SPREAD = 0.16  # between the series of a row
 def best_of(table: Table) -> list[Row]:
     """Tanager, the best baseline, and those that everybody knows: as many as there are styles."""
     rows = {row.method: row for row in table.rows if not row.missing}
-    others = sorted((row for row in rows.values() if row.method != TANAGER), key=lambda row: -row.metrics[METRIC])
+    others = sorted((row for row in rows.values() if row.is_baseline), key=lambda row: -row.metrics[METRIC])
     names = [TANAGER, *(row.method for row in others[:1]), "ease", "popularity", *(row.method for row in others[1:])]
     return [rows[name] for name in dict.fromkeys(names) if name in rows][: len(STYLES)]
 

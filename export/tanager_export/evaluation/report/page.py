@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from html import escape
-from importlib import resources
 from typing import TYPE_CHECKING
 
+from tanager.load.page import SIZES, frame, tile
 from tanager_export.evaluation.command_table import figure, gain, interval, percent
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER
 from tanager_export.evaluation.report import charts
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tanager_export.evaluation.experiment.result import ColdItems, ColdUsers, Result, Served, Table
 
-_SIZES = {"narrow": (340.0, 250.0), "medium": (540.0, 280.0), "broad": (860.0, 300.0)}
 _DIVERSITY = {"category_diversity": "categories", "ease_diversity": "EASE space"}
 _CHOSEN_BY = {
     "mmr": "maximal marginal relevance, by lambda",
@@ -44,75 +43,41 @@ def page(result: Result, *, made_at: dt.datetime | None = None) -> str:
         cards.append(_cold_items(result.cold_items))
     cards += _learning(result) + _compression(result.compression)
     cards += [*map(_tuning, result.tables), _settings(result)]
-    notes = "".join(
-        f'<p class="note">{escape(note)}</p>'
-        for note in (*(f"Incomplete: {what}" for what in result.incomplete), *result.notices)
+    return frame(
+        f"Evaluation on {result.dataset}",
+        lead=f"{result.items:,} items, {result.interactions:,} interactions. Items read by {result.model}.",
+        tiles=_tiles(result),
+        notes=(*(f"Incomplete: {what}" for what in result.incomplete), *result.notices),
+        cards=cards,
+        footer=f"Made by tanager-export evaluate on {made_at:%Y-%m-%d at %H:%M} UTC. The full catalogue is ranked, "
+        "without what a user has seen; ties count against whoever has them. Intervals are of 95 %, by the paired "
+        "bootstrap over users.",
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation on {escape(result.dataset)}</title>
-<style>
-{_data("page.css")}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>Evaluation on {escape(result.dataset)}</h1>
-<p class="lead">{result.items:,} items, {result.interactions:,} interactions. Items read by {escape(result.model)}.</p>
-</header>
-<section class="tiles">{_tiles(result)}</section>
-{notes}
-<div class="charts">
-{"".join(cards)}
-</div>
-<footer>Made by tanager-export evaluate on {made_at:%Y-%m-%d at %H:%M} UTC. The full catalogue is ranked, without what a
-user has seen; ties count against whoever has them. Intervals are of 95 %, by the paired bootstrap over users.</footer>
-</main>
-<script>
-{_data("page.js")}</script>
-</body>
-</html>
-"""
-
-
-def _data(name: str) -> str:
-    # The look of Tanager's reports is that of the load test.
-    return resources.files("tanager.load").joinpath(name).read_text(encoding="utf-8")
 
 
 def _tiles(result: Result) -> str:
     tiles = []
     for table in result.tables:
         ours = table.rows[0]
-        tiles.append(_tile(f"N@10, {table.protocol}", figure(ours.metrics[METRIC]), f"{table.cases:,} cases"))
-        known = [row for row in table.rows[1:] if not row.missing]
+        tiles.append(tile(f"N@10, {table.protocol}", figure(ours.metrics[METRIC]), f"{table.cases:,} cases"))
+        known = [row for row in table.rows if row.is_baseline and not row.missing]
         if known:
             best = max(known, key=lambda row: row.metrics[METRIC])
             if best.ratio is not None:
                 value, worse = f"{best.ratio.value - 1:+.1%}", best.ratio.high < 1
                 between = f"{best.ratio.low - 1:+.1%} to {best.ratio.high - 1:+.1%}"
-                tiles.append(_tile(f"over {best.method}, the best baseline", value, between, bad=worse))
+                tiles.append(tile(f"over {best.method}, the best baseline", value, between, bad=worse))
         if table.served is not None:
             loss = table.served.loss
-            tiles.append(_tile("lost in serving", f"{loss.value:.2%}", percent(loss), bad=loss.value > 0.01))
+            tiles.append(tile("lost in serving", f"{loss.value:.2%}", percent(loss), bad=loss.value > 0.01))
     if result.cold_items is not None:
         found = result.cold_items
-        tiles.append(_tile("R@20 among cold items", figure(found.among_cold[TANAGER].value), f"{found.cases:,} cases"))
+        tiles.append(tile("R@20 among cold items", figure(found.among_cold[TANAGER].value), f"{found.cases:,} cases"))
     if result.cold_users is not None:
         first = next(iter(result.cold_users.ratios.values())).get("popularity")
         if first is not None:
-            tiles.append(_tile("cold users over popularity", f"{first.value - 1:+.1%}", "of whom nothing is known"))
+            tiles.append(tile("cold users over popularity", f"{first.value - 1:+.1%}", "of whom nothing is known"))
     return "".join(tiles)
-
-
-def _tile(name: str, value: str, more: str, *, bad: bool = False) -> str:
-    return (
-        f'<div class="card tile{" bad" if bad else ""}"><div class="name">{escape(name)}</div>'
-        f'<div class="value">{escape(value)}</div><div class="more">{escape(more)}</div></div>'
-    )
 
 
 def _table_cards(table: Table) -> list[str]:
@@ -177,7 +142,7 @@ def _diversity(table: Table, measure: str) -> str:
         + (f" On validation, within 1 % of N@10: {best}." if best else ""),
         [(style, _CHOSEN_BY.get(kind, kind)) for kind, style, _ in charts.of_diversity(table.curve)],
         lambda width, height: charts.diversity(table.curve, measure, width, height),
-        sizes=_SIZES,
+        sizes=SIZES,
     )
 
 
@@ -265,7 +230,7 @@ def _learning(result: Result) -> list[str]:
                     lambda width, height, what=what, style=style: charts.learning(  # type: ignore[misc]
                         result.epochs, what, style, width, height
                     ),
-                    sizes=_SIZES,
+                    sizes=SIZES,
                 )
             )
     return cards
