@@ -5,6 +5,12 @@ PYTHON ?= python3
 DEMO := build/demo
 BUNDLE ?= $(DEMO)/bundle
 SCENARIO ?= tests/load/mixed.toml
+PROTOCOL ?= global-time
+SEEDS ?= 0
+FOUND = build/evaluate/$(notdir $(DATASET:/=))/$(PROTOCOL)
+# Cold users are those of global time: the same runs know as little of them.
+ASKED = $(PROTOCOL)$(if $(filter global-time,$(PROTOCOL)),$(comma)cold-users)
+comma := ,
 CPP := $(wildcard server/tanager_server/*/*.cpp server/tanager_server/*/*.h)
 
 help:  ## list the targets
@@ -27,10 +33,11 @@ bench: setup $(VENV)/.bench  ## Tanager beside other servers and itself, about 1
 load: setup  ## serve a bundle, load it, write build/load/report.html: make load BUNDLE=DIR SCENARIO=FILE
 	$(BIN)/python -m tests.bench.run_scenario $(BUNDLE) $(SCENARIO)
 
-evaluate: setup  ## measure beside tuned baselines, write build/evaluate/NAME/report.html: make evaluate DATASET=DIR MODEL=RUN
-	$(BIN)/tanager-export evaluate $(DATASET) $(if $(MODEL),--model $(MODEL)) --protocol all \
-	  --report build/evaluate/$(notdir $(DATASET:/=))/report.html --output build/evaluate/$(notdir $(DATASET:/=))/figures.json \
-	  $(EVALUATE)
+evaluate: setup  ## train, measure beside tuned baselines, write report.html: make evaluate DATASET=DIR PROTOCOL=leave-one-out SEEDS="0 1"
+	for seed in $(SEEDS); do \
+	  $(BIN)/tanager-export train $(DATASET) $(FOUND)/run-$$seed --protocol $(PROTOCOL) --hold-out --seed $$seed $(TRAIN) || exit 1; done
+	$(BIN)/tanager-export evaluate $(DATASET) --model $(SEEDS:%=$(FOUND)/run-%) --protocol $(ASKED) \
+	  --report $(FOUND)/report.html --output $(FOUND)/figures.json $(EVALUATE)
 
 lint: setup  ## ruff and clang-format: errors, style, formatting
 	$(BIN)/ruff check .

@@ -51,9 +51,10 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         "--protocol",
-        choices=(*_PROTOCOLS, "all"),
-        help="how to split (default: by global time where the dataset has times, else leave-one-out); all: each that "
-        "the dataset allows",
+        metavar="A,B,C",
+        type=_protocols,
+        help=f"how to split: {', '.join(_PROTOCOLS)}; of several those are left out that dataset or run do not "
+        "allow; all: all (default: by global time where the dataset has times, else leave-one-out)",
     )
     parser.add_argument(
         "--baselines",
@@ -100,7 +101,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             " and ".join(sorted(missing)),
         )
     dataset = load_dataset(arguments.dataset, progress=True)
-    protocols = _PROTOCOLS if arguments.protocol == "all" else (arguments.protocol or protocol_of(dataset),)
+    protocols = arguments.protocol or (protocol_of(dataset),)
     encoders = [Encoder.find(model, dataset) for model in arguments.model]
     frozen = Encoder.find(arguments.frozen, dataset)
     seeds = arguments.seeds or (arguments.seed,)
@@ -120,7 +121,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         served=arguments.served,
         repeats=arguments.repeats,
     )
-    result = run(dataset, encoders, frozen, plan, strict=arguments.protocol != "all")
+    result = run(dataset, encoders, frozen, plan, strict=len(protocols) == 1)
     result.compression = compression
     figures = json.dumps(result.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
     _write(arguments.output, figures + "\n")
@@ -168,6 +169,14 @@ def _write(path: Path | None, text: str) -> None:
     except OSError as error:
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
     _log.info("%s", path)
+
+
+def _protocols(text: str) -> tuple[str, ...]:
+    chosen = _PROTOCOLS if text == "all" else tuple(text.split(","))
+    for name in chosen:
+        if name not in _PROTOCOLS:
+            raise argparse.ArgumentTypeError(f"no {name!r}: there are {', '.join(_PROTOCOLS)}, and all")
+    return chosen
 
 
 def _positive(text: str) -> int:

@@ -290,6 +290,19 @@ def test_a_run_that_may_know_what_is_asked_is_refused(dataset, altered, tiny_mod
     assert not (tmp_path / "f.json").exists()
 
 
+def test_of_several_protocols_those_are_left_out_that_the_run_does_not_allow(
+    dataset, trained, tiny_model, tmp_path, capsys
+):
+    words = (dataset, "--model", trained, "--frozen", tiny_model, "--baselines", "", "--output", tmp_path / "f.json")
+    assert run(*words, "--protocol", "global-time,leave-one-out") == 3
+    assert "leave-one-out is left out" in capsys.readouterr().err
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert [table["protocol"] for table in figures["tables"]] == ["global-time"]
+    with pytest.raises(SystemExit):
+        run(*words, "--protocol", "global-time,tomorrow")
+    assert "no 'tomorrow'" in capsys.readouterr().err
+
+
 def test_a_run_of_one_protocol_is_refused_by_another(dataset, altered, trained, tiny_model, capsys):
     assert run(dataset, "--model", trained, "--frozen", tiny_model, "--protocol", "leave-one-out") == 1
     assert "was trained for global-time" in capsys.readouterr().err
