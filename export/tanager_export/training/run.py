@@ -27,7 +27,7 @@ from tanager_export.training.encoder import EncoderOptions, centre, encode, fine
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.new_items import hidden_within, learn_new_items
 from tanager_export.training.sequence import SequenceHead, SequenceOptions, fit_sequence_head, has_order
-from tanager_export.training.served import dense, sparsest
+from tanager_export.training.sparse import dense, sparsest
 from tanager_export.training.structure import Structure
 from tanager_export.training.terms import history_weights
 from tanager_export.training.windows import Protocol, held_out, protocol_of, validation_windows

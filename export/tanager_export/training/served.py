@@ -11,9 +11,10 @@ from tanager_export.evaluation.cases import Cases, Histories
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.parts import PRIORS
 from tanager_export.training.sequence_onnx import ServedSequence
+from tanager_export.training.sparse import sparsest
 from tanager_export.training.terms import HISTORY_LIMIT, total
 from tanager_export.training.windows import held_out
-from tanager_server.bundle import Neighbours, Scoring
+from tanager_server.bundle import Scoring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 
     from tanager_export.dataset import Dataset
     from tanager_export.training.run import Run
-
-TOP = 100
-"""Weights kept of a row of B or T, the largest in absolute value."""
-TOP_UNKNOWN = 50
-"""Weights kept beside these of items with little behaviour of their own: theirs are small, and would never be kept."""
 
 _MAX_HALF_LIFE = 1e6
 _WISH_PRIOR_SHARE = 0.25  # what priors move a list of wishes, against the wish itself
@@ -103,44 +99,6 @@ def run_scores(run: Run, dataset: Dataset, vectors: NDArray[np.float32]) -> Scor
     profiles = [attributes.get(learned.user_ids[user], {}) for user in some.tolist()]
     at = np.full(len(some), int(learned.timestamp.max()), np.int64)
     return served_scores(hybrid, Cases(some.astype(np.int32), rows, nothing, profiles, at))
-
-
-def sparsest(weights: NDArray[np.float32], little: NDArray[np.bool_], *, used: bool = True) -> Neighbours:
-    """The largest weights of each row.
-
-    Args:
-        weights: (items, items) float32, B or T.
-        little: (items,) which items have little behaviour of their own.
-        used: whether the blend has any use for them.
-    """
-    items = len(weights)
-    if not used:
-        return Neighbours.none(items)
-    columns = [np.flatnonzero(~little), np.flatnonzero(little)]
-    rows, kept_columns, values = [], [], []
-    for some, top in zip(columns, (TOP, TOP_UNKNOWN), strict=True):
-        keep = min(top, len(some))
-        if not keep:
-            continue
-        part = weights[:, some]
-        found = np.argpartition(-np.abs(part), keep - 1, axis=1)[:, :keep]
-        value = np.take_along_axis(part, found, axis=1)
-        there = value != 0
-        rows.append(np.nonzero(there)[0])
-        kept_columns.append(some[found[there]])
-        values.append(value[there])
-    row, column, value = (np.concatenate(part) for part in (rows, kept_columns, values))
-    order = np.lexsort((column, row))
-    indptr = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=items))))
-    return Neighbours(indptr.astype(np.int64), column[order].astype(np.int32), value[order].astype(np.float32))
-
-
-def dense(neighbours: Neighbours) -> NDArray[np.float32]:
-    """(items, items) float32: what the server adds up."""
-    items = len(neighbours.indptr) - 1
-    matrix = np.zeros((items, items), np.float32)
-    matrix[np.repeat(np.arange(items), np.diff(neighbours.indptr)), neighbours.indices] = neighbours.weights
-    return matrix
 
 
 def _prior(priors: NDArray[np.float32], weights: Mapping[str, float]) -> NDArray[np.float32]:

@@ -2,12 +2,14 @@
 
 from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.engine import Engine
-from tanager_server.engine.reasons import Explanation, Reason, ReasonKind
 from tanager_server.engine.request import (
     NO_EVENTS,
     Diversity,
     Events,
+    Explanation,
     Page,
+    Reason,
+    ReasonKind,
     Recommendation,
     RecommendQuery,
     ScoredItem,

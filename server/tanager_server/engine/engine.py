@@ -20,8 +20,7 @@ from tanager_server.errors import ItemNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tanager_server.engine.reasons import Explanation
-    from tanager_server.engine.request import Page, RecommendQuery, SimilarQuery
+    from tanager_server.engine.request import Explanation, Page, RecommendQuery, SimilarQuery
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, SequenceHead, TextEncoder
 

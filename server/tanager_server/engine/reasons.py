@@ -13,11 +13,10 @@ taken out, the rest counts for more, so that the text's part m of the score fall
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from tanager_server.engine import _terms
-from tanager_server.engine.request import Source
+from tanager_server.engine.request import Explanation, Reason, ReasonKind, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,36 +29,6 @@ if TYPE_CHECKING:
     from tanager_server.index import Generation
 
 
-class ReasonKind(enum.Enum):
-    """What a term comes from."""
-
-    COLLABORATIVE = enum.auto()
-    TRANSITION = enum.auto()
-    TEXT = enum.auto()
-    SEQUENCE = enum.auto()
-    WISH = enum.auto()
-    PROFILE = enum.auto()
-    PROFILE_TEXT = enum.auto()
-    CONTEXT = enum.auto()
-    POPULARITY = enum.auto()
-
-
-class Reason(NamedTuple):
-    """A term of a score.
-
-    Attributes:
-        kind: what it comes from.
-        position: the item of the history, -1 where it is none.
-        attribute: name of the attribute, empty where it is none.
-        contribution: what it adds to the score.
-    """
-
-    kind: ReasonKind
-    position: int
-    attribute: str
-    contribution: float
-
-
 class LeftOut(NamedTuple):
     """What the sequence head says if an item had not been there.
 
@@ -70,18 +39,6 @@ class LeftOut(NamedTuple):
 
     items: Sequence[int]
     without: NDArray[np.float32]
-
-
-class Explanation(NamedTuple):
-    """A score taken apart.
-
-    Attributes:
-        reasons: the largest positive terms, largest first.
-        other: the sum of all other terms.
-    """
-
-    reasons: list[Reason]
-    other: float
 
 
 # The kinds of the compiled loops, by number, but for texts that were asked for.

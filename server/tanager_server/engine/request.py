@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tanager_server.bundle import ProfileValue
-    from tanager_server.engine.reasons import Explanation
     from tanager_server.index import Generation
 
 
@@ -150,6 +149,48 @@ class Timing:
     search_s: float = 0.0
     rank_s: float = 0.0
     batch_size: int = 0
+
+
+class ReasonKind(enum.Enum):
+    """What a term comes from."""
+
+    COLLABORATIVE = enum.auto()
+    TRANSITION = enum.auto()
+    TEXT = enum.auto()
+    SEQUENCE = enum.auto()
+    WISH = enum.auto()
+    PROFILE = enum.auto()
+    PROFILE_TEXT = enum.auto()
+    CONTEXT = enum.auto()
+    POPULARITY = enum.auto()
+
+
+class Reason(NamedTuple):
+    """A term of a score.
+
+    Attributes:
+        kind: what it comes from.
+        position: the item of the history, -1 where it is none.
+        attribute: name of the attribute, empty where it is none.
+        contribution: what it adds to the score.
+    """
+
+    kind: ReasonKind
+    position: int
+    attribute: str
+    contribution: float
+
+
+class Explanation(NamedTuple):
+    """A score taken apart.
+
+    Attributes:
+        reasons: the largest positive terms, largest first.
+        other: the sum of all other terms.
+    """
+
+    reasons: list[Reason]
+    other: float
 
 
 class Recommendation(NamedTuple):

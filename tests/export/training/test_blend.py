@@ -8,8 +8,9 @@ from scipy import optimize
 from tests.export.training.made import clusters, unit
 
 from tanager_export.evaluation.evaluate import evaluate
-from tanager_export.training.blend import _Problem, _views, learn_blend
+from tanager_export.training.blend import learn_blend
 from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.problem import Problem, views_of
 from tanager_export.training.sequence import SequenceOptions
 from tanager_export.training.structure import Structure
 from tanager_export.training.terms import TERMS, term, total
@@ -56,7 +57,7 @@ def test_ndcg_is_that_of_the_evaluation(data, windows, vectors, blend):
 
 
 def test_the_gradient_is_that_of_the_loss(data, windows, vectors):
-    problem = _Problem(_views(data, windows, vectors, seed=0), TERMS)
+    problem = Problem(views_of(data, windows, vectors, seed=0), TERMS)
     problem.update(Structure(), TERMS)
     scale = problem._scale()
     random = np.random.default_rng(0)

@@ -19,7 +19,8 @@ from tanager_export.training.encoder import EncoderOptions
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.run import RunError, TrainOptions, load_run, train
 from tanager_export.training.sequence import SequenceOptions
-from tanager_export.training.served import dense, run_scores, sparsest
+from tanager_export.training.served import run_scores
+from tanager_export.training.sparse import dense, sparsest
 from tanager_server.bundle import open_bundle
 from tanager_server.engine.next_items import NextItems
 from tanager_server.engine.ranking import Ranker
