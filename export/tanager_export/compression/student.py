@@ -21,7 +21,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from tanager_export.compression.layers import inner_model
-from tanager_export.training.encoder import encode, encode_block, keep_memory
+from tanager_export.gradients import keep_memory
+from tanager_export.training.encoder import encode, encode_block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,6 @@ The encoder first gets a linear layer that takes away the mean of the catalogue'
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import logging
 import math
@@ -28,6 +26,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from tanager_export.gradients import fast, keep_memory
 from tanager_export.training.pairs import Pairs
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ _log = logging.getLogger(__name__)
 _ENCODE_BATCH = 128
 # On CPU the backward pass of the fused attention takes twice as long as that of plain products.
 _ATTENTION = [SDPBackend.MATH] if not torch.cuda.is_available() else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's mallopt
 _SCALE_RATE = 2e-2  # learning rate of the two scalars of the loss
 _FIRST_SCALE = 10.0
 _LOG_BASE_POPULARITY = 1.0  # added to counts before the logarithm: an item that nobody took up has log 1 = 0
@@ -74,18 +72,6 @@ class EncoderOptions:
     weight_decay: float = 0.01
     half_life: float = 5.0
     history: int = 50
-
-
-def keep_memory() -> None:
-    """Has the C library keep what is freed: to take a step's activations from the system anew costs several steps.
-
-    Without effect where the library is not glibc.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL("libc.so.6")
-        library.mallopt(_M_MMAP_MAX, 0)
-        library.mallopt(_M_TRIM_THRESHOLD, -1)  # never
-        library.mallopt(_M_TOP_PAD, 1 << 28)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +234,7 @@ def _loss(
 def _forward(model: SentenceTransformer, texts: list[str]) -> torch.Tensor:
     features = {key: value for key, value in model.tokenize(texts).items() if isinstance(value, torch.Tensor)}
     features = {key: value.to(model.device) for key, value in features.items()}
-    with _fast(model.device), sdpa_kernel(_ATTENTION):
+    with fast(model.device), sdpa_kernel(_ATTENTION):
         vectors: torch.Tensor = model(features)["sentence_embedding"]
     return vectors
 
@@ -258,16 +244,6 @@ def encode_block(model: SentenceTransformer, texts: list[str]) -> torch.Tensor:
     order = np.argsort([len(text) for text in texts], kind="stable")
     parts = [_forward(model, [texts[i] for i in part]) for part in np.array_split(order, max(1, len(texts) // 64))]
     return torch.cat(parts).float()[torch.from_numpy(np.argsort(order))]
-
-
-def _fast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where the processor multiplies it in hardware: a training step then takes a third of the time."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if available and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
-        return torch.autocast("cpu", torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def _rate(step: int, *, warm_up: int, total: int) -> float:

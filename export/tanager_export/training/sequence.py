@@ -21,7 +21,7 @@ from scipy import special
 
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.cases import Histories
-from tanager_export.training.encoder import keep_memory
+from tanager_export.gradients import keep_memory
 from tanager_export.training.sequence_network import SequenceNetwork, SequenceOptions, padded
 from tanager_export.training.sequence_training import SequenceEpoch, SequenceTraining
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
+
+from tanager_export.gradients import fast_available
 
 MASKED = -1e4
 """The logit of an item that is left out."""
@@ -61,14 +61,3 @@ class SoftmaxLoss(torch.autograd.Function):
         """The gradients, which are known already."""
         by_expected, by_table, by_bias = (saved * grad[0] for saved in ctx.saved_tensors)
         return by_expected, by_table, by_bias, None, None, None
-
-
-def fast() -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where the processor multiplies it in hardware."""
-    return torch.autocast("cpu", torch.bfloat16) if fast_available() else contextlib.nullcontext()
-
-
-def fast_available() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware."""
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001
-    return supported

@@ -16,7 +16,8 @@ from torch import nn
 from tqdm import tqdm
 
 from tanager_export.evaluation.cases import Histories
-from tanager_export.training.sequence_loss import MASKED, SoftmaxLoss, fast
+from tanager_export.gradients import fast
+from tanager_export.training.sequence_loss import MASKED, SoftmaxLoss
 from tanager_export.training.sequence_network import SequenceNetwork, SequenceOptions, padded
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from tanager_export.collaborative import binary_matrix
 from tanager_export.evaluation.baselines.behaviour import FromHistory, item_popularity, require_likes, sequences
 from tanager_export.evaluation.baselines.training import device, hold_out, ndcg, seeded, train_until_best
 from tanager_export.evaluation.cases import Histories
+from tanager_export.gradients import fast, keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +59,7 @@ class SASRec:
         """
         items = len(dataset.items)
         require_likes(binary_matrix(train, items), self.name)
+        keep_memory()
         held_out = hold_out(sequences(train), seed=seed)
         pieces = _pieces(held_out.learn)
         order = np.random.default_rng(seed)
@@ -73,7 +75,9 @@ class SASRec:
             def epoch() -> None:
                 for batch in _batches(pieces, order):
                     optimizer.zero_grad(set_to_none=True)
-                    torch.autograd.backward(model.loss(batch.to(device())))
+                    with fast(device()):
+                        loss = model.loss(batch.to(device()))
+                    torch.autograd.backward(loss)
                     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                     optimizer.step()
 

@@ -100,8 +100,8 @@ def tanager(
     hidden: Hidden | None = None,
 ) -> Hybrid:
     """Learns the blend on windows within `train`, new items on items `hidden` within it, and fits the parts to all."""
+    from tanager_export.gradients import keep_memory
     from tanager_export.training.blend import learn_blend  # imports torch: only when it is needed
-    from tanager_export.training.encoder import keep_memory
     from tanager_export.training.hybrid import Hybrid
     from tanager_export.training.new_items import hidden_within, learn_new_items
 
