@@ -198,7 +198,8 @@ def build_bundle(
         if scores.sequence is not None:
             from tanager_export.training.sequence_onnx import write_sequence_head  # imports torch
 
-            sequence = write_sequence_head(scores.sequence, new, index=INDEX, seed=options.seed, measured=measured)
+            how = options.precision
+            sequence = write_sequence_head(scores.sequence, new, how, index=INDEX, seed=options.seed, measured=measured)
         manifest = Manifest.seal(
             schema_version=schema.SCHEMA_VERSION,
             created_at=datetime.now(UTC),

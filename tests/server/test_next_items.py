@@ -16,6 +16,7 @@ from tanager_server.engine.next_items import NextItems
 from tanager_server.engine.ranking import Ranker
 from tanager_server.engine.reasons import Explainer
 from tanager_server.engine.subject import History, decayed
+from tanager_server.errors import OverloadedError
 
 ITEMS = 60
 DIM = 6
@@ -118,7 +119,7 @@ def test_without_the_cited_item_the_score_falls_by_its_term(generation, make_gen
     if history.expected is None:
         return
     every = list(range(ITEMS))
-    told = Explainer(bare).explain(every, history=history, left_out=next_items.left_out(history), count=1000)
+    told = Explainer(bare).explain(every, history=history, left_out=next_items.leave_out(history), count=1000)
     before, _ = ranker.score(every, history=history)
     for item, explanation in zip(every, told, strict=True):
         assert sum(reason.contribution for reason in explanation.reasons) + explanation.other == pytest.approx(
@@ -139,9 +140,9 @@ def test_of_a_long_history_the_latest_items_are_left_out(space):
     head = Reader(space)
     head.max_events = 40
     numbers = [*range(30), 29, 7]
-    found = NextItems(head, weight=2.0).left_out(History(numbers, [1.0] * len(numbers), 0))
-    assert list(found.items) == [7, 29, *range(28, 14, -1)]
-    assert found.without.shape == (16, DIM)
+    found = NextItems(head, weight=2.0).leave_out(History(numbers, [1.0] * len(numbers), 0))
+    assert list(found.items) == [7, 29, *range(28, 22, -1)]
+    assert found.without.shape == (8, DIM)
     assert head.read[0] == [number for number in numbers if number != 7]
     np.testing.assert_allclose(found.without[1], 2 * head.expect([[n for n in numbers if n != 29]])[0])
 
@@ -177,3 +178,27 @@ def test_a_vector_of_another_space_is_refused(generation, expected):
         Ranker(generation).by_history(history, page_size=3, excluded=())
     with pytest.raises(ValueError, match="vectors of what comes next"):
         Explainer(generation).explain([1], history=history, count=3)
+
+
+def test_with_reasons_and_nothing_left_to_recommend_there_are_none(generation, make_engine, space):
+    engine, _ = make_engine(generation, head=Reader(space))
+    everything = [f"item-{number}" for number in range(ITEMS)]
+    for profile in ({}, {"color": "red"}):
+        query = RecommendQuery(5, events=Events(["item-3"], [1.0]), exclude=everything, profile=profile, reasons=3)
+        found = asyncio.run(engine.recommend(query, deadline=0))
+        assert (list(found.page.positions), list(found.explanations)) == ([], [])
+
+
+def test_too_many_that_want_reasons_are_told_so(generation, make_engine, space):
+    engine, _ = make_engine(generation, head=Reader(space))
+    query = RecommendQuery(5, events=Events(["item-3", "item-4"], [1.0, 1.0]), reasons=3)
+
+    async def ask_at_once():
+        return await asyncio.gather(*(engine.recommend(query, deadline=0) for _ in range(100)), return_exceptions=True)
+
+    found = asyncio.run(ask_at_once())
+    refused = [one for one in found if isinstance(one, OverloadedError)]
+    assert len(refused) == 36
+    assert all(one.retry_after_s > 0 for one in refused)
+    assert all(one.explanations for one in found if not isinstance(one, OverloadedError))
+    assert asyncio.run(engine.recommend(query, deadline=0)).explanations

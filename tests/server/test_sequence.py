@@ -23,22 +23,28 @@ ITEMS, DIM = 120, 4
 FILES = ("sequence.onnx", "sequence.npy", "sequence.hnsw")
 
 
-def save_sum(path: Path, *, events: str = "events", dim: int = DIM) -> None:
+def save_sum(
+    path: Path, *, events: str = "events", dim: int = DIM, length: int | str = "length", scale: float = 1.0
+) -> None:
     """A model that gives the sum of what it reads, times how many events there are."""
     graph = helper.make_graph(
         [
             helper.make_node("ReduceSum", ["item_vectors", "axis"], ["sum"], keepdims=0),
             helper.make_node("Cast", [events], ["count"], to=TensorProto.FLOAT),
             helper.make_node("Unsqueeze", ["count", "axis"], ["column"]),
-            helper.make_node("Mul", ["sum", "column"], ["vector"]),
+            helper.make_node("Mul", ["sum", "column"], ["product"]),
+            helper.make_node("Mul", ["product", "scale"], ["vector"]),
         ],
         "sum",
         [
-            helper.make_tensor_value_info("item_vectors", TensorProto.FLOAT, ["batch", "length", dim]),
+            helper.make_tensor_value_info("item_vectors", TensorProto.FLOAT, ["batch", length, dim]),
             helper.make_tensor_value_info(events, TensorProto.INT64, ["batch"]),
         ],
         [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", dim])],
-        [helper.make_tensor("axis", TensorProto.INT64, [1], [1])],
+        [
+            helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("scale", TensorProto.FLOAT, [], [scale]),
+        ],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
@@ -113,7 +119,9 @@ def test_a_head_that_the_manifest_does_not_tell_of_its_files_is_refused(
     ("spoil", "message"),
     [
         (lambda path: save_sum(path / "sequence.onnx", events="lengths"), "expected inputs"),
-        (lambda path: save_sum(path / "sequence.onnx", dim=DIM + 1), "does not fit vectors of dim 4"),
+        (lambda path: save_sum(path / "sequence.onnx", dim=DIM + 1), "cannot read 3 vectors of dim 4"),
+        (lambda path: save_sum(path / "sequence.onnx", length=2), "cannot read 3 vectors of dim 4"),
+        (lambda path: save_sum(path / "sequence.onnx", scale=float("nan")), "numbers that are none"),
         (lambda path: (path / "sequence.onnx").write_bytes(b"garbage"), "cannot load it"),
         (lambda path: np.save(path / "sequence.npy", np.ones((ITEMS, DIM), np.float32)), "not of unit length"),
         (lambda path: np.save(path / "sequence.npy", np.ones((3, DIM), np.float32)), "expected float32 of shape"),
@@ -127,3 +135,18 @@ def test_a_head_that_does_not_fit_is_refused(
     reseal(with_head)
     with pytest.raises(BundleError, match=message):
         opened(with_head)
+
+
+def test_an_index_over_other_vectors_is_refused(with_head: Path, reseal: Callable[[Path], None]) -> None:
+    (with_head / "index.hnsw").write_bytes((with_head / "sequence.hnsw").read_bytes())
+    reseal(with_head)
+    with pytest.raises(BundleError, match=r"index\.hnsw: is over other vectors"):
+        Generation.load(open_bundle(with_head))
+
+
+def test_a_weight_for_a_head_that_is_not_there_is_refused(bundle_copy: Path, reseal: Callable[[Path], None]) -> None:
+    scoring = json.loads((bundle_copy / "scoring.json").read_text())
+    (bundle_copy / "scoring.json").write_text(json.dumps(scoring | {"sequence": 1.0}))
+    reseal(bundle_copy)
+    with pytest.raises(BundleError, match=r"scoring\.json: weighs a sequence head"):
+        Generation.load(open_bundle(bundle_copy))

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 MANIFEST, BLEND, MODEL, ENCODER, KEY = "manifest.json", "blend.json", "model", "encoder", "key.json"
 SEQUENCE = "sequence"
-KIND = "tanager-run"
+KIND, FORMAT = "tanager-run", 2
 _TOOLS = ("tanager", "torch", "transformers", "sentence-transformers", "numpy", "scipy")
 _VALIDATION_HALF_LIFE = 5.0
 _VALIDATION_SCALE = 10.0
@@ -123,6 +123,7 @@ def train(
     began = time.monotonic()
     protocol = protocol_of(dataset) if options.protocol == "auto" else options.protocol
     key: dict[str, object] = {
+        "format": FORMAT,
         "dataset_sha256": fingerprint(dataset),
         "base": base.weights_sha256,
         "options": asdict(replace(options, protocol=protocol)),
@@ -180,6 +181,8 @@ def load_run(directory: Path) -> Run:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         if manifest.get("kind") != KIND:
             raise RunError(f"{directory}: {MANIFEST} is not that of a run")
+        if manifest.get("format") != FORMAT:
+            raise RunError(f"{directory}: was trained by another version of Tanager: train it again, with --overwrite")
         blend = _from_json(manifest["blend"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{directory / MANIFEST}: cannot be read: {error}") from error

@@ -20,6 +20,7 @@ import onnx
 import torch
 from torch import nn
 
+from tanager_export import quality
 from tanager_export.onnx_model import OPSET
 from tanager_server.bundle import SequenceInfo
 from tanager_server.bundle import manifest as schema
@@ -120,26 +121,37 @@ def quantize_weights(fp32: Path, target: Path) -> None:
 
 
 def write_sequence_head(
-    served: ServedSequence, directory: Path, *, index: IndexInfo, seed: int, measured: dict[str, float]
+    served: ServedSequence,
+    directory: Path,
+    precision: Precision = "int8",
+    *,
+    index: IndexInfo,
+    seed: int,
+    measured: dict[str, float],
 ) -> SequenceInfo:
-    """Writes a bundle's sequence head: in int8, or in fp32 where int8 says too often something else.
+    """Writes a bundle's sequence head: in int8, or in fp32 where that is asked for or int8 says too often otherwise.
 
     Args:
         served: the head.
         directory: of the bundle.
+        precision: of the bundle; the head knows int8 and fp32, which is taken for fp16 as well.
         index: how its index is built.
         seed: of that.
-        measured: gets the share of the best ten that int8 and fp32 have in common.
+        measured: gets the index's recall, and the share of the best ten that int8 and fp32 have in common.
     """
     vectors, _ = unit_vectors(served.head)
     length = served.head.options.length
     np.save(directory / schema.SEQUENCE_VECTORS, vectors)
-    HnswIndex.build(vectors, info=index, seed=seed).save(directory / schema.SEQUENCE_INDEX)
+    found = HnswIndex.build(vectors, info=index, seed=seed)
+    found.save(directory / schema.SEQUENCE_INDEX)
+    measured["sequence_index_recall_at_10"] = quality.index_recall(found, vectors, seed=seed)
     target = directory / schema.SEQUENCE
-    precision: Precision = "int8"
     with tempfile.TemporaryDirectory(prefix="tanager-export-") as scratch:
         fp32 = Path(scratch) / schema.SEQUENCE
         export_sequence_onnx(served.head, fp32)
+        if precision != "int8":
+            target.write_bytes(fp32.read_bytes())
+            return SequenceInfo(dim=vectors.shape[1], max_events=length, precision="fp32")
         quantize_weights(fp32, target)
         exact, quantized = (
             _best(ServedHead(path, vectors, max_events=length), served.sample, vectors) for path in (fp32, target)

@@ -154,7 +154,8 @@ class Scoring(_Record):
     items; q, p and x those of the wish, of what the profile says in words, and of the context; z is what the sequence
     head gives after the liked events of the history, and s_i the item's vector there.
 
-    With a wish and no history the last two lines count `wish_prior` times: what lies nearest to the wish comes first.
+    With a wish and no history the last two lines count `wish_prior` times, and only what lies nearest to the wish is
+    looked at: the page and some more.
     """
 
     origin: Literal["default", "learned"] = Field(description="whether the weights were fitted to behaviour")

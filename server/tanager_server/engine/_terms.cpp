@@ -46,6 +46,7 @@ class Terms : Tables {
       if (vector.ndim() != 1 || static_cast<std::size_t>(vector.size()) != dim_)
         throw py::value_error("a vector of words");
     }
+    if (positions.empty()) return {};
     const Page page(positions);
     const History history(rows, weights, *this);
     const std::size_t events = history.items.size();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -78,13 +77,15 @@ class Engine:
         """Recommends for a wish, a history, a profile, a context, or for none of them (the most popular).
 
         Raises:
-            OverloadedError: there is something to encode, and the queue is full.
+            OverloadedError: there is something to encode, and the queue is full; or too many wait for their reasons.
             DeadlineExpiredError: the deadline passed before it was encoded.
         """
         generation, catalogue = self.generation, self.generation.catalogue
         history = resolve_history(query.events, catalogue=catalogue, scoring=generation.scoring)
+        began = time.monotonic()
         if self._next is not None:
             history = self._next.expected(history)
+        read_s = time.monotonic() - began
         profile = generation.profile.know(query.profile) if query.profile else NO_PROFILE
         excluded = self._known(query.exclude)
         if not query.include_seen:
@@ -131,8 +132,8 @@ class Engine:
         explanations: Sequence[Explanation] = ()
         if query.reasons:
             left_out = None
-            if self._next is not None and history.expected is not None:
-                left_out = await asyncio.to_thread(self._next.left_out, history)
+            if self._next is not None and history.expected is not None and page.positions:
+                left_out = await self._next.left_out(history)
             explanations = self._explainer.explain(
                 page.positions,
                 history=history,
@@ -143,7 +144,7 @@ class Engine:
                 scale=generation.scoring.wish_prior if strategy is Strategy.WISH and asked is not None else 1.0,
                 count=query.reasons,
             )
-        timing.search_s += page.found_at - began
+        timing.search_s += read_s + page.found_at - began
         timing.rank_s = time.monotonic() - page.found_at
         shortfall = self._shortfall(page, page_size)
         unknown = profile.unknown + (0 if generation.scoring.profile_text else len(profile.rest))

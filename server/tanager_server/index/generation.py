@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_server.bundle import manifest as schema
+from tanager_server.errors import BundleError
 from tanager_server.index.hnsw import HnswIndex
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Generation:
         Raises:
             BundleError: its files do not fit one another.
         """
-        vectors, info = bundle.read_vectors(), bundle.manifest.index
+        vectors, info, scoring = bundle.read_vectors(), bundle.manifest.index, bundle.read_scoring()
+        if scoring.sequence and bundle.manifest.sequence is None:
+            raise BundleError(f"{bundle.file(schema.SCORING)}: weighs a sequence head, and the bundle has none")
         sequence = None
         if bundle.manifest.sequence is not None:
             own = bundle.read_sequence_vectors()
@@ -83,6 +86,6 @@ class Generation:
             transitions=bundle.read_transitions(),
             priors=bundle.read_priors(),
             profile=bundle.read_profile(),
-            scoring=bundle.read_scoring(),
+            scoring=scoring,
             sequence=sequence,
         )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # as the cosine does.
 SPACE = "ip"
 
+# Elements of an index that are compared with the vectors that it should be over.
+_COMPARED = 16
+
 # When more than one item in this many is wanted, comparing with all of them is quicker than walking the graph.
 _EXACT_SHARE = 8
 
@@ -97,6 +100,10 @@ class HnswIndex:
             raise BundleError(f"{path}: not an HNSW index: {error}") from error
         if native.get_current_count() != count:
             raise BundleError(f"{path}: holds {native.get_current_count()} vectors where the catalogue has {count}")
+        # Of another dim it would be read beyond its elements; so it is looked at from the first one on.
+        some = np.unique(np.linspace(0, count - 1, min(count, _COMPARED)).astype(int))
+        if not np.allclose(np.asarray(native.get_items(some.tolist())), vectors[some], atol=1e-6):
+            raise BundleError(f"{path}: is over other vectors than the bundle's; export the bundle again")
         native.set_ef(info.ef_search)  # not part of the file: hnswlib resets it to 10 on load
         return cls(native, vectors)
 

@@ -42,12 +42,17 @@ class SequenceHead:
         names = {node.name for node in self._session.get_inputs()}
         if names != _INPUTS or len(self._session.get_outputs()) != 1:
             raise BundleError(f"{model_path}: expected inputs {sorted(_INPUTS)} and one output, found {sorted(names)}")
+        some = np.resize(np.arange(len(vectors)), max_events).tolist()  # as long as a history may be
         try:
-            found = self.expect([[0]])
+            found = self.expect([some, some[:1], []])
         except Exception as error:  # ONNX Runtime's exceptions share no root but this
-            raise BundleError(f"{model_path}: does not fit vectors of dim {vectors.shape[1]}: {error}") from error
-        if found.shape != (1, vectors.shape[1]) or not np.isfinite(found).all():
-            raise BundleError(f"{model_path}: gives {found.shape} for vectors of dim {vectors.shape[1]}, or no numbers")
+            fits = f"{max_events} vectors of dim {vectors.shape[1]}"
+            raise BundleError(f"{model_path}: cannot read {fits}: {error}") from error
+        if found.shape != (3, vectors.shape[1]) or not np.isfinite(found).all() or found[2].any():
+            raise BundleError(
+                f"{model_path}: gives no vectors of dim {vectors.shape[1]}, or numbers that are none, or something for "
+                "an empty history; export the bundle again"
+            )
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> SequenceHead | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,15 @@ def test_a_run_of_other_data_or_options_is_refused(base, data, run, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     with pytest.raises(RunError, match="make one"):
         load_run(tmp_path)
+
+
+def test_a_run_of_another_version_is_refused(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    with pytest.raises(RunError, match="train it again"):
+        load_run(copy)
 
 
 def test_the_encoder_learns_what_goes_together(base, data, tmp_path):
