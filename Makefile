@@ -36,7 +36,7 @@ load: setup  ## serve a bundle, load it, write build/load/report.html: make load
 evaluate: setup  ## train, measure beside tuned baselines, write report.html: make evaluate DATASET=DIR PROTOCOL=leave-one-out SEEDS="0 1"
 	for seed in $(SEEDS); do \
 	  $(BIN)/tanager-export train $(DATASET) $(FOUND)/run-$$seed --protocol $(PROTOCOL) --hold-out --seed $$seed $(TRAIN) || exit 1; done
-	$(BIN)/tanager-export evaluate $(DATASET) --model $(SEEDS:%=$(FOUND)/run-%) --protocol $(ASKED) \
+	$(BIN)/tanager-export evaluate $(DATASET) $(SEEDS:%=--model $(FOUND)/run-%) --protocol $(ASKED) \
 	  --report $(FOUND)/report.html --output $(FOUND)/figures.json $(EVALUATE)
 
 lint: setup  ## ruff and clang-format: errors, style, formatting

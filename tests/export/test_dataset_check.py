@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tanager_export.dataset import Finding, Severity, check_dataset
@@ -324,3 +326,14 @@ def test_every_warning_and_every_error_says_what_to_do(make_dataset):
     bad = [finding for finding in report.findings if finding.severity is not Severity.INFO]
     assert len(bad) >= 7
     assert [finding.code for finding in bad if not finding.mend] == []
+
+
+def test_attributes_that_follow_uptakes_are_told(make_dataset):
+    items = [
+        {"id": f"i{at}", "text": f"a text number {at}", "attributes": {"sold": at, "year": at % 7}} for at in range(120)
+    ]
+    rows = [f"u{user},i{at},{NOW_S - 1000 * user - at}" for at in range(120) for user in range(1 + at // 8)]
+    directory = make_dataset(items="\n".join(map(json.dumps, items)) + "\n", interactions=rows)
+    finding = found(directory, "popular-attributes")
+    assert "'sold'" in finding.message
+    assert "leave it out" in finding.mend

@@ -14,6 +14,9 @@ from tanager_export.dataset import load_dataset
 from tanager_export.errors import ExportError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tanager_export.evaluation.experiment.encoder import Encoder
     from tanager_export.evaluation.experiment.result import Result
 
 _log = logging.getLogger(__name__)
@@ -38,11 +41,10 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL_OR_RUN",
-        nargs="+",
-        default=[None],
+        action="append",
         help="what encodes the items: a model directory, a hub id, or a run of `train`, refused where it has seen what "
-        "is asked; several runs that differ in their seeds are taken together (default: all-MiniLM-L6-v2, frozen, less "
-        "the catalogue's mean)",
+        "is asked; given again for runs of other seeds, they are taken together (default: all-MiniLM-L6-v2, frozen, "
+        "less the catalogue's mean)",
     )
     parser.add_argument(
         "--frozen",
@@ -54,7 +56,7 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="A,B,C",
         type=_protocols,
         help=f"how to split: {', '.join(_PROTOCOLS)}; of several those are left out that dataset or run do not "
-        "allow; all: all (default: by global time where the dataset has times, else leave-one-out)",
+        "allow; all: all (default: what the dataset's times allow)",
     )
     parser.add_argument(
         "--baselines",
@@ -102,17 +104,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         )
     dataset = load_dataset(arguments.dataset, progress=True)
     protocols = arguments.protocol or (protocol_of(dataset),)
-    encoders = [Encoder.find(model, dataset) for model in arguments.model]
+    encoders = [Encoder.find(model, dataset) for model in arguments.model or [None]]
     frozen = Encoder.find(arguments.frozen, dataset)
     seeds = arguments.seeds or (arguments.seed,)
     for encoder in encoders:
         _log.info("encoder: %s", encoder.provenance)
-    if len(encoders) > 1 and arguments.seeds is None:
-        seeds = tuple(encoder.run.seed if encoder.run else 0 for encoder in encoders)
-        if len(set(seeds)) < len(seeds):
-            raise ExportError(
-                "--model: two runs have the same seed, so they are the same run: give runs of other seeds"
-            )
+    if len(encoders) > 1:
+        seeds = _seeds_of(encoders)
     plan = Plan(
         protocols,
         baselines=chosen,
@@ -129,6 +127,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         _write(arguments.report, page(result))
     print(figures if arguments.format == "json" else tables(result))
     return _tell(result)
+
+
+def _seeds_of(encoders: Sequence[Encoder]) -> tuple[int, ...]:
+    """The seeds of runs that are alike in everything else.
+
+    Raises:
+        ExportError: they are not.
+    """
+    runs = [encoder.run for encoder in encoders if encoder.run is not None]
+    if len(runs) < len(encoders):
+        raise ExportError("--model: several have to be runs of `train`, which differ in their seeds")
+    how = [{**run.manifest["options"], "seed": 0, "base": run.manifest.get("base")} for run in runs]
+    if any(one != how[0] for one in how):
+        raise ExportError("--model: runs of different options are not taken together: give runs that differ in --seed")
+    seeds = tuple(run.seed for run in runs)
+    if len(set(seeds)) < len(seeds):
+        raise ExportError("--model: two runs have the same seed, so they are the same run: give others")
+    return seeds
 
 
 def read_compression(path: Path) -> list[dict[str, object]]:

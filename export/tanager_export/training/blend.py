@@ -221,7 +221,7 @@ class _Search:
         """The figures of these weights if they are surely better, and they are then kept; else those from before."""
         figures = self._problem.ndcg(weights)
         gain = figures - before
-        if gain.mean() > _SURE * gain.std() / math.sqrt(len(gain)):
+        if len(gain) > 1 and gain.mean() > _SURE * gain.std(ddof=1) / math.sqrt(len(gain)):
             self.weights = weights
             return figures
         return before

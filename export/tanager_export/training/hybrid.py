@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from tanager_export.training.sequence import SequenceHead
 
 
+def fit_head(
+    train: Interactions, vectors: NDArray[np.float32], blend: Blend, *, seed: int, progress: bool = False
+) -> SequenceHead | None:
+    """The sequence head that a blend asks for, trained; None where it asks for none."""
+    if blend.sequence is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="tanager-sequence-") as scratch:
+        return fit_sequence_head(
+            train,
+            vectors,
+            options=blend.sequence,
+            directory=Path(scratch),
+            seed=seed,
+            search=False,
+            progress=progress,
+        )
+
+
 class Hybrid:
     """Scores every item exactly, in fp32: what the served score is measured against.
 
@@ -55,17 +73,8 @@ class Hybrid:
             seed: of the head, where the blend asks for one and it is not.
             progress: whether to show bars of that on stderr, if that is a terminal.
         """
-        if sequence is None and blend.sequence is not None:
-            with tempfile.TemporaryDirectory(prefix="tanager-sequence-") as scratch:
-                sequence = fit_sequence_head(
-                    train,
-                    vectors,
-                    options=blend.sequence,
-                    directory=Path(scratch),
-                    seed=seed,
-                    search=False,
-                    progress=progress,
-                )
+        if sequence is None:
+            sequence = fit_head(train, vectors, blend, seed=seed, progress=progress)
         return cls(Parts.fit(Behaviour(dataset, train, vectors), blend.structure, sequence), blend)
 
     def score(self, cases: Cases) -> NDArray[np.float32]:

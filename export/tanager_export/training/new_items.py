@@ -5,7 +5,7 @@ high new items come beside the others, and there is no right answer to that: a l
 is known to be liked. So it has a price. New items are raised together, by as much as costs the others `PRICE` of their
 NDCG@10 and no more.
 
-A sequence head is left out of this: it would have to be trained once more, on what is not hidden.
+A sequence head, where the blend has one, is trained once more for this, on what is not hidden.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.metrics import metric
 from tanager_export.evaluation.ranking import ranks
 from tanager_export.evaluation.splits import SplitError
+from tanager_export.training.hybrid import fit_head
 from tanager_export.training.parts import PRIORS, Behaviour, Parts
 from tanager_export.training.terms import TERMS, total
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tanager_export.evaluation.cases import Cases
     from tanager_export.evaluation.hiding import Hidden
     from tanager_export.training.blend import Blend
+    from tanager_export.training.sequence import SequenceHead
 
 _log = logging.getLogger(__name__)
 
@@ -74,12 +76,13 @@ def learn_new_items(
         price: see `PRICE`.
     """
     behaviour = Behaviour(dataset, hidden.both.train, vectors)
+    head = fit_head(hidden.both.train, vectors, blend, seed=seed)
     random = np.random.default_rng(seed)
     cold, both = (_some(cases, random) for cases in (hidden.cold.cases, hidden.both.cases))
     found = replace(blend, weights={**blend.weights, "new": 0.0})
 
     def among_new(candidate: Blend) -> NDArray[np.float64]:
-        scores, _ = _scores(behaviour, candidate, cold)
+        scores, _ = _scores(behaviour, candidate, cold, head)
         return metric(ranks(scores, cold.targets, cold.histories, among=hidden.is_cold), _RECALL)
 
     first = among_new(found)
@@ -92,7 +95,7 @@ def learn_new_items(
     chosen, best = found, -1.0
     for confidence in CONFIDENCES:
         candidate = replace(found, structure=replace(found.structure, confidence=confidence))
-        raised = _Raised(*_scores(behaviour, candidate, both), both, hidden.is_cold, known=behaviour.popularity > 0)
+        raised = _Raised(*_scores(behaviour, candidate, both, head), both, hidden.is_cold)
         offset = raised.highest(price)
         figure = raised.recall(offset)
         if figure > best:
@@ -120,21 +123,20 @@ def _with_offset(blend: Blend, offset: float) -> Blend:
 def _surely_better(figures: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
     """Whether figures of the same cases are better by more than the standard error of the difference."""
     gain = figures - than
-    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
-def _scores(behaviour: Behaviour, blend: Blend, cases: Cases) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _scores(
+    behaviour: Behaviour, blend: Blend, cases: Cases, head: SequenceHead | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(cases, items), and (items,) how new each item is."""
-    parts = Parts.fit(behaviour, blend.structure)
+    parts = Parts.fit(behaviour, blend.structure, head)
     scores = total([blend.weights[name] for name in TERMS], parts, cases, blend.structure)
     return scores, parts.priors[PRIORS.index("new")]
 
 
 class _Raised:
-    """Lists with new items raised by more or less.
-
-    What nobody took up and is not hidden is no candidate: it could only be wrong, and new items would look worse.
-    """
+    """Lists with new items raised by more or less; what nobody took up beside them takes places as well."""
 
     def __init__(
         self,
@@ -142,17 +144,19 @@ class _Raised:
         new: NDArray[np.float32],
         cases: Cases,
         is_cold: NDArray[np.bool_],
-        *,
-        known: NDArray[np.bool_],
     ) -> None:
         self._scores, self._new, self._cases = scores, new, cases
-        self._candidates = known | is_cold
         self._cold_target = is_cold[cases.targets.item]
-        self._warm = self._mean(np.where(is_cold, np.float32(-np.inf), scores), _NDCG, ~self._cold_target)
+        self._warm = self._mean(np.where(new >= 1, np.float32(-np.inf), scores), _NDCG, ~self._cold_target)
         self._span = float(scores.max() - scores.min())
 
     def highest(self, price: float) -> float:
-        """By how much they can be raised for this price; less than 0 where they are too high as they are."""
+        """By how much they can be raised for this price; less than 0 where they are too high as they are.
+
+        Not at all where the lists hit nothing: then there is no telling what it costs.
+        """
+        if not self._warm:
+            return 0.0
         low, high = -self._span, self._span
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
@@ -165,7 +169,7 @@ class _Raised:
         return self._mean(self._scores + offset * self._new, _RECALL, self._cold_target)
 
     def _mean(self, scores: NDArray[np.float32], name: str, asked: NDArray[np.bool_]) -> float:
-        found, _ = ranks(scores, self._cases.targets, self._cases.histories, among=self._candidates).only(asked)
+        found, _ = ranks(scores, self._cases.targets, self._cases.histories).only(asked)
         return float(metric(found, name).mean()) if len(found) else 0.0
 
 

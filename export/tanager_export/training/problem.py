@@ -99,9 +99,9 @@ class Problem:
 
     def ndcg(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """(cases,) float64: NDCG@10 of each list."""
-        top = self._logits(weights).topk(TOP, dim=1).indices
+        top = self._logits(weights).topk(min(TOP, self.targets.shape[1]), dim=1).indices
         hits = (self.targets.gather(1, top) > 0).double()
-        figures: NDArray[np.float64] = (hits @ self._discount / self._ideal).numpy()
+        figures: NDArray[np.float64] = (hits @ self._discount[: hits.shape[1]] / self._ideal).numpy()
         return figures
 
     def spread(self, weights: NDArray[np.float64]) -> float:

@@ -128,6 +128,7 @@ def train(
         "base": base.weights_sha256,
         "options": asdict(replace(options, protocol=protocol)),
     }
+    _refuse_what_the_base_knows(base, key, hold_out=options.hold_out)
     _claim(directory, key, overwrite=overwrite)
     if (directory / MANIFEST).exists():
         _log.info("%s is done already", directory)
@@ -197,15 +198,32 @@ def is_run(path: Path) -> bool:
 
 def fingerprint(dataset: Dataset) -> str:
     """sha256 over all that training reads of a dataset."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr((dataset.times, dataset.interactions.user_ids)).encode())
     for item in dataset.items:
-        digest.update(repr((item.id, item.encoder_text)).encode())
+        read = item.id, item.encoder_text, item.domain, item.categories, sorted(item.attributes.items())
+        digest.update(repr(read).encode())
     for user in dataset.users:
         digest.update(repr((user.id, sorted(user.attributes.items()))).encode())
     events = dataset.interactions
     for column in (events.user, events.item, events.timestamp, events.weight):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
+
+
+def _refuse_what_the_base_knows(base: SourceModel, key: dict[str, object], *, hold_out: bool) -> None:
+    """A base that is itself of a run may have learned from the test that is to be held out."""
+    of_base = base.path.parent / KEY
+    if not hold_out or not of_base.is_file():
+        return
+    theirs, ours = json.loads(of_base.read_text(encoding="utf-8")), json.loads(json.dumps(key))
+    same = all(theirs.get(name) == ours[name] for name in ("format", "dataset_sha256")) and all(
+        theirs["options"].get(name) == ours["options"][name] for name in ("protocol", "hold_out", "seed")
+    )
+    if not same:
+        raise RunError(
+            f"{base.path}: is the encoder of a run that did not hold out the same test, so it may know what is held "
+            "out here: give another --base, or leave --hold-out away"
+        )
 
 
 def _claim(directory: Path, key: dict[str, object], *, overwrite: bool) -> None:
@@ -215,10 +233,14 @@ def _claim(directory: Path, key: dict[str, object], *, overwrite: bool) -> None:
         if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(key)):
             if not overwrite:
                 raise RunError(f"{directory}: holds a run of other data or options; choose another, or --overwrite")
-            shutil.rmtree(directory)
+            # Under another name first: half of a run is none, and nothing could be made of it.
+            old = directory.with_name(f".{directory.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            directory.rename(old)
+            shutil.rmtree(old)
         directory.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            if any(directory.iterdir()):
+            if any(entry.suffix != ".new" for entry in directory.iterdir()):
                 raise RunError(f"{directory}: is there already and is no run; choose another directory")
             _write(path, key)
     except OSError as error:

@@ -235,7 +235,7 @@ def test_runs_of_several_seeds_are_taken_together(dataset, trained, altered, tin
     options = json.loads((trained / "manifest.json").read_text())["options"]
     second = altered(options=options | {"seed": 1})
     words = ("--frozen", tiny_model, "--baselines", "popularity", "--trials", "1")
-    assert run(dataset, "--model", trained, second, *words, "--output", tmp_path / "f.json") == 0
+    assert run(dataset, "--model", trained, "--model", second, *words, "--output", tmp_path / "f.json") == 0
     figures = json.loads((tmp_path / "f.json").read_text())
     assert figures["seeds"] == [0, 1]
     assert run(dataset, "--model", trained, *words, "--output", tmp_path / "one.json") == 0
@@ -243,11 +243,14 @@ def test_runs_of_several_seeds_are_taken_together(dataset, trained, altered, tin
     assert figures["tables"][0]["cases"] == 2 * one["tables"][0]["cases"]
     assert figures["tables"][0]["rows"][0]["metrics"] == pytest.approx(one["tables"][0]["rows"][0]["metrics"])
     capsys.readouterr()
-    assert run(dataset, "--model", trained, trained, *words) == 1
+    assert run(dataset, "--model", trained, "--model", trained, *words) == 1
     assert "two runs have the same seed" in capsys.readouterr().err
-    assert run(dataset, "--model", trained, second, *words, "--seeds", "0,1,2") == 1
-    assert "2 runs for 3 seeds" in capsys.readouterr().err
-    assert run(dataset, "--model", tiny_model, trained, *words, "--seeds", "0,1") == 1
+    other = json.loads((second / "manifest.json").read_text())
+    other["options"]["encoder"]["epochs"] += 1
+    (second / "manifest.json").write_text(json.dumps(other))
+    assert run(dataset, "--model", trained, "--model", second, *words) == 1
+    assert "runs of different options" in capsys.readouterr().err
+    assert run(dataset, "--model", tiny_model, "--model", trained, *words) == 1
     assert "have to be runs of `train`" in capsys.readouterr().err
 
 

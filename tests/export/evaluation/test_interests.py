@@ -69,7 +69,7 @@ def served(data, split, tiny_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("interests") / "bundle"
     options = BundleOptions(precision="fp32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tanager_export.training.served.TOP", ITEMS)  # what is left out is not the matter here
+        patch.setattr("tanager_export.training.sparse.TOP", ITEMS)  # what is left out is not the matter here
         build_bundle(find_model(str(tiny_model)), data, path, options=options, fit_scores=fit)
     return Generation.load(open_bundle(path)), made[0]
 

@@ -74,17 +74,20 @@ def test_weights_of_other_terms_stay(data, hidden, vectors, blend):
     assert blend.weights["new"] == 0
 
 
-def test_what_nobody_could_take_up_changes_nothing(data, hidden, vectors, blend):
-    """A catalogue has items that nobody took up yet, and nothing was hidden of those."""
-    again = replace(data, items=data.items + tuple(replace(item, id=f"{item.id}+") for item in data.items[:12]))
-    without = learn_new_items(data, hidden, vectors, blend, seed=0)
-    hidden_again = replace(
+def test_the_price_holds_in_a_catalogue_of_many_that_nobody_took_up(data, hidden, vectors, blend):
+    """They take places as hidden ones do, and nothing was hidden of those."""
+    many = replace(data, items=data.items + tuple(replace(item, id=f"{item.id}+") for item in data.items))
+    more = replace(
         hidden,
-        **{name: replace(getattr(hidden, name), items=len(again.items)) for name in ("both", "cold", "warm")},
-        is_cold=np.concatenate((hidden.is_cold, np.zeros(12, np.bool_))),
+        **{name: replace(getattr(hidden, name), items=len(many.items)) for name in ("both", "cold", "warm")},
+        is_cold=np.concatenate((hidden.is_cold, np.zeros(len(data.items), np.bool_))),
     )
-    found = learn_new_items(again, hidden_again, np.concatenate((vectors, vectors[:12])), blend, seed=0)
-    assert found.weights["new"] == pytest.approx(without.weights["new"], rel=0.3)
+    twice = np.concatenate((vectors, vectors))
+    learned = learn_new_items(many, more, twice, blend, seed=0, price=0.1)
+    new = np.bincount(hidden.both.train.item, minlength=len(many.items)) == 0
+    assert warm_loss(fitted(many, more, twice, learned), replace(more, is_cold=new)) <= 0.1 + 1e-6
+    few = learn_new_items(data, hidden, vectors, blend, seed=0, price=0.1)
+    assert learned.weights["new"] < few.weights["new"]
 
 
 def test_too_little_to_hide_leaves_new_items_as_they_are(caplog):

@@ -115,6 +115,38 @@ def test_a_run_of_other_data_or_options_is_refused(base, data, run, tmp_path):
         load_run(tmp_path)
 
 
+def test_a_base_that_may_know_the_test_is_refused(run, data, tmp_path):
+    """The run held nothing out; its encoder may well be the base of a run that holds nothing out either."""
+    base = find_model(str(run.path / "model"))
+    with pytest.raises(RunError, match="did not hold out the same test"):
+        train(base, data, tmp_path / "leaky", options=replace(QUICK, hold_out=True))
+    assert not (tmp_path / "leaky").exists()
+    none = replace(QUICK, encoder=replace(QUICK.encoder, epochs=0), sequence=SequenceOptions(epochs=0))
+    assert train(base, data, tmp_path / "again", options=none).manifest["hold_out"] is False
+
+
+def test_what_is_half_removed_is_begun_anew(base, data, tmp_path):
+    """A kill between two steps of --overwrite, or before the first file was in its place."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "key.new").write_text("{")
+    none = replace(QUICK, encoder=replace(QUICK.encoder, epochs=0), sequence=SequenceOptions(epochs=0))
+    train(base, data, tmp_path / "run", options=none)
+    (tmp_path / ".run.old").mkdir()
+    (tmp_path / ".run.old" / "left").write_text("over")
+    other = replace(none, seed=1)
+    assert train(base, data, tmp_path / "run", options=other, overwrite=True).seed == 1
+    assert not (tmp_path / ".run.old").exists()
+
+
+@pytest.mark.parametrize("change", ["categories", "domain", "attributes"])
+def test_another_catalogue_is_another_dataset(data, change):
+    from tanager_export.training.run import fingerprint
+
+    value = {"categories": ("other",), "domain": "other", "attributes": {"year": 1999}}[change]
+    items = (replace(data.items[0], **{change: value}), *data.items[1:])
+    assert fingerprint(replace(data, items=items)) != fingerprint(data)
+
+
 def test_a_run_of_another_version_is_refused(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run.path, copy)

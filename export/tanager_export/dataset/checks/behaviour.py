@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 from tanager_export.dataset.checks.finding import Finding, Severity, gini, interaction_places, top_share
 
@@ -20,6 +21,27 @@ if TYPE_CHECKING:
 _FEW = 100  # below, a hundredth is one, and shares are chance
 _STEEP = 0.5
 _SMALL_DOMAIN = 0.05
+_FOLLOWS = 0.7  # of a rank correlation
+
+
+def popular_attributes(dataset: Dataset) -> list[tuple[str, float]]:
+    """Numbers of items that follow how often these were taken up, each with its rank correlation (Spearman)."""
+    uptakes = np.bincount(dataset.interactions.item[dataset.interactions.weight > 0], minlength=len(dataset.items))
+    found = []
+    names = {name for item in dataset.items for name, value in item.attributes.items() if _is_number(value)}
+    for name in sorted(names):
+        rows = [row for row, item in enumerate(dataset.items) if _is_number(item.attributes.get(name))]
+        values = np.array([float(dataset.items[row].attributes[name]) for row in rows])  # type: ignore[arg-type]
+        if len(rows) < _FEW or np.ptp(values) == 0 or np.ptp(uptakes[rows]) == 0:
+            continue
+        correlation = float(stats.spearmanr(values, uptakes[rows]).statistic)
+        if abs(correlation) >= _FOLLOWS:
+            found.append((name, correlation))
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_behaviour(located: LocatedDataset) -> Iterator[Finding]:
@@ -48,6 +70,12 @@ def check_behaviour(located: LocatedDataset) -> Iterator[Finding]:
         )
         yield Finding(Severity.INFO, "repeated-interactions", message, again, (), mend)
 
+    for name, correlation in popular_attributes(dataset):
+        message = (
+            f"attribute {name!r} of items follows how often these were taken up (rank correlation {correlation:.2f})"
+        )
+        mend = "if it was made from behaviour, leave it out of items.jsonl: it tells training what evaluation asks"
+        yield Finding(Severity.WARNING, "popular-attributes", message, 1, (), mend)
     by_item = np.bincount(columns.item, minlength=n_items)
     by_user = np.bincount(columns.user, minlength=n_users)
     yield _density(n - int(same_pair.sum()), n, n_users, n_items)

@@ -114,22 +114,24 @@ class Lists:
 
         categories = category_matrix(dataset.items)
         rows = categories.indptr.astype(np.int64), categories.indices.astype(np.int32), categories.data
-        vectors = np.ascontiguousarray(hybrids[0].parts.vectors, np.float32)
         self.rules = _rules(categories=bool(categories.shape[1]))
-        self._chooser = Chooser(vectors, rows, categories.shape[1])
+        self._choosers = [
+            Chooser(np.ascontiguousarray(hybrid.parts.vectors, np.float32), rows, categories.shape[1])
+            for hybrid in hybrids
+        ]
         self._splits, self._outcomes, self._yardsticks = splits, outcomes, yardsticks
         self._pools = [_pools(hybrid, split) for hybrid, split in zip(hybrids, splits, strict=True)]
 
     def answers(self, rule: Rule) -> Answers:
         """Of all splits."""
         found = []
-        for pools, split, outcome, yardstick in zip(
-            self._pools, self._splits, self._outcomes, self._yardsticks, strict=True
+        for chooser, pools, split, outcome, yardstick in zip(
+            self._choosers, self._pools, self._splits, self._outcomes, self._yardsticks, strict=True
         ):
             top = np.full((len(split.cases), TOP), -1, np.int32)
             for case, (positions, scores, groups, shares, spread) in enumerate(pools[rule.interests]):
                 columns = positions.tolist(), scores.tolist(), groups.tolist(), shares
-                places = self._chooser.choose(*columns, spread, rule.mmr_lambda, rule.cap, TOP)
+                places = chooser.choose(*columns, spread, rule.mmr_lambda, rule.cap, TOP)
                 top[case, : len(places)] = positions[places]
             found.append(with_lists(outcome, top, histories=split.cases.histories, yardstick=yardstick))
         return Answers(found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_export.collaborative import MAX_ITEMS, binary_matrix, ease_weights
+from tanager_export.dataset.checks.behaviour import popular_attributes
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.diversity import Yardstick
@@ -89,8 +90,6 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
     encoder = encoders[0]
     if len(encoders) not in (1, len(plan.seeds)):
         raise ExportError(f"--model: {len(encoders)} runs for {len(plan.seeds)} seeds: give one, or one for each seed")
-    if len(encoders) > 1 and any(one.run is None for one in encoders):
-        raise ExportError("--model: several have to be runs of `train`, which differ in their seeds")
     result = Result(
         dataset=dataset.name,
         simulated=dataset.simulated_behaviour,
@@ -113,6 +112,11 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
         )
     if dataset.simulated_behaviour:
         result.notices.append("The behaviour in this dataset is simulated: the figures say nothing about people.")
+    for name, correlation in popular_attributes(dataset):
+        result.notices.append(
+            f"The items' attribute {name!r} follows how often they were taken up (rank correlation {correlation:.2f}). "
+            "If it was made from behaviour, it tells what is asked, and the figures of what reads it are too high."
+        )
     texts = [item.encoder_text for item in dataset.items]
     plain = frozen.vectors(texts, describe="encoding with the frozen encoder")
     vectors = [plain if one.source == frozen.source else one.vectors(texts) for one in encoders]
@@ -301,9 +305,9 @@ class _Bench:
         """The same with the weights of before the sequence head; none, where it has no weight."""
         from tanager_export.training.hybrid import Hybrid
 
-        ablated = [Hybrid(one.parts, one.blend.ablated) for one in ours if one.blend.ablated is not None]
-        if len(ablated) < len(ours):
+        if not any(one.blend.ablated for one in ours):
             return None
+        ablated = [Hybrid(one.parts, one.blend.ablated or one.blend) for one in ours]
         answers = self._answers(ablated, splits, yardstick)
         compared = first.compare(answers, METRIC)
         row = _row(f"{TANAGER} without its sequence head", answers, seconds=0.0)
