@@ -69,7 +69,8 @@ def served(data, split, tiny_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("interests") / "bundle"
     options = BundleOptions(precision="fp32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tanager_export.training.sparse.TOP", ITEMS)  # what is left out is not the matter here
+        for name in ("TOP", "TOP_UNKNOWN"):  # what is left out is not the matter here
+            patch.setattr(f"tanager_export.training.sparse.{name}", ITEMS)
         build_bundle(find_model(str(tiny_model)), data, path, options=options, fit_scores=fit)
     return Generation.load(open_bundle(path)), made[0]
 
@@ -85,7 +86,8 @@ def test_lists_are_those_of_the_server(data, split, served, mmr_lambda, cap, int
     ranker = Ranker(generation)
     diversifier = Diversifier(generation, ranker, Explainer(generation))
     histories = split.cases.histories
-    several = 0
+    exact = hybrid.score(split.cases)
+    several = alike = 0
     for case in range(len(split.cases)):
         part = slice(histories.indptr[case], histories.indptr[case + 1])
         seen = histories.item[part].tolist()
@@ -96,8 +98,11 @@ def test_lists_are_those_of_the_server(data, split, served, mmr_lambda, cap, int
 
         diversity = Diversity(mmr_lambda, cap, interests)
         page = diversifier.page(find, diversity, page_size=10, excluded=set(seen), history=history)
-        assert lists[case].tolist() == list(page.positions)
+        # Equals may change places: the compiled loops add up in another order.
+        np.testing.assert_allclose(exact[case, lists[case]], page.scores, atol=1e-5)
+        alike += lists[case].tolist() == list(page.positions)
         several += lists[case].tolist() != outcome.ranks.top[case, :10].tolist()
+    assert alike > 0.9 * len(split.cases)
     assert bool(several) == (mmr_lambda < 1 or cap > 0 or interests > 0), "or the test shows nothing"
 
 
