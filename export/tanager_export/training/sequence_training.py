@@ -93,7 +93,8 @@ class SequenceTraining:
                 self._results.append(result)
                 self._torch_state = torch.get_rng_state()
                 self._save()
-                _log.info("sequence head, %s", result)
+                told = "" if math.isnan(figure) else f", log-likelihood {figure:.4f}"
+                _log.info("sequence head, epoch %d: loss %.4f%s, %.0f s", result.epoch, loss, told, result.seconds)
         return self._results
 
     def _spent(self) -> bool:
