@@ -42,7 +42,8 @@ _log = logging.getLogger(__name__)
 _LEAST_GAIN = 1e-5  # of the likelihood
 _SURE = 1.0  # standard errors by which lists have to be better
 _STEPS = (4.0, 2.0, 1.4)
-_SPREADS = (0.25, 0.5, 1.0, 2.0)  # of the sequence term against that of all others together, where it is tried
+# Of the sequence term against that of all others together, where it is tried.
+_SPREADS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 _ROUNDS = len(_STEPS)
 
 # Which terms change with which hyperparameter.
@@ -199,10 +200,12 @@ class _Search:
         before, figures = self.weights.copy(), problem.ndcg(self.weights)
         first = float(figures.mean())
         spread = problem.spread(before) / problem.spread(np.eye(len(before))[at])
+        tried = []
         for share in _SPREADS:
-            tried = before.copy()
-            tried[at] = share * spread
-            figures = self._try(tried, figures)
+            weights = before.copy()
+            weights[at] = share * spread
+            tried.append((float(problem.ndcg(weights).mean()), share, weights))
+        figures = self._try(max(tried, key=lambda one: one[:2])[2], figures)
         if self.weights[at] > 0:
             for step in _STEPS:
                 figures = self._move(figures, (step, 1 / step, 0.0))
