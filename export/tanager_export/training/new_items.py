@@ -99,7 +99,7 @@ def learn_new_items(
         offset = raised.highest(price)
         figure = raised.recall(offset)
         if figure > best:
-            chosen, best = _with_offset(candidate, offset), figure
+            chosen, best = replace(candidate, weights={**found.weights, "new": offset}), figure
     _log.info(
         "new items: %s %.4f among themselves, %.4f among all; raised by %.3g; %s",
         _RECALL,
@@ -109,15 +109,6 @@ def learn_new_items(
         chosen.structure,
     )
     return chosen
-
-
-def _with_offset(blend: Blend, offset: float) -> Blend:
-    before = blend.without_sequence
-    return replace(
-        blend,
-        weights={**blend.weights, "new": offset},
-        without_sequence=None if before is None else {**before, "new": offset},
-    )
 
 
 def _surely_better(figures: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
