@@ -74,6 +74,14 @@ def test_weights_of_other_terms_stay(data, hidden, vectors, blend):
     assert blend.weights["new"] == 0
 
 
+def test_the_weights_of_before_a_sequence_head_get_no_offset_that_was_priced_with_it(data, hidden, vectors, blend):
+    tried = replace(blend, without_sequence=blend.weights)
+    learned = learn_new_items(data, hidden, vectors, tried, seed=0)
+    assert learned.weights["new"] != 0
+    assert learned.without_sequence == blend.weights
+    assert blend.weights["new"] == 0
+
+
 def test_the_price_holds_in_a_catalogue_of_many_that_nobody_took_up(data, hidden, vectors, blend):
     """They take places as hidden ones do, and nothing was hidden of those."""
     many = replace(data, items=data.items + tuple(replace(item, id=f"{item.id}+") for item in data.items))
