@@ -15,11 +15,14 @@ from tanager_export.errors import ExportError
 from tanager_server.bundle import Neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Interactions
+
+    # Its diagonal, and what gives rows of it.
+    _Inverse = tuple[NDArray[np.float64], Callable[[NDArray[np.int64]], NDArray[np.float64]]]
 
 L2 = 100.0
 TOP_NEIGHBOURS = 100
@@ -66,7 +69,7 @@ def ease_weights(
     of_user = lengths ** (-user_exponent / 2)
     of_user *= np.sqrt(lengths.sum() / (lengths * of_user**2).sum())  # as many likes in all, so that l2 means the same
     scaled = (sparse.diags_array(of_user) @ taken[:, warm]).astype(np.float64).tocsr()
-    for rows, block in _rows_of_b(_gram(scaled), l2=l2, dropout=dropout):
+    for rows, block in _rows_of_b(scaled, l2=l2, dropout=dropout):
         weights[np.ix_(warm[rows], warm)] = block
     return weights
 
@@ -91,7 +94,7 @@ def ease_neighbours(
     if keep < 1:
         return Neighbours.none(items)
     columns, weights = np.empty((len(chosen), keep), np.int64), np.empty((len(chosen), keep), np.float32)
-    for rows, block in _rows_of_b(_gram(matrix[:, chosen].astype(np.float64)), l2=l2):
+    for rows, block in _rows_of_b(matrix[:, chosen].astype(np.float64), l2=l2):
         columns[rows] = np.sort(np.argpartition(-np.abs(block), keep - 1, axis=1)[:, :keep], axis=1)
         weights[rows] = np.take_along_axis(block, columns[rows], axis=1)
     indptr = np.zeros(items + 1, dtype=np.int64)
@@ -111,20 +114,46 @@ def _gram(matrix: sparse.csr_array) -> NDArray[np.float64]:
 
 
 def _rows_of_b(
-    gram: NDArray[np.float64], *, l2: float, dropout: float = 0.0
+    matrix: sparse.csr_array, *, l2: float, dropout: float = 0.0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Rows of B, some at a time, and their numbers. The array given is overwritten."""
-    gram[np.diag_indices_from(gram)] *= 1 + dropout / (1 - dropout)
-    gram[np.diag_indices_from(gram)] += l2
-    # The inverse of a positive-definite matrix by its Cholesky factor. LAPACK works in place on columns, and a
-    # symmetric matrix is its own transpose.
-    factor, _ = linalg.lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
-    inverse = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
-    diagonal, every = np.diag(inverse), np.arange(len(inverse))
-    for start in range(0, len(inverse), _CHUNK):
-        rows = every[start : start + _CHUNK]
-        # Only the lower triangle is filled.
-        symmetric = np.where(every <= rows[:, None], inverse[rows], inverse.T[rows])
-        block = -symmetric / diagonal
+    """Rows of B, some at a time, and their numbers."""
+    added = l2 + dropout / (1 - dropout) * np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel()
+    inverse = _inverse_by_users if 2 * matrix.shape[0] < matrix.shape[1] else _inverse_by_items
+    diagonal, rows_of_inverse = inverse(matrix, added)
+    for start in range(0, len(diagonal), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(diagonal)))
+        block = -rows_of_inverse(rows) / diagonal
         block[np.arange(len(rows)), rows] = 0.0
         yield rows, block
+
+
+def _inverse_by_items(matrix: sparse.csr_array, added: NDArray[np.float64]) -> _Inverse:
+    """(X'X + diag(added))^-1 by its Cholesky factor, in place."""
+    gram = _gram(matrix)
+    gram[np.diag_indices_from(gram)] += added
+    # LAPACK works in place on columns, and a symmetric matrix is its own transpose.
+    factor, _ = linalg.lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
+    inverse = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
+    every = np.arange(len(inverse))
+
+    def rows_of(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        # Only the lower triangle is filled.
+        return np.asarray(np.where(every <= rows[:, None], inverse[rows], inverse.T[rows]), np.float64)
+
+    return np.diag(inverse), rows_of
+
+
+def _inverse_by_users(matrix: sparse.csr_array, added: NDArray[np.float64]) -> _Inverse:
+    """The same where users are fewer, by Woodbury's identity: what is inverted is users x users."""
+    scaled = matrix / added
+    small = (scaled @ matrix.T).toarray()
+    small[np.diag_indices_from(small)] += 1.0
+    half = linalg.solve_triangular(linalg.cholesky(small, lower=True), scaled.toarray(), lower=True)
+    half = np.ascontiguousarray(half.T)  # the inverse is diag(1 / added) - half half'
+
+    def rows_of(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        found = -(half[rows] @ half.T)
+        found[np.arange(len(rows)), rows] += 1 / added[rows]
+        return np.asarray(found, np.float64)
+
+    return 1 / added - np.einsum("ij,ij->i", half, half), rows_of

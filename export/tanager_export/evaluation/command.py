@@ -71,6 +71,9 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
     seeds.add_argument("--seeds", metavar="A,B,C", type=_naturals, help="several: figures are over all of them")
     parser.add_argument("--repeats", choices=("drop", "count"), default="drop", help=argparse.SUPPRESS)
     parser.add_argument(
+        "--no-curve", action="store_true", help="leave out what diversity costs: it takes long on large catalogues"
+    )
+    parser.add_argument(
         "--served", metavar="ADDRESS", help="ask a running server too, and tell the gap to exact scores in fp32"
     )
     parser.add_argument(
@@ -118,6 +121,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         seeds=seeds,
         served=arguments.served,
         repeats=arguments.repeats,
+        curve=not arguments.no_curve,
     )
     result = run(dataset, encoders, frozen, plan, strict=len(protocols) == 1)
     result.compression = compression

@@ -61,6 +61,7 @@ class Plan:
         seeds: of whatever is random; the first one is that of tuning.
         served: address of a server to ask as well.
         repeats: of leave-one-out: see there.
+        curve: whether to measure what diversity costs.
     """
 
     protocols: tuple[str, ...]
@@ -69,6 +70,7 @@ class Plan:
     seeds: tuple[int, ...] = (0,)
     served: str | None = None
     repeats: str = "drop"
+    curve: bool = True
 
 
 def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Plan, *, strict: bool = True) -> Result:
@@ -277,7 +279,7 @@ class _Bench:
             )
             _log.info("%s: %s %.4f; tanager %.4f", name, METRIC, answers.mean(METRIC), first.mean(METRIC))
         curve: tuple[DiversityPoint, ...] = ()
-        if len(self._dataset.items) <= _ITEMS_OF_A_CURVE:
+        if self._plan.curve and len(self._dataset.items) <= _ITEMS_OF_A_CURVE:
             _log.info("diversity")
             settings = self._diversity_settings(protocol, split, ours[0].blend)
             yardsticks = [yardstick] * len(splits)
