@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tanager/v1/common.proto\x12\ntanager.v1\"\x8e\x01\n\x0e\x41ttributeValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x16\n\x0cnumber_value\x18\x02 \x01(\x01H\x00\x12\x14\n\nbool_value\x18\x03 \x01(\x08H\x00\x12-\n\x0bstring_list\x18\x04 \x01(\x0b\x32\x16.tanager.v1.StringListH\x00\x42\x07\n\x05value\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"w\n\x06Reason\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.tanager.v1.ReasonKind\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x11\n\tattribute\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x05 \x01(\x02\"\xbb\x01\n\x06Result\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\r\n\x05score\x18\x05 \x01(\x02\x12#\n\x07sources\x18\x06 \x03(\x0e\x32\x12.tanager.v1.Source\x12#\n\x07reasons\x18\x07 \x03(\x0b\x32\x12.tanager.v1.Reason\x12\x1a\n\x12other_contribution\x18\x08 \x01(\x02\"E\n\x08ServedBy\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12&\n\x08strategy\x18\x02 \x01(\x0e\x32\x14.tanager.v1.Strategy\"z\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\x03\x12\x13\n\x0btokenize_us\x18\x02 \x01(\x03\x12\x11\n\tencode_us\x18\x03 \x01(\x03\x12\x11\n\tsearch_us\x18\x04 \x01(\x03\x12\x0f\n\x07rank_us\x18\x05 \x01(\x03\x12\x12\n\nbatch_size\x18\x06 \x01(\x05*\x93\x01\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x15\n\x11STRATEGY_PERSONAL\x10\x01\x12\x11\n\rSTRATEGY_WISH\x10\x02\x12\x17\n\x13STRATEGY_COLD_START\x10\x03\x12\x14\n\x10STRATEGY_SIMILAR\x10\x04\x12\x14\n\x10STRATEGY_PROFILE\x10\x05*i\n\tShortfall\x12\x19\n\x15SHORTFALL_UNSPECIFIED\x10\x00\x12\x12\n\x0eSHORTFALL_NONE\x10\x01\x12\x14\n\x10SHORTFALL_FILTER\x10\x02\x12\x17\n\x13SHORTFALL_CATALOGUE\x10\x03*\xb0\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSOURCE_WISH\x10\x01\x12\x0f\n\x0bSOURCE_TEXT\x10\x02\x12\x18\n\x14SOURCE_COLLABORATIVE\x10\x03\x12\x12\n\x0eSOURCE_POPULAR\x10\x04\x12\x15\n\x11SOURCE_TRANSITION\x10\x05\x12\x12\n\x0eSOURCE_PROFILE\x10\x06\x12\x13\n\x0fSOURCE_SEQUENCE\x10\x07*\x96\x02\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19REASON_KIND_COLLABORATIVE\x10\x01\x12\x1a\n\x16REASON_KIND_TRANSITION\x10\x02\x12\x14\n\x10REASON_KIND_TEXT\x10\x03\x12\x14\n\x10REASON_KIND_WISH\x10\x04\x12\x17\n\x13REASON_KIND_PROFILE\x10\x05\x12\x1c\n\x18REASON_KIND_PROFILE_TEXT\x10\x06\x12\x17\n\x13REASON_KIND_CONTEXT\x10\x07\x12\x1a\n\x16REASON_KIND_POPULARITY\x10\x08\x12\x18\n\x14REASON_KIND_SEQUENCE\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tanager/v1/common.proto\x12\ntanager.v1\"\x8e\x01\n\x0e\x41ttributeValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x16\n\x0cnumber_value\x18\x02 \x01(\x01H\x00\x12\x14\n\nbool_value\x18\x03 \x01(\x08H\x00\x12-\n\x0bstring_list\x18\x04 \x01(\x0b\x32\x16.tanager.v1.StringListH\x00\x42\x07\n\x05value\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"w\n\x06Reason\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.tanager.v1.ReasonKind\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x11\n\tattribute\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x05 \x01(\x02\"\xcf\x01\n\x06Result\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\r\n\x05score\x18\x05 \x01(\x02\x12#\n\x07sources\x18\x06 \x03(\x0e\x32\x12.tanager.v1.Source\x12#\n\x07reasons\x18\x07 \x03(\x0b\x32\x12.tanager.v1.Reason\x12\x1a\n\x12other_contribution\x18\x08 \x01(\x02\x12\x12\n\npropensity\x18\t \x01(\x02\"|\n\x08ServedBy\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12&\n\x08strategy\x18\x02 \x01(\x0e\x32\x14.tanager.v1.Strategy\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x05 \x01(\x08\"z\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\x03\x12\x13\n\x0btokenize_us\x18\x02 \x01(\x03\x12\x11\n\tencode_us\x18\x03 \x01(\x03\x12\x11\n\tsearch_us\x18\x04 \x01(\x03\x12\x0f\n\x07rank_us\x18\x05 \x01(\x03\x12\x12\n\nbatch_size\x18\x06 \x01(\x05*\xbd\x01\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x15\n\x11STRATEGY_PERSONAL\x10\x01\x12\x11\n\rSTRATEGY_WISH\x10\x02\x12\x17\n\x13STRATEGY_COLD_START\x10\x03\x12\x14\n\x10STRATEGY_SIMILAR\x10\x04\x12\x14\n\x10STRATEGY_PROFILE\x10\x05\x12\x15\n\x11STRATEGY_TRENDING\x10\x06\x12\x11\n\rSTRATEGY_RANK\x10\x07*\x81\x01\n\tShortfall\x12\x19\n\x15SHORTFALL_UNSPECIFIED\x10\x00\x12\x12\n\x0eSHORTFALL_NONE\x10\x01\x12\x14\n\x10SHORTFALL_FILTER\x10\x02\x12\x17\n\x13SHORTFALL_CATALOGUE\x10\x03\x12\x16\n\x12SHORTFALL_DEADLINE\x10\x04*\xef\x01\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSOURCE_WISH\x10\x01\x12\x0f\n\x0bSOURCE_TEXT\x10\x02\x12\x18\n\x14SOURCE_COLLABORATIVE\x10\x03\x12\x12\n\x0eSOURCE_POPULAR\x10\x04\x12\x15\n\x11SOURCE_TRANSITION\x10\x05\x12\x12\n\x0eSOURCE_PROFILE\x10\x06\x12\x13\n\x0fSOURCE_SEQUENCE\x10\x07\x12\x13\n\x0fSOURCE_TRENDING\x10\x08\x12\x10\n\x0cSOURCE_GIVEN\x10\t\x12\x16\n\x12SOURCE_EXPLORATION\x10\n*\x96\x02\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19REASON_KIND_COLLABORATIVE\x10\x01\x12\x1a\n\x16REASON_KIND_TRANSITION\x10\x02\x12\x14\n\x10REASON_KIND_TEXT\x10\x03\x12\x14\n\x10REASON_KIND_WISH\x10\x04\x12\x17\n\x13REASON_KIND_PROFILE\x10\x05\x12\x1c\n\x18REASON_KIND_PROFILE_TEXT\x10\x06\x12\x17\n\x13REASON_KIND_CONTEXT\x10\x07\x12\x1a\n\x16REASON_KIND_POPULARITY\x10\x08\x12\x18\n\x14REASON_KIND_SEQUENCE\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tanager.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STRATEGY']._serialized_start=721
-  _globals['_STRATEGY']._serialized_end=868
-  _globals['_SHORTFALL']._serialized_start=870
-  _globals['_SHORTFALL']._serialized_end=975
-  _globals['_SOURCE']._serialized_start=978
-  _globals['_SOURCE']._serialized_end=1154
-  _globals['_REASONKIND']._serialized_start=1157
-  _globals['_REASONKIND']._serialized_end=1435
+  _globals['_STRATEGY']._serialized_start=796
+  _globals['_STRATEGY']._serialized_end=985
+  _globals['_SHORTFALL']._serialized_start=988
+  _globals['_SHORTFALL']._serialized_end=1117
+  _globals['_SOURCE']._serialized_start=1120
+  _globals['_SOURCE']._serialized_end=1359
+  _globals['_REASONKIND']._serialized_start=1362
+  _globals['_REASONKIND']._serialized_end=1640
   _globals['_ATTRIBUTEVALUE']._serialized_start=40
   _globals['_ATTRIBUTEVALUE']._serialized_end=182
   _globals['_STRINGLIST']._serialized_start=184
@@ -46,9 +46,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REASON']._serialized_start=214
   _globals['_REASON']._serialized_end=333
   _globals['_RESULT']._serialized_start=336
-  _globals['_RESULT']._serialized_end=523
-  _globals['_SERVEDBY']._serialized_start=525
-  _globals['_SERVEDBY']._serialized_end=594
-  _globals['_TIMING']._serialized_start=596
-  _globals['_TIMING']._serialized_end=718
+  _globals['_RESULT']._serialized_end=543
+  _globals['_SERVEDBY']._serialized_start=545
+  _globals['_SERVEDBY']._serialized_end=669
+  _globals['_TIMING']._serialized_start=671
+  _globals['_TIMING']._serialized_end=793
 # @@protoc_insertion_point(module_scope)

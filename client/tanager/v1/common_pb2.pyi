@@ -15,6 +15,8 @@ class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STRATEGY_COLD_START: _ClassVar[Strategy]
     STRATEGY_SIMILAR: _ClassVar[Strategy]
     STRATEGY_PROFILE: _ClassVar[Strategy]
+    STRATEGY_TRENDING: _ClassVar[Strategy]
+    STRATEGY_RANK: _ClassVar[Strategy]
 
 class Shortfall(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -22,6 +24,7 @@ class Shortfall(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHORTFALL_NONE: _ClassVar[Shortfall]
     SHORTFALL_FILTER: _ClassVar[Shortfall]
     SHORTFALL_CATALOGUE: _ClassVar[Shortfall]
+    SHORTFALL_DEADLINE: _ClassVar[Shortfall]
 
 class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -33,6 +36,9 @@ class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOURCE_TRANSITION: _ClassVar[Source]
     SOURCE_PROFILE: _ClassVar[Source]
     SOURCE_SEQUENCE: _ClassVar[Source]
+    SOURCE_TRENDING: _ClassVar[Source]
+    SOURCE_GIVEN: _ClassVar[Source]
+    SOURCE_EXPLORATION: _ClassVar[Source]
 
 class ReasonKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -52,10 +58,13 @@ STRATEGY_WISH: Strategy
 STRATEGY_COLD_START: Strategy
 STRATEGY_SIMILAR: Strategy
 STRATEGY_PROFILE: Strategy
+STRATEGY_TRENDING: Strategy
+STRATEGY_RANK: Strategy
 SHORTFALL_UNSPECIFIED: Shortfall
 SHORTFALL_NONE: Shortfall
 SHORTFALL_FILTER: Shortfall
 SHORTFALL_CATALOGUE: Shortfall
+SHORTFALL_DEADLINE: Shortfall
 SOURCE_UNSPECIFIED: Source
 SOURCE_WISH: Source
 SOURCE_TEXT: Source
@@ -64,6 +73,9 @@ SOURCE_POPULAR: Source
 SOURCE_TRANSITION: Source
 SOURCE_PROFILE: Source
 SOURCE_SEQUENCE: Source
+SOURCE_TRENDING: Source
+SOURCE_GIVEN: Source
+SOURCE_EXPLORATION: Source
 REASON_KIND_UNSPECIFIED: ReasonKind
 REASON_KIND_COLLABORATIVE: ReasonKind
 REASON_KIND_TRANSITION: ReasonKind
@@ -108,7 +120,7 @@ class Reason(_message.Message):
     def __init__(self, kind: _Optional[_Union[ReasonKind, str]] = ..., item_id: _Optional[str] = ..., title: _Optional[str] = ..., attribute: _Optional[str] = ..., contribution: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("item_id", "title", "domain", "rank", "score", "sources", "reasons", "other_contribution")
+    __slots__ = ("item_id", "title", "domain", "rank", "score", "sources", "reasons", "other_contribution", "propensity")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +129,7 @@ class Result(_message.Message):
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     OTHER_CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    PROPENSITY_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     title: str
     domain: str
@@ -125,15 +138,22 @@ class Result(_message.Message):
     sources: _containers.RepeatedScalarFieldContainer[Source]
     reasons: _containers.RepeatedCompositeFieldContainer[Reason]
     other_contribution: float
-    def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., domain: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., other_contribution: _Optional[float] = ...) -> None: ...
+    propensity: float
+    def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., domain: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., other_contribution: _Optional[float] = ..., propensity: _Optional[float] = ...) -> None: ...
 
 class ServedBy(_message.Message):
-    __slots__ = ("bundle_id", "strategy")
+    __slots__ = ("bundle_id", "strategy", "generation", "variant", "degraded")
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
     bundle_id: str
     strategy: Strategy
-    def __init__(self, bundle_id: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ...) -> None: ...
+    generation: int
+    variant: str
+    degraded: bool
+    def __init__(self, bundle_id: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., generation: _Optional[int] = ..., variant: _Optional[str] = ..., degraded: bool = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_us", "tokenize_us", "encode_us", "search_us", "rank_us", "batch_size")

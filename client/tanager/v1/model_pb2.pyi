@@ -4,7 +4,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -14,20 +14,76 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("server_version", "start_time", "execution_provider", "queue_depth", "bundle", "runtime")
+    __slots__ = ("server_version", "start_time", "execution_provider", "queue_depth", "bundle", "runtime", "state")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     start_time: _timestamp_pb2.Timestamp
     execution_provider: str
     queue_depth: int
     bundle: Bundle
     runtime: Runtime
-    def __init__(self, server_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution_provider: _Optional[str] = ..., queue_depth: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ...) -> None: ...
+    state: State
+    def __init__(self, server_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution_provider: _Optional[str] = ..., queue_depth: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
+
+class State(_message.Message):
+    __slots__ = ("consistency_token", "item_count", "user_count", "event_count", "unindexed_item_count")
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNINDEXED_ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    consistency_token: str
+    item_count: int
+    user_count: int
+    event_count: int
+    unindexed_item_count: int
+    def __init__(self, consistency_token: _Optional[str] = ..., item_count: _Optional[int] = ..., user_count: _Optional[int] = ..., event_count: _Optional[int] = ..., unindexed_item_count: _Optional[int] = ...) -> None: ...
+
+class ListBundlesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListBundlesResponse(_message.Message):
+    __slots__ = ("bundles",)
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    bundles: _containers.RepeatedCompositeFieldContainer[AvailableBundle]
+    def __init__(self, bundles: _Optional[_Iterable[_Union[AvailableBundle, _Mapping]]] = ...) -> None: ...
+
+class AvailableBundle(_message.Message):
+    __slots__ = ("name", "bundle", "active", "problem")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    bundle: Bundle
+    active: bool
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., active: bool = ..., problem: _Optional[str] = ...) -> None: ...
+
+class ActivateBundleRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RollbackBundleRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ActivateBundleResponse(_message.Message):
+    __slots__ = ("bundle", "encoded_count")
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    bundle: Bundle
+    encoded_count: int
+    def __init__(self, bundle: _Optional[_Union[Bundle, _Mapping]] = ..., encoded_count: _Optional[int] = ...) -> None: ...
 
 class Runtime(_message.Message):
     __slots__ = ("threads", "workers", "max_batch_tokens", "batch_cost_tokens")
@@ -80,3 +136,11 @@ class Bundle(_message.Message):
     domain_item_counts: _containers.ScalarMap[str, int]
     quality: _containers.ScalarMap[str, float]
     def __init__(self, bundle_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., model_name: _Optional[str] = ..., precision: _Optional[str] = ..., dim: _Optional[int] = ..., max_tokens: _Optional[int] = ..., dataset_name: _Optional[str] = ..., simulated_behaviour: bool = ..., item_count: _Optional[int] = ..., domain_item_counts: _Optional[_Mapping[str, int]] = ..., quality: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class RollbackBundleResponse(_message.Message):
+    __slots__ = ("bundle", "encoded_count")
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    bundle: Bundle
+    encoded_count: int
+    def __init__(self, bundle: _Optional[_Union[Bundle, _Mapping]] = ..., encoded_count: _Optional[int] = ...) -> None: ...

@@ -44,6 +44,21 @@ class ModelServiceStub(object):
                 request_serializer=tanager_dot_v1_dot_model__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=tanager_dot_v1_dot_model__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.ListBundles = channel.unary_unary(
+                '/tanager.v1.ModelService/ListBundles',
+                request_serializer=tanager_dot_v1_dot_model__pb2.ListBundlesRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_model__pb2.ListBundlesResponse.FromString,
+                _registered_method=True)
+        self.ActivateBundle = channel.unary_unary(
+                '/tanager.v1.ModelService/ActivateBundle',
+                request_serializer=tanager_dot_v1_dot_model__pb2.ActivateBundleRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_model__pb2.ActivateBundleResponse.FromString,
+                _registered_method=True)
+        self.RollbackBundle = channel.unary_unary(
+                '/tanager.v1.ModelService/RollbackBundle',
+                request_serializer=tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -61,6 +76,33 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBundles(self, request, context):
+        """The bundles that lie in the server's directory of bundles (`bundles`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateBundle(self, request, context):
+        """Serves another bundle: it is verified, loaded, probed and warmed beside the one that is served, live items are encoded by
+        it, and then one reference is swapped. No call fails for it. The next start serves it too.
+        NOT_FOUND            there is no such bundle.
+        FAILED_PRECONDITION  it is not whole, or unfit for this machine; what was served is served on.
+        ABORTED              another activation is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackBundle(self, request, context):
+        """Serves the bundle again that was served before.
+        FAILED_PRECONDITION  there is none.
+        ABORTED              another activation is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -68,6 +110,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=tanager_dot_v1_dot_model__pb2.GetStatusRequest.FromString,
                     response_serializer=tanager_dot_v1_dot_model__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'ListBundles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBundles,
+                    request_deserializer=tanager_dot_v1_dot_model__pb2.ListBundlesRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_model__pb2.ListBundlesResponse.SerializeToString,
+            ),
+            'ActivateBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateBundle,
+                    request_deserializer=tanager_dot_v1_dot_model__pb2.ActivateBundleRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_model__pb2.ActivateBundleResponse.SerializeToString,
+            ),
+            'RollbackBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackBundle,
+                    request_deserializer=tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -102,6 +159,87 @@ class ModelService(object):
             '/tanager.v1.ModelService/GetStatus',
             tanager_dot_v1_dot_model__pb2.GetStatusRequest.SerializeToString,
             tanager_dot_v1_dot_model__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBundles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.ModelService/ListBundles',
+            tanager_dot_v1_dot_model__pb2.ListBundlesRequest.SerializeToString,
+            tanager_dot_v1_dot_model__pb2.ListBundlesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.ModelService/ActivateBundle',
+            tanager_dot_v1_dot_model__pb2.ActivateBundleRequest.SerializeToString,
+            tanager_dot_v1_dot_model__pb2.ActivateBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.ModelService/RollbackBundle',
+            tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.SerializeToString,
+            tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tanager.v1 import common_pb2 as tanager_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftanager/v1/recommendation.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tanager/v1/common.proto\"h\n\x05\x45vent\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_weight\"`\n\tDiversity\x12\x17\n\nmmr_lambda\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x10max_per_category\x18\x02 \x01(\x05\x12\x11\n\tinterests\x18\x03 \x01(\x05\x42\r\n\x0b_mmr_lambda\"\xf9\x03\n\x10RecommendRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\rrecent_events\x18\x02 \x03(\x0b\x32\x11.tanager.v1.Event\x12\x16\n\tpage_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x04 \x03(\t\x12\x14\n\x0cinclude_seen\x18\x05 \x01(\x08\x12:\n\x07profile\x18\x06 \x03(\x0b\x32).tanager.v1.RecommendRequest.ProfileEntry\x12:\n\x07\x63ontext\x18\x07 \x03(\x0b\x32).tanager.v1.RecommendRequest.ContextEntry\x12\x0f\n\x07\x65xplain\x18\x08 \x01(\x08\x12\x18\n\x0bmax_reasons\x18\t \x01(\x05H\x01\x88\x01\x01\x12(\n\tdiversity\x18\n \x01(\x0b\x32\x15.tanager.v1.Diversity\x1aJ\n\x0cProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tanager.v1.AttributeValue:\x02\x38\x01\x1a.\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_page_sizeB\x0e\n\x0c_max_reasons\"\xec\x01\n\x11RecommendResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\x1a\n\x12unknown_item_count\x18\x03 \x01(\x05\x12\'\n\tserved_by\x18\x04 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Timing\x12\x1f\n\x17unknown_attribute_count\x18\x06 \x01(\x05\"f\n\x13SimilarItemsRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x03 \x03(\tB\x0c\n\n_page_size\"\xb2\x01\n\x14SimilarItemsResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\'\n\tserved_by\x18\x03 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x04 \x01(\x0b\x32\x12.tanager.v1.Timing2\xb4\x01\n\x15RecommendationService\x12H\n\tRecommend\x12\x1c.tanager.v1.RecommendRequest\x1a\x1d.tanager.v1.RecommendResponse\x12Q\n\x0cSimilarItems\x12\x1f.tanager.v1.SimilarItemsRequest\x1a .tanager.v1.SimilarItemsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftanager/v1/recommendation.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tanager/v1/common.proto\"h\n\x05\x45vent\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_weight\":\n\x07\x45xample\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\t\n\x07_weight\"`\n\tDiversity\x12\x17\n\nmmr_lambda\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x10max_per_category\x18\x02 \x01(\x05\x12\x11\n\tinterests\x18\x03 \x01(\x05\x42\r\n\x0b_mmr_lambda\"\xa4\x05\n\x10RecommendRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\rrecent_events\x18\x02 \x03(\x0b\x32\x11.tanager.v1.Event\x12\x16\n\tpage_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x04 \x03(\t\x12\x14\n\x0cinclude_seen\x18\x05 \x01(\x08\x12:\n\x07profile\x18\x06 \x03(\x0b\x32).tanager.v1.RecommendRequest.ProfileEntry\x12:\n\x07\x63ontext\x18\x07 \x03(\x0b\x32).tanager.v1.RecommendRequest.ContextEntry\x12\x0f\n\x07\x65xplain\x18\x08 \x01(\x08\x12\x18\n\x0bmax_reasons\x18\t \x01(\x05H\x01\x88\x01\x01\x12(\n\tdiversity\x18\n \x01(\x0b\x32\x15.tanager.v1.Diversity\x12\x0f\n\x07user_id\x18\x0b \x01(\t\x12\x0e\n\x06\x66ilter\x18\x0c \x01(\t\x12\x16\n\x0etarget_domains\x18\r \x03(\t\x12\x16\n\x0esource_domains\x18\x0e \x03(\t\x12%\n\x08\x65xamples\x18\x0f \x03(\x0b\x32\x13.tanager.v1.Example\x12\x12\n\npage_token\x18\x10 \x01(\t\x12\x1d\n\x15min_consistency_token\x18\x11 \x01(\t\x1aJ\n\x0cProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tanager.v1.AttributeValue:\x02\x38\x01\x1a.\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_page_sizeB\x0e\n\x0c_max_reasons\"\xa0\x02\n\x11RecommendResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\x1a\n\x12unknown_item_count\x18\x03 \x01(\x05\x12\'\n\tserved_by\x18\x04 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Timing\x12\x1f\n\x17unknown_attribute_count\x18\x06 \x01(\x05\x12\x17\n\x0fnext_page_token\x18\x07 \x01(\t\x12\x19\n\x11\x61ttribution_token\x18\x08 \x01(\t\"\xbf\x01\n\x15\x42\x61tchRecommendRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12\x16\n\x0etarget_domains\x18\x04 \x03(\t\x12\x16\n\x0esource_domains\x18\x05 \x03(\t\x12\x18\n\x10\x65xclude_item_ids\x18\x06 \x03(\t\x12\x14\n\x0cinclude_seen\x18\x07 \x01(\x08\x42\x0c\n\n_page_size\"q\n\x16\x42\x61tchRecommendResponse\x12.\n\x05users\x18\x01 \x03(\x0b\x32\x1f.tanager.v1.UserRecommendations\x12\'\n\tserved_by\x18\x02 \x01(\x0b\x32\x14.tanager.v1.ServedBy\"\x9d\x01\n\x13UserRecommendations\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12#\n\x07results\x18\x02 \x03(\x0b\x32\x12.tanager.v1.Result\x12&\n\x08strategy\x18\x03 \x01(\x0e\x32\x14.tanager.v1.Strategy\x12(\n\tshortfall\x18\x04 \x01(\x0e\x32\x15.tanager.v1.Shortfall\"\x8d\x03\n\x0bRankRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12(\n\rrecent_events\x18\x04 \x03(\x0b\x32\x11.tanager.v1.Event\x12\x35\n\x07profile\x18\x05 \x03(\x0b\x32$.tanager.v1.RankRequest.ProfileEntry\x12\x35\n\x07\x63ontext\x18\x06 \x03(\x0b\x32$.tanager.v1.RankRequest.ContextEntry\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\x12\x18\n\x0bmax_reasons\x18\x08 \x01(\x05H\x00\x88\x01\x01\x1aJ\n\x0cProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tanager.v1.AttributeValue:\x02\x38\x01\x1a.\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_max_reasons\"\x9c\x01\n\x0cRankResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12\x1a\n\x12unknown_item_count\x18\x02 \x01(\x05\x12\'\n\tserved_by\x18\x03 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x04 \x01(\x0b\x32\x12.tanager.v1.Timing\"\xa3\x01\n\x0fTrendingRequest\x12\x16\n\tpage_size\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0bhalf_life_h\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12\x16\n\x0etarget_domains\x18\x04 \x03(\t\x12\x18\n\x10\x65xclude_item_ids\x18\x05 \x03(\tB\x0c\n\n_page_sizeB\x0e\n\x0c_half_life_h\"\x8a\x01\n\x10TrendingResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\'\n\tserved_by\x18\x03 \x01(\x0b\x32\x14.tanager.v1.ServedBy\"\x83\x01\n\x13\x46indAudienceRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0cinclude_seen\x18\x03 \x01(\x08\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x42\x0c\n\n_page_size\"c\n\x0e\x41udienceMember\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\x12#\n\x07reasons\x18\x04 \x03(\x0b\x32\x12.tanager.v1.Reason\"\x85\x01\n\x14\x46indAudienceResponse\x12+\n\x07members\x18\x01 \x03(\x0b\x32\x1a.tanager.v1.AudienceMember\x12\x17\n\x0f\x63\x61ndidate_count\x18\x02 \x01(\x03\x12\'\n\tserved_by\x18\x03 \x01(\x0b\x32\x14.tanager.v1.ServedBy\"f\n\x13SimilarItemsRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x10\x65xclude_item_ids\x18\x03 \x03(\tB\x0c\n\n_page_size\"\xb2\x01\n\x14SimilarItemsResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.tanager.v1.Result\x12(\n\tshortfall\x18\x02 \x01(\x0e\x32\x15.tanager.v1.Shortfall\x12\'\n\tserved_by\x18\x03 \x01(\x0b\x32\x14.tanager.v1.ServedBy\x12\"\n\x06timing\x18\x04 \x01(\x0b\x32\x12.tanager.v1.Timing2\xe2\x03\n\x15RecommendationService\x12H\n\tRecommend\x12\x1c.tanager.v1.RecommendRequest\x1a\x1d.tanager.v1.RecommendResponse\x12Q\n\x0cSimilarItems\x12\x1f.tanager.v1.SimilarItemsRequest\x1a .tanager.v1.SimilarItemsResponse\x12W\n\x0e\x42\x61tchRecommend\x12!.tanager.v1.BatchRecommendRequest\x1a\".tanager.v1.BatchRecommendResponse\x12\x39\n\x04Rank\x12\x17.tanager.v1.RankRequest\x1a\x18.tanager.v1.RankResponse\x12\x45\n\x08Trending\x12\x1b.tanager.v1.TrendingRequest\x1a\x1c.tanager.v1.TrendingResponse\x12Q\n\x0c\x46indAudience\x12\x1f.tanager.v1.FindAudienceRequest\x1a .tanager.v1.FindAudienceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,22 +37,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_options = b'8\001'
   _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._loaded_options = None
   _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_options = b'8\001'
+  _globals['_RANKREQUEST_PROFILEENTRY']._loaded_options = None
+  _globals['_RANKREQUEST_PROFILEENTRY']._serialized_options = b'8\001'
+  _globals['_RANKREQUEST_CONTEXTENTRY']._loaded_options = None
+  _globals['_RANKREQUEST_CONTEXTENTRY']._serialized_options = b'8\001'
   _globals['_EVENT']._serialized_start=105
   _globals['_EVENT']._serialized_end=209
-  _globals['_DIVERSITY']._serialized_start=211
-  _globals['_DIVERSITY']._serialized_end=307
-  _globals['_RECOMMENDREQUEST']._serialized_start=310
-  _globals['_RECOMMENDREQUEST']._serialized_end=815
-  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_start=663
-  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_end=737
-  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_start=739
-  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_end=785
-  _globals['_RECOMMENDRESPONSE']._serialized_start=818
-  _globals['_RECOMMENDRESPONSE']._serialized_end=1054
-  _globals['_SIMILARITEMSREQUEST']._serialized_start=1056
-  _globals['_SIMILARITEMSREQUEST']._serialized_end=1158
-  _globals['_SIMILARITEMSRESPONSE']._serialized_start=1161
-  _globals['_SIMILARITEMSRESPONSE']._serialized_end=1339
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1342
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=1522
+  _globals['_EXAMPLE']._serialized_start=211
+  _globals['_EXAMPLE']._serialized_end=269
+  _globals['_DIVERSITY']._serialized_start=271
+  _globals['_DIVERSITY']._serialized_end=367
+  _globals['_RECOMMENDREQUEST']._serialized_start=370
+  _globals['_RECOMMENDREQUEST']._serialized_end=1046
+  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_start=894
+  _globals['_RECOMMENDREQUEST_PROFILEENTRY']._serialized_end=968
+  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_start=970
+  _globals['_RECOMMENDREQUEST_CONTEXTENTRY']._serialized_end=1016
+  _globals['_RECOMMENDRESPONSE']._serialized_start=1049
+  _globals['_RECOMMENDRESPONSE']._serialized_end=1337
+  _globals['_BATCHRECOMMENDREQUEST']._serialized_start=1340
+  _globals['_BATCHRECOMMENDREQUEST']._serialized_end=1531
+  _globals['_BATCHRECOMMENDRESPONSE']._serialized_start=1533
+  _globals['_BATCHRECOMMENDRESPONSE']._serialized_end=1646
+  _globals['_USERRECOMMENDATIONS']._serialized_start=1649
+  _globals['_USERRECOMMENDATIONS']._serialized_end=1806
+  _globals['_RANKREQUEST']._serialized_start=1809
+  _globals['_RANKREQUEST']._serialized_end=2206
+  _globals['_RANKREQUEST_PROFILEENTRY']._serialized_start=894
+  _globals['_RANKREQUEST_PROFILEENTRY']._serialized_end=968
+  _globals['_RANKREQUEST_CONTEXTENTRY']._serialized_start=970
+  _globals['_RANKREQUEST_CONTEXTENTRY']._serialized_end=1016
+  _globals['_RANKRESPONSE']._serialized_start=2209
+  _globals['_RANKRESPONSE']._serialized_end=2365
+  _globals['_TRENDINGREQUEST']._serialized_start=2368
+  _globals['_TRENDINGREQUEST']._serialized_end=2531
+  _globals['_TRENDINGRESPONSE']._serialized_start=2534
+  _globals['_TRENDINGRESPONSE']._serialized_end=2672
+  _globals['_FINDAUDIENCEREQUEST']._serialized_start=2675
+  _globals['_FINDAUDIENCEREQUEST']._serialized_end=2806
+  _globals['_AUDIENCEMEMBER']._serialized_start=2808
+  _globals['_AUDIENCEMEMBER']._serialized_end=2907
+  _globals['_FINDAUDIENCERESPONSE']._serialized_start=2910
+  _globals['_FINDAUDIENCERESPONSE']._serialized_end=3043
+  _globals['_SIMILARITEMSREQUEST']._serialized_start=3045
+  _globals['_SIMILARITEMSREQUEST']._serialized_end=3147
+  _globals['_SIMILARITEMSRESPONSE']._serialized_start=3150
+  _globals['_SIMILARITEMSRESPONSE']._serialized_end=3328
+  _globals['_RECOMMENDATIONSERVICE']._serialized_start=3331
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=3813
 # @@protoc_insertion_point(module_scope)

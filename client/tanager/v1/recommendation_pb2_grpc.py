@@ -53,6 +53,26 @@ class RecommendationServiceStub(object):
                 request_serializer=tanager_dot_v1_dot_recommendation__pb2.SimilarItemsRequest.SerializeToString,
                 response_deserializer=tanager_dot_v1_dot_recommendation__pb2.SimilarItemsResponse.FromString,
                 _registered_method=True)
+        self.BatchRecommend = channel.unary_unary(
+                '/tanager.v1.RecommendationService/BatchRecommend',
+                request_serializer=tanager_dot_v1_dot_recommendation__pb2.BatchRecommendRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_recommendation__pb2.BatchRecommendResponse.FromString,
+                _registered_method=True)
+        self.Rank = channel.unary_unary(
+                '/tanager.v1.RecommendationService/Rank',
+                request_serializer=tanager_dot_v1_dot_recommendation__pb2.RankRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_recommendation__pb2.RankResponse.FromString,
+                _registered_method=True)
+        self.Trending = channel.unary_unary(
+                '/tanager.v1.RecommendationService/Trending',
+                request_serializer=tanager_dot_v1_dot_recommendation__pb2.TrendingRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_recommendation__pb2.TrendingResponse.FromString,
+                _registered_method=True)
+        self.FindAudience = channel.unary_unary(
+                '/tanager.v1.RecommendationService/FindAudience',
+                request_serializer=tanager_dot_v1_dot_recommendation__pb2.FindAudienceRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_recommendation__pb2.FindAudienceResponse.FromString,
+                _registered_method=True)
 
 
 class RecommendationServiceServicer(object):
@@ -84,6 +104,35 @@ class RecommendationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchRecommend(self, request, context):
+        """Recommends for many users at once, for example for a mailing: far cheaper for each than single calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rank(self, request, context):
+        """Orders given items for a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Trending(self, request, context):
+        """What users take up lately.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindAudience(self, request, context):
+        """The users who are most likely to want an item, of those that the server knows.
+        NOT_FOUND  the catalogue has no item with this id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommendationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +145,26 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
                     servicer.SimilarItems,
                     request_deserializer=tanager_dot_v1_dot_recommendation__pb2.SimilarItemsRequest.FromString,
                     response_serializer=tanager_dot_v1_dot_recommendation__pb2.SimilarItemsResponse.SerializeToString,
+            ),
+            'BatchRecommend': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRecommend,
+                    request_deserializer=tanager_dot_v1_dot_recommendation__pb2.BatchRecommendRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_recommendation__pb2.BatchRecommendResponse.SerializeToString,
+            ),
+            'Rank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rank,
+                    request_deserializer=tanager_dot_v1_dot_recommendation__pb2.RankRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_recommendation__pb2.RankResponse.SerializeToString,
+            ),
+            'Trending': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trending,
+                    request_deserializer=tanager_dot_v1_dot_recommendation__pb2.TrendingRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_recommendation__pb2.TrendingResponse.SerializeToString,
+            ),
+            'FindAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindAudience,
+                    request_deserializer=tanager_dot_v1_dot_recommendation__pb2.FindAudienceRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_recommendation__pb2.FindAudienceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -161,6 +230,114 @@ class RecommendationService(object):
             '/tanager.v1.RecommendationService/SimilarItems',
             tanager_dot_v1_dot_recommendation__pb2.SimilarItemsRequest.SerializeToString,
             tanager_dot_v1_dot_recommendation__pb2.SimilarItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRecommend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.RecommendationService/BatchRecommend',
+            tanager_dot_v1_dot_recommendation__pb2.BatchRecommendRequest.SerializeToString,
+            tanager_dot_v1_dot_recommendation__pb2.BatchRecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.RecommendationService/Rank',
+            tanager_dot_v1_dot_recommendation__pb2.RankRequest.SerializeToString,
+            tanager_dot_v1_dot_recommendation__pb2.RankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.RecommendationService/Trending',
+            tanager_dot_v1_dot_recommendation__pb2.TrendingRequest.SerializeToString,
+            tanager_dot_v1_dot_recommendation__pb2.TrendingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.RecommendationService/FindAudience',
+            tanager_dot_v1_dot_recommendation__pb2.FindAudienceRequest.SerializeToString,
+            tanager_dot_v1_dot_recommendation__pb2.FindAudienceResponse.FromString,
             options,
             channel_credentials,
             insecure,
