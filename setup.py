@@ -22,6 +22,7 @@ setup(
     packages=[name for root in ("client", "server", "export") for name in find_packages(root)],
     ext_modules=[
         compiled("tanager_server.engine._diversity"),
+        compiled("tanager_server.index._growth"),
         compiled("tanager_server.engine._ranking"),
         compiled("tanager_server.engine._terms"),
         compiled("tanager_server.rpc._results"),

@@ -61,7 +61,7 @@ def serve(bundle: Path) -> Generation:
 class TestContents:
     def test_the_server_opens_it(self, tiny_bundle, dataset):
         generation = serve(tiny_bundle)
-        assert generation.catalogue.ids == tuple(item.id for item in dataset.items)
+        assert generation.catalogue.ids == [item.id for item in dataset.items]
         assert generation.index.search(generation.vectors[7:8], 1).positions.tolist() == [[7]]
 
     def test_the_vectors_are_the_models_of_the_items_texts(self, tiny_bundle, tiny_model, dataset):

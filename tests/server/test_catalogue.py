@@ -57,7 +57,7 @@ def test_items_by_position_id_and_popularity(items_file):
     catalogue = Catalogue.read(
         items_file(*(ITEM | {"id": name, "popularity": count, "domain": name[:1]} for name, count in users.items()))
     )
-    assert catalogue.ids == tuple(users)
+    assert catalogue.ids == list(users)
     assert (catalogue.position("c"), catalogue.position("nothing")) == (2, None)
     assert catalogue.positions(["d", "nothing", "三体", "d"]) == [3, None, 0, 3]
     assert catalogue.popularity.tolist() == [3, 0, 15, 3]

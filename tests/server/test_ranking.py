@@ -444,7 +444,7 @@ def test_no_attribute_beyond_those_known_is_read(ranker, generation, row):
     [
         {"priors": np.zeros((2, ITEMS - 1), np.float32)},
         {"vectors": np.zeros((ITEMS - 1, 16), np.float32)},
-        {"neighbours": Neighbours(np.zeros(ITEMS, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))},
+        {"neighbours": Neighbours(np.zeros(ITEMS + 2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))},
         {"transitions": Neighbours(np.ones(ITEMS + 1, np.int64), np.array([ITEMS], np.int32), np.ones(1, np.float32))},
         {"transitions": Neighbours(np.ones(ITEMS + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))},
     ],

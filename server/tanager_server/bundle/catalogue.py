@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,38 +36,56 @@ class Item(BaseModel):
 class Catalogue:
     """What the server keeps of the items, by position: row i of the vectors is item i.
 
+    Items can be written and removed. A position is never given to another item; the one of a removed item is its own
+    again if it is written anew.
+
     Attributes:
         ids: item ids.
         titles: display titles, empty where there is none.
         domains: domains, empty where there is none.
-        categories: names of all categories.
-        category_rows: (items + 1,) int64 and (entries,) int32: item i has the categories of the numbers that lie in the
-            second array at first[i] : first[i + 1].
-        popularity: (items,) float32: number of users who took it up; a fact to show, no part of the score.
+        categories: names of all categories, by number.
+        category_rows: (items + 1,) int64 and (entries,) int32: item i of those it was made of has the categories of the
+            numbers that lie in the second array at first[i] : first[i + 1].
+        popularity: (items,) float32: of those it was made of, the number of users who took each up; a fact to show, no
+            part of the score.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        ids, titles, domains, popularity = [], [], [], []
-        interned: dict[str, str] = {}
-        numbers: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.titles: list[str] = []
+        self.domains: list[str] = []
+        self._interned: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        popularity = []
         starts, entries = [0], []
         for item in items:
-            entries += sorted({numbers.setdefault(category, len(numbers)) for category in item.categories})
+            entries += self.category_numbers(item.categories)
             starts.append(len(entries))
-            ids.append(item.id)
-            titles.append(item.title)
-            domains.append(interned.setdefault(item.domain, item.domain))
+            self._append(item)
             popularity.append(item.popularity)
-        self.ids = tuple(ids)
-        self.titles = tuple(titles)
-        self.domains = tuple(domains)
-        self.categories = tuple(numbers)
         self.category_rows = np.asarray(starts, dtype=np.int64), np.asarray(entries, dtype=np.int32)
         self.popularity: NDArray[np.float32] = np.asarray(popularity, dtype=np.float32)
-        self._positions = {item_id: position for position, item_id in enumerate(ids)}
+        self._positions = {item_id: position for position, item_id in enumerate(self.ids)}
+        self._removed: dict[str, int] = {}
+        self.domain_counts = dict(Counter(self.domains))
+        """Number of items in each domain."""
 
     def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def rows(self) -> int:
+        """Positions that were given out, those of removed items included."""
         return len(self.ids)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of all categories, by number."""
+        return tuple(self._numbers)
+
+    def category_numbers(self, names: Iterable[str]) -> list[int]:
+        """Numbers of some categories, ascending; a name that has none is given one."""
+        return sorted({self._numbers.setdefault(name, len(self._numbers)) for name in names})
 
     def position(self, item_id: str) -> int | None:
         """Row of the item, or None if the catalogue does not have it."""
@@ -78,10 +95,56 @@ class Catalogue:
         """Row of each of the items, None for those that the catalogue does not have."""
         return list(map(self._positions.get, item_ids))
 
-    @cached_property
-    def domain_counts(self) -> dict[str, int]:
-        """Number of items in each domain."""
-        return dict(Counter(self.domains))
+    def former_position(self, item_id: str) -> int | None:
+        """Row of an item that was removed."""
+        return self._removed.get(item_id)
+
+    def put(self, item: Item) -> int:
+        """Writes an item in place of the one with its id, if there is one.
+
+        Returns:
+            Its position.
+        """
+        position = self._positions.get(item.id)
+        if position is not None:
+            self._count(self.domains[position], -1)
+        else:
+            position = self._removed.pop(item.id, None)
+        if position is None:
+            position = self._append(item)
+        else:
+            self.titles[position], self.domains[position] = item.title, self._one(item.domain)
+        self._positions[item.id] = position
+        self._count(item.domain, 1)
+        return position
+
+    def remove(self, item_id: str) -> int | None:
+        """Forgets an item.
+
+        Returns:
+            Where it was, or None if the catalogue does not have it.
+        """
+        position = self._positions.pop(item_id, None)
+        if position is not None:
+            self._removed[item_id] = position
+            self._count(self.domains[position], -1)
+        return position
+
+    def _append(self, item: Item) -> int:
+        self.ids.append(item.id)
+        self.titles.append(item.title)
+        self.domains.append(self._one(item.domain))
+        return len(self.ids) - 1
+
+    def _one(self, domain: str) -> str:
+        return self._interned.setdefault(domain, domain)
+
+    def _count(self, domain: str, more: int) -> None:
+        count = self.domain_counts.get(domain, 0) + more
+        if count:
+            self.domain_counts[domain] = count
+        else:
+            self.domain_counts.pop(domain, None)
 
     @classmethod
     def read(cls, path: Path) -> Catalogue:

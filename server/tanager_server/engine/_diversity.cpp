@@ -9,15 +9,16 @@ namespace {
 
 class Chooser {
  public:
-  // `categories` has the categories of each item.
-  Chooser(const py::handle& vectors, const py::handle& categories, std::size_t category_count)
-      : owner_(py::reinterpret_borrow<py::object>(categories)),
+  // `categories` has the categories of each item, but for those of which the growth tells otherwise.
+  Chooser(const py::handle& vectors, const py::handle& categories, std::size_t category_count, const py::object& growth)
+      : owner_(py::make_tuple(categories, growth)),
+        growth_(growth.is_none() ? nullptr : growth.cast<tanager::Growth*>()),
         vectors_(take<float>(vectors, 2, "vectors")),
         items_(static_cast<std::size_t>(vectors_.shape(0))),
         dim_(static_cast<std::size_t>(vectors_.shape(1))),
         categories_(categories, category_count, "categories"),
         category_count_(category_count) {
-    if (categories_.rows != items_) throw py::value_error("categories: a row for each item");
+    if (categories_.rows > items_) throw py::value_error("categories: a row for each item");
   }
 
   // Indices of the chosen candidates, by score, highest first. `groups` are the interests of candidates and `shares`
@@ -40,7 +41,7 @@ class Chooser {
     std::vector<double> likeness(n, 0.0);
     Likeness like(*this, positions);
     std::vector<char> gone(n, 0);
-    std::vector<std::size_t> in_category(category_count_, 0), chosen;
+    std::vector<std::size_t> in_category(categories(), 0), chosen;
     std::vector<std::size_t> owed = groups.empty() ? std::vector<std::size_t>() : places(shares, count);
     const auto full = [&](Position item) {
       if (max_per_category == 0) return false;
@@ -89,7 +90,19 @@ class Chooser {
     std::size_t size() const { return static_cast<std::size_t>(last - first); }
   };
 
+  // How many there are.
+  std::size_t categories() const {
+    return growth_ == nullptr ? category_count_ : std::max(category_count_, growth_->category_count);
+  }
+
   Categories of(Position item) const {
+    if (growth_ != nullptr && !growth_->categories.empty()) {
+      const auto found = growth_->categories.find(item);
+      if (found != growth_->categories.end()) {
+        return {found->second.data(), found->second.data() + found->second.size()};
+      }
+    }
+    if (static_cast<std::size_t>(item) >= categories_.rows) return {nullptr, nullptr};
     return {categories_.indices + categories_.indptr[item], categories_.indices + categories_.indptr[item + 1]};
   }
 
@@ -98,7 +111,7 @@ class Chooser {
   class Likeness {
    public:
     Likeness(const Chooser& of, const Positions& candidates)
-        : of_(of), candidates_(candidates), is_its_(of.category_count_, 0) {
+        : of_(of), candidates_(candidates), is_its_(of.categories(), 0) {
       for (std::size_t i = 0; i < candidates.size(); ++i) {
         if (of.of(candidates[i]).size() > 0) continue;
         without_.push_back(i);
@@ -153,6 +166,7 @@ class Chooser {
   }
 
   py::object owner_;
+  const tanager::Growth* growth_;
   Array<float> vectors_;
   const std::size_t items_, dim_;
   const Rows categories_;
@@ -164,8 +178,8 @@ class Chooser {
 PYBIND11_MODULE(_diversity, module) {
   module.doc() = "The greedy choice of diverse items.";
   py::class_<Chooser>(module, "Chooser")
-      .def(py::init<py::handle, py::handle, std::size_t>(), py::arg("vectors"), py::arg("categories"),
-           py::arg("category_count"))
+      .def(py::init<py::handle, py::handle, std::size_t, py::object>(), py::arg("vectors"), py::arg("categories"),
+           py::arg("category_count"), py::arg("growth") = py::none())
       .def("choose", &Chooser::choose, py::arg("positions"), py::arg("scores"), py::arg("groups"), py::arg("shares"),
            py::arg("spread"), py::arg("mmr_lambda"), py::arg("max_per_category"), py::arg("count"));
 }

@@ -10,6 +10,8 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -20,6 +22,35 @@ namespace py = pybind11;
 #else
 #define FOR_EACH_PROCESSOR
 #endif
+
+namespace tanager {
+
+// What was added to a sparse matrix after it was made, by row.
+struct AddedEntries {
+  std::unordered_map<std::int64_t, std::vector<std::pair<std::int32_t, float>>> rows;
+  std::unordered_map<std::int32_t, std::vector<std::int64_t>> rows_of;
+
+  // The entries of a column, in place of those it was given before.
+  void set_column(std::int32_t column, const std::vector<std::int64_t>& at, const std::vector<float>& weights) {
+    if (at.size() != weights.size()) throw py::value_error("a weight for each row");
+    for (const std::int64_t row : rows_of[column]) {
+      auto& entries = rows[row];
+      entries.erase(std::remove_if(entries.begin(), entries.end(), [&](const auto& e) { return e.first == column; }),
+                    entries.end());
+    }
+    for (std::size_t i = 0; i < at.size(); ++i) rows[at[i]].emplace_back(column, weights[i]);
+    rows_of[column] = at;
+  }
+};
+
+// What items were given after the generation was made: shared by all that score, and changed between their calls.
+struct PYBIND11_EXPORT Growth {
+  AddedEntries together, follows, attributes;
+  std::unordered_map<std::int64_t, std::vector<std::int32_t>> categories;
+  std::size_t category_count = 0;
+};
+
+}  // namespace tanager
 
 namespace {
 
@@ -63,15 +94,29 @@ Array<T> take(const py::handle& value, py::ssize_t dimensions, const char* name)
   return array;
 }
 
-// A sparse matrix: a view of arrays that somebody else keeps.
+// A sparse matrix: a view of arrays that somebody else keeps, and what was added to it.
 struct Rows {
   const std::int64_t* indptr;
   const std::int32_t* indices;
   const float* weights;
   std::size_t rows;
+  const tanager::AddedEntries* added;
+
+  // Calls `visit(column, weight)` for each entry of a row.
+  template <typename Visit>
+  void each(Position row, Visit&& visit) const {
+    if (static_cast<std::size_t>(row) < rows) {
+      for (std::int64_t entry = indptr[row]; entry < indptr[row + 1]; ++entry) visit(indices[entry], weights[entry]);
+    }
+    if (added == nullptr || added->rows.empty()) return;
+    const auto found = added->rows.find(row);
+    if (found == added->rows.end()) return;
+    for (const auto& [column, weight] : found->second) visit(column, weight);
+  }
 
   // From a tuple of indptr, indices and weights, with every index below `columns`.
-  Rows(const py::handle& value, std::size_t columns, const char* name) {
+  Rows(const py::handle& value, std::size_t columns, const char* name, const tanager::AddedEntries* more = nullptr)
+      : added(more) {
     const auto arrays = value.cast<py::tuple>();
     if (arrays.size() != 3) throw py::value_error(std::string(name) + ": indptr, indices and weights");
     const auto starts = take<std::int64_t>(arrays[0], 1, name);
@@ -90,10 +135,12 @@ struct Rows {
   }
 };
 
-// What scores are made of, as the generation has it; views of arrays that somebody else keeps.
+// What scores are made of, as the generation has it; views of arrays that somebody else keeps. The arrays have a row for
+// each item, and some to spare for items to come; what items are given beyond them lies in the growth.
 struct Tables {
   explicit Tables(const py::kwargs& settings)
       : owner_(settings),
+        growth_(settings["growth"].cast<tanager::Growth*>()),
         vectors_array_(take<float>(settings["vectors"], 2, "vectors")),
         items_(static_cast<std::size_t>(vectors_array_.shape(0))),
         dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
@@ -101,12 +148,12 @@ struct Tables {
         sequence_array_(take<float>(settings["sequence_vectors"], 2, "sequence_vectors")),
         sequence_dim_(static_cast<std::size_t>(sequence_array_.shape(1))),
         sequence_vectors_(sequence_array_.data()),
-        together_(settings["neighbours"], items_, "neighbours"),
-        follows_(settings["transitions"], items_, "transitions"),
-        attributes_(settings["attributes"], items_, "attributes") {
+        together_(settings["neighbours"], items_, "neighbours", &growth_->together),
+        follows_(settings["transitions"], items_, "transitions", &growth_->follows),
+        attributes_(settings["attributes"], items_, "attributes", &growth_->attributes) {
     const auto priors = take<float>(settings["priors"], 2, "priors");
     const auto items = static_cast<py::ssize_t>(items_);
-    if (together_.rows != items_ || follows_.rows != items_ || priors.shape(0) != 2 || priors.shape(1) != items ||
+    if (together_.rows > items_ || follows_.rows > items_ || priors.shape(0) != 2 || priors.shape(1) != items ||
         sequence_array_.shape(0) != items) {
       throw py::value_error("the arrays do not fit one another");
     }
@@ -114,6 +161,7 @@ struct Tables {
   }
 
   py::object owner_;
+  const tanager::Growth* growth_;
   Array<float> vectors_array_;
   std::size_t items_, dim_;
   const float* vectors_;

@@ -91,36 +91,46 @@ class Ranking : Tables {
     const auto similarities = take<float>(settings["similarities"], 2, "similarities");
     const auto near_found = take<std::uint8_t>(settings["near_found"], 1, "near_found");
     const auto items = static_cast<py::ssize_t>(items_);
-    if (by_prior.shape(0) != 2 || by_prior.shape(1) != items || average.shape(0) != items ||
+    indexed_ = static_cast<std::size_t>(by_prior.shape(1));
+    if (by_prior.shape(0) != 2 || indexed_ == 0 || indexed_ > items_ || average.shape(0) != items ||
         mean.shape(0) != static_cast<py::ssize_t>(dim_) || near.shape(0) != items || similarities.shape(0) != items ||
         near.shape(1) != similarities.shape(1) || near_found.shape(0) != items) {
       throw py::value_error("the arrays do not fit one another");
     }
-    by_prior_ = by_prior.data(), by_both_ = by_prior_ + items_;
+    by_prior_ = by_prior.data(), by_both_ = by_prior_ + indexed_;
     average_ = average.data(), mean_ = mean.data();
     near_ = near.data(), similarities_ = similarities.data(), near_found_ = near_found.data();
     width_ = static_cast<std::size_t>(near.shape(1));
-    for (std::size_t i = 0; i < 2 * items_; ++i) check(by_prior_[i]);
+    for (std::size_t i = 0; i < 2 * indexed_; ++i) check(by_prior_[i]);
     double prior = 0.0, prior_known = 0.0;
-    for (std::size_t i = 0; i < items_; ++i) prior += prior_[i], prior_known += prior_known_[i];
-    mean_prior_ = prior / static_cast<double>(items_), mean_prior_known_ = prior_known / static_cast<double>(items_);
+    for (std::size_t i = 0; i < indexed_; ++i) prior += prior_[i], prior_known += prior_known_[i];
+    const auto indexed = static_cast<double>(indexed_);
+    mean_prior_ = prior / indexed, mean_prior_known_ = prior_known / indexed;
     cells_.assign(items_, Cell{});
   }
 
-  Page by_wish(const py::tuple& asked, const Positions& attributes, std::size_t page_size, const Positions& excluded) {
+  Page by_wish(const py::tuple& asked, const Positions& attributes, std::size_t page_size, const Positions& excluded,
+               const py::tuple& view) {
     const double found_at = now();
     const Asked wish = check(asked);
+    const View seen = look(view);
     check_attributes(attributes);
     const Cleaner cleaner(*this);
     for (const Position item : excluded) mark(item, kOut);
     for (const Position row : attributes) scatter(attributes_, row, profile_, &Cell::profile);
     Positions found;
     std::vector<float> scores;
+    const auto add = [&](Position item, float similarity) {
+      found.push_back(item);
+      scores.push_back(wish.weight * similarity + wish_prior_ * (prior_[item] + cells_[item].profile));
+    };
     for (std::size_t i = 0; i < wish.count; ++i) {
       const Position item = wish.positions.data()[i];
+      if (!(cells_[item].marks & kOut) && seen.allows(item)) add(item, wish.similarities.data()[i]);
+    }
+    for (const Position item : seen.exact) {
       if (cells_[item].marks & kOut) continue;
-      found.push_back(item);
-      scores.push_back(wish.weight * wish.similarities.data()[i] + wish_prior_ * (prior_[item] + cells_[item].profile));
+      add(item, dot(vectors_ + item * dim_, wish.vector.data(), dim_));
     }
     Page page;
     auto& [positions, page_scores, sources, at] = page;
@@ -135,8 +145,9 @@ class Ranking : Tables {
 
   Page by_history(const Positions& rows, const std::vector<float>& weights, const Positions& attributes,
                   const std::optional<py::tuple>& asked, const std::optional<Array<float>>& expected,
-                  std::size_t page_size, const Positions& excluded, bool personal) {
+                  std::size_t page_size, const Positions& excluded, bool personal, const py::tuple& view) {
     if (rows.size() != weights.size()) throw py::value_error("a weight for each row");
+    const View seen = look(view);
     if (page_size == 0) throw py::value_error("a page holds an item at least");
     page_size = std::min(page_size, items_);
     std::optional<Asked> wish;
@@ -146,7 +157,7 @@ class Ranking : Tables {
     const Cleaner cleaner(*this);
 
     Call call = begin(rows, weights, attributes, expected, personal);
-    const Positions found = shortlist(call, page_size, excluded, wish);
+    const Positions found = shortlist(call, page_size, excluded, wish, seen);
     const double found_at = now();
 
     const std::vector<float> scores = score(found, call, wish);
@@ -156,9 +167,12 @@ class Ranking : Tables {
       const Cell& cell = cells_[found[place]];
       positions.push_back(found[place]);
       page_scores.push_back(scores[place]);
-      sources.push_back((cell.marks & kAsked ? wish->source : 0) | (cell.marks & kByText ? from_text_ : 0) |
-                        (cell.marks & kPopular ? from_popular_ : 0) | (cell.marks & kExpected ? from_sequence_ : 0) |
-                        sources_beside_text(cell));
+      const int source = (cell.marks & kAsked ? wish->source : 0) | (cell.marks & kByText ? from_text_ : 0) |
+                         (cell.marks & kPopular ? from_popular_ : 0) | (cell.marks & kExpected ? from_sequence_ : 0) |
+                         sources_beside_text(cell);
+      // What is looked at whatever it is was found by what it is compared with.
+      const int otherwise = wish ? wish->source : rows.empty() ? from_popular_ : from_text_;
+      sources.push_back(source != 0 ? source : otherwise);
     }
     at = found_at;
     return page;
@@ -221,6 +235,37 @@ class Ranking : Tables {
     std::vector<float> expected;  // the vector of what the sequence head says comes next, with its weight; or empty,
                                   // for which only B and the text count
   };
+
+  // Which items a call may answer with: of those in the index the ones with a byte other than 0, all if there are no
+  // bytes; and beside them some, in no order and none twice, that are looked at one by one. Where nothing but these is to
+  // be looked at, `share`, the part of the index that may be answered with, is 0.
+  struct View {
+    py::object bytes;
+    const std::uint8_t* allowed;
+    Positions exact;
+    double share;
+
+    bool allows(Position item) const { return share > 0.0 && (allowed == nullptr || allowed[item] != 0); }
+    // How far one has to go to meet so many that are allowed.
+    std::size_t places(std::size_t count, std::size_t most) const {
+      return share > 0.0 ? static_cast<std::size_t>(std::min<double>(count / share, most)) : 0;
+    }
+  };
+
+  View look(const py::tuple& value) const {
+    if (value.size() != 3) throw py::value_error("a view is bytes, positions and a share");
+    View view{value[0], nullptr, {}, value[2].cast<double>()};
+    if (!view.bytes.is_none()) {
+      const auto bytes = take<std::uint8_t>(view.bytes, 1, "allowed");
+      if (static_cast<std::size_t>(bytes.size()) != items_) throw py::value_error("allowed: a byte for each item");
+      view.allowed = bytes.data();
+    }
+    const auto exact = take<Position>(value[1], 1, "exact");
+    view.exact.assign(exact.data(), exact.data() + exact.size());
+    for (const Position item : view.exact) check(item);
+    if (!(view.share >= 0.0 && view.share <= 1.0)) throw py::value_error("share: 0 to 1");
+    return view;
+  }
 
   // Undoes what a call wrote into the cells, however it ends.
   class Cleaner {
@@ -297,8 +342,7 @@ class Ranking : Tables {
                asked[4].cast<int>(),
                0};
     wish.count = static_cast<std::size_t>(wish.positions.size());
-    if (static_cast<std::size_t>(wish.vector.size()) != dim_ || wish.similarities.size() != wish.positions.size() ||
-        wish.count == 0) {
+    if (static_cast<std::size_t>(wish.vector.size()) != dim_ || wish.similarities.size() != wish.positions.size()) {
       throw py::value_error("a wish is a vector, and as many positions as similarities");
     }
     for (std::size_t i = 0; i < wish.count; ++i) check(wish.positions.data()[i]);
@@ -319,10 +363,11 @@ class Ranking : Tables {
     cells_[item].marks |= marks;
   }
 
-  // Adds an item to those found, unless it is among them or out.
-  void find(Position item, std::uint8_t marks, Positions& found) {
+  // Adds an item to those found, unless it is among them, out, or not to be seen.
+  void find(Position item, std::uint8_t marks, Positions& found, const View& view) {
     touch(item);
     if (!(cells_[item].marks & (kFound | kOut))) {
+      if (!view.allows(item)) return;
       marks |= kFound;
       found.push_back(item);
     }
@@ -330,11 +375,10 @@ class Ranking : Tables {
   }
 
   void scatter(const Rows& matrix, Position row, float weight, float Cell::* sum) {
-    for (std::int64_t entry = matrix.indptr[row]; entry < matrix.indptr[row + 1]; ++entry) {
-      const std::int32_t item = matrix.indices[entry];
+    matrix.each(row, [&](std::int32_t item, float entry) {
       touch(item);
-      cells_[item].*sum += weight * matrix.weights[entry];
-    }
+      cells_[item].*sum += weight * entry;
+    });
   }
 
   // The sums over B, T and A, with their weights in the score.
@@ -383,53 +427,67 @@ class Ranking : Tables {
 
   // Items that may reach the page, in no order.
   Positions shortlist(const Call& call, std::size_t page_size, const Positions& excluded,
-                      const std::optional<Asked>& wish) {
-    Positions pool;
+                      const std::optional<Asked>& wish, const View& view) {
+    Positions pool, found;
     const std::size_t summed = touched_.size();
     for (const Position item : excluded) mark(item, kOut);
+    for (const Position item : view.exact) {
+      touch(item);
+      std::uint8_t& marks = cells_[item].marks;
+      if (marks & kOut) continue;
+      marks |= kFound | kNearest;  // so nobody else adds it
+      found.push_back(item);
+    }
+    if (view.share == 0.0) return found;
     for (std::size_t i = 0; i < summed; ++i) {
       const Cell& cell = cells_[touched_[i]];
-      if (cell.together + cell.follows + cell.profile > 0.0F) find(touched_[i], 0, pool);
+      if (cell.together + cell.follows + cell.profile > 0.0F) find(touched_[i], 0, pool, view);
     }
     if (wish) {
-      for (std::size_t i = 0; i < wish->count; ++i) find(wish->positions.data()[i], kAsked, pool);
+      for (std::size_t i = 0; i < wish->count; ++i) find(wish->positions.data()[i], kAsked, pool, view);
     }
     const Positions liked = latest_liked(call.rows, call.weights);
-    find_neighbours(liked, call, pool);
+    const std::size_t near = find_neighbours(liked, call, pool, view);
     const auto [mean, deviation] = project(call.direction.data(), mean_, dim_, spread_, call.lift);
 
-    const std::size_t reach = std::min(items_, page_size + excluded.size() + spare_);
+    const std::size_t reach = std::min(indexed_, page_size + excluded.size() + spare_);
     std::size_t listed = 0;
     std::vector<float> estimates;
     // The most that the sequence head adds to the score of an item which was not found by it.
     double most_of_sequence = 0.0;
     if (!call.expected.empty()) {
-      const Position last = find_expected(call, reach, pool);
+      const Position last = find_expected(call, reach, pool, view);
       if (last >= 0) most_of_sequence = expected(last, call);
     }
-    if (call.personal) list(reach, listed, call, pool);
+    if (call.personal) {
+      list(view.places(reach, indexed_), listed, call, pool, view);
+      while (listed < indexed_ && pool.size() < page_size) list(std::min(indexed_, 2 * listed), listed, call, pool, view);
+    }
     double floor = floor_of(pool, estimates, page_size, call, wish);
     // The most that the wish adds to the score of an item which is not among the nearest to it.
     double most_of_wish = 0.0;
-    if (wish) most_of_wish = std::max(wish->weight * wish->similarities.data()[wish->count - 1], -wish->weight);
+    if (wish) {
+      const float last = wish->count > 0 ? wish->similarities.data()[wish->count - 1] : 1.0F;
+      most_of_wish = std::max(wish->weight * last, -wish->weight);
+    }
     // The most that the history's text adds to that of an item which was not found by it.
     double most_of_text = mean + outside_spreads_ * deviation;
     double outside = most_of_text + most_of_wish + most_of_sequence;
     // What priors add to the score of an item beyond the lists, half-way to the most.
     if (call.personal) outside += (mean_prior_ + call.known * mean_prior_known_ + prior_beyond(listed, call)) / 2.0;
-    Positions found;
-    if (liked.size() == 1 && call.rows.size() == 1 && reach <= width_) {
+    if (liked.size() == 1 && call.rows.size() == 1 && reach <= width_ && near >= std::min(width_, page_size)) {
       // Of a single like the neighbourhood is the history's; dislikes would turn it away from that.
       most_of_text = std::min<double>(most_of_text, call.lift * similarities_[(liked[0] + 1) * width_ - 1]);
     } else if (!liked.empty() && floor < outside) {
-      const Position last = find_nearest(call.direction, reach, found);
+      const Position last = find_nearest(call.direction, reach, found, view);
       if (last >= 0) most_of_text = dot(vectors_ + last * dim_, call.direction.data(), dim_);
     }
     if (call.personal) {
       // Where items beyond the lists may come before the page, read on: to the end if that is certain to help.
-      const std::size_t most = deviation > 0.0 || wish ? std::min(items_, std::max(reach, most_listed_)) : items_;
+      const std::size_t some = view.places(std::max(reach, most_listed_), indexed_);
+      const std::size_t most = std::max(listed, deviation > 0.0 || wish ? some : indexed_);
       while (listed < most && floor < prior_beyond(listed, call) + most_of_text + most_of_wish + most_of_sequence) {
-        list(std::min(most, 2 * listed), listed, call, pool);
+        list(std::min(most, 2 * listed), listed, call, pool, view);
         floor = floor_of(pool, estimates, page_size, call, wish);
       }
     }
@@ -442,10 +500,10 @@ class Ranking : Tables {
   }
 
   // Adds to the pool the best by priors, from both orders, up to a place in them.
-  void list(std::size_t until, std::size_t& listed, const Call& call, Positions& pool) {
+  void list(std::size_t until, std::size_t& listed, const Call& call, Positions& pool, const View& view) {
     for (; listed < until; ++listed) {
-      find(by_prior_[listed], kPopular, pool);
-      if (call.known > 0.0F) find(by_both_[listed], kPopular, pool);
+      find(by_prior_[listed], kPopular, pool, view);
+      if (call.known > 0.0F) find(by_both_[listed], kPopular, pool, view);
     }
   }
 
@@ -475,9 +533,11 @@ class Ranking : Tables {
     return liked;
   }
 
-  // Finds the neighbourhoods of some items by text; their products are known.
-  void find_neighbours(const Positions& liked, const Call& call, Positions& pool) {
-    if (liked.empty()) return;
+  // Finds the neighbourhoods of some items by text; their products are known. Tells how many of the first one's may be
+  // answered with.
+  std::size_t find_neighbours(const Positions& liked, const Call& call, Positions& pool, const View& view) {
+    if (liked.empty()) return 0;
+    std::size_t of_first = 0;
     Positions missing;
     for (const Position item : liked) {
       if (!near_found_[item]) missing.push_back(item);
@@ -492,36 +552,40 @@ class Ranking : Tables {
       const float* similarities = similarities_ + item * width_;
       for (std::size_t i = 0; i < width_; ++i) {
         check(row[i]);
-        find(row[i], kByText, pool);
+        find(row[i], kByText, pool, view);
         cells_[row[i]].known += weight * (similarities[i] - average_[row[i]]);
+        of_first += item == liked[0] && view.allows(row[i]) && !(cells_[row[i]].marks & kOut);
       }
     }
+    return of_first;
   }
 
   // The items that the sequence head says come next; the least likely of them, or -1 if it says nothing.
-  Position find_expected(const Call& call, std::size_t reach, Positions& pool) {
-    const auto next = nearest(search_sequence_, call.expected, reach);
-    for (const Position item : next) find(item, kExpected, pool);
+  Position find_expected(const Call& call, std::size_t reach, Positions& pool, const View& view) {
+    const auto next = nearest(search_sequence_, call.expected, reach, view);
+    for (const Position item : next) find(item, kExpected, pool, view);
     return next.empty() ? -1 : next.back();
   }
 
   // What a search finds nearest to a direction; nothing if it is none.
-  Positions nearest(const py::function& search, const std::vector<float>& direction, std::size_t reach) const {
+  Positions nearest(const py::function& search, const std::vector<float>& direction, std::size_t reach,
+                    const View& view) const {
     constexpr float kLeastLength = 1e-6F;  // a shorter one has no direction
     const float length = std::sqrt(dot(direction.data(), direction.data(), direction.size()));
     if (length < kLeastLength) return {};
     Array<float> query({static_cast<py::ssize_t>(1), static_cast<py::ssize_t>(direction.size())});
     for (std::size_t d = 0; d < direction.size(); ++d) query.mutable_data()[d] = direction[d] / length;
-    const auto found = search(query, reach).cast<Array<Position>>();
+    const auto found = search(query, reach, view.bytes, view.share).cast<Array<Position>>();
     const Positions items(found.data(), found.data() + found.size());
     for (const Position item : items) check(item);
     return items;
   }
 
   // The items whose text is most like that of the whole history; the least like of them, or -1 if it has no direction.
-  Position find_nearest(const std::vector<float>& direction, std::size_t reach, Positions& found) {
-    const auto by_text = nearest(search_, direction, reach);
+  Position find_nearest(const std::vector<float>& direction, std::size_t reach, Positions& found, const View& view) {
+    const auto by_text = nearest(search_, direction, reach, view);
     for (const Position item : by_text) {
+      if (!view.allows(item)) continue;
       touch(item);
       std::uint8_t& marks = cells_[item].marks;
       if (!(marks & (kNearest | kOut))) found.push_back(item);
@@ -543,7 +607,7 @@ class Ranking : Tables {
   const Position *by_prior_, *by_both_;
   const std::int32_t* near_;
   const std::uint8_t* near_found_;
-  std::size_t width_;
+  std::size_t width_, indexed_;
   double mean_prior_, mean_prior_known_;
   std::vector<Cell> cells_;
   Positions touched_;
@@ -556,10 +620,10 @@ PYBIND11_MODULE(_ranking, module) {
   py::class_<Ranking>(module, "Ranking")
       .def(py::init<const py::kwargs&>())
       .def("by_wish", &Ranking::by_wish, py::arg("asked"), py::arg("attributes"), py::arg("page_size"),
-           py::arg("excluded"))
+           py::arg("excluded"), py::arg("view"))
       .def("by_history", &Ranking::by_history, py::arg("rows"), py::arg("weights"), py::arg("attributes"),
            py::arg("asked"), py::arg("expected").noconvert(), py::arg("page_size"), py::arg("excluded"),
-           py::arg("personal"))
+           py::arg("personal"), py::arg("view"))
       .def("score_items", &Ranking::score_items, py::arg("items"), py::arg("rows"), py::arg("weights"),
            py::arg("attributes"), py::arg("asked"), py::arg("expected").noconvert())
       .def("clean", &Ranking::clean);

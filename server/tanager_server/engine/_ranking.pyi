@@ -3,15 +3,22 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tanager_server.index._growth import Growth
+
 _Page = tuple[list[int], list[float], list[int], float]
 _Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 # Vector, positions, similarities, weight, source.
 _Asked = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], float, int]
+# Bytes of the items that may be answered with, items that are looked at one by one, share of the index that may be.
+_Allowed = NDArray[np.uint8] | None
+_View = tuple[_Allowed, NDArray[np.int64], float]
+_Search = Callable[[NDArray[np.float32], int, _Allowed, float], NDArray[np.int64]]
 
 class Ranking:
     def __init__(
         self,
         *,
+        growth: Growth,
         vectors: NDArray[np.float32],
         sequence_vectors: NDArray[np.float32],
         neighbours: _Rows,
@@ -46,12 +53,12 @@ class Ranking:
         from_transition: int,
         from_profile: int,
         from_sequence: int,
-        search: Callable[[NDArray[np.float32], int], NDArray[np.int64]],
-        search_sequence: Callable[[NDArray[np.float32], int], NDArray[np.int64]],
+        search: _Search,
+        search_sequence: _Search,
         fill_neighbours: Callable[[Sequence[int]], None],
     ) -> None: ...
     def by_wish(
-        self, asked: _Asked, attributes: Collection[int], page_size: int, excluded: Collection[int]
+        self, asked: _Asked, attributes: Collection[int], page_size: int, excluded: Collection[int], view: _View
     ) -> _Page: ...
     def by_history(
         self,
@@ -63,6 +70,7 @@ class Ranking:
         page_size: int,
         excluded: Collection[int],
         personal: bool,
+        view: _View,
     ) -> _Page: ...
     def score_items(
         self,

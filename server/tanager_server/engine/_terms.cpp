@@ -169,11 +169,11 @@ class Terms : Tables {
 
     // Adds what a row of a matrix has for these items, times a weight, to one number for each of them.
     void gather(const Rows& matrix, Position row, double weight, double* sums, std::size_t stride) const {
-      for (std::int64_t entry = matrix.indptr[row]; entry < matrix.indptr[row + 1]; ++entry) {
-        const auto found = places_.find(matrix.indices[entry]);
-        if (found == places_.end()) continue;
-        for (const std::size_t place : found->second) sums[place * stride] += weight * matrix.weights[entry];
-      }
+      matrix.each(row, [&](std::int32_t item, float entry) {
+        const auto found = places_.find(item);
+        if (found == places_.end()) return;
+        for (const std::size_t place : found->second) sums[place * stride] += weight * entry;
+      });
     }
 
    private:

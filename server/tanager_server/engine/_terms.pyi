@@ -3,12 +3,15 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tanager_server.index._growth import Growth
+
 _Rows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
 class Terms:
     def __init__(
         self,
         *,
+        growth: Growth,
         vectors: NDArray[np.float32],
         sequence_vectors: NDArray[np.float32],
         neighbours: _Rows,

@@ -68,7 +68,7 @@ class Diversifier:
         catalogue = generation.catalogue
         indptr, indices = catalogue.category_rows
         categories = (indptr, indices, np.ones(len(indices), np.float32))
-        self._chooser = _diversity.Chooser(generation.vectors, categories, len(catalogue.categories))
+        self._chooser = _diversity.Chooser(generation.vectors, categories, len(catalogue.categories), generation.growth)
 
     def page(
         self,

@@ -21,7 +21,7 @@ import numpy as np
 from tanager_server.engine import _ranking
 from tanager_server.engine.request import Page, Source
 from tanager_server.engine.text_space import TextSpace
-from tanager_server.index import TextNeighbours, best_first
+from tanager_server.index import EVERYTHING, TextNeighbours, View, best_first
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -76,28 +76,34 @@ class Ranker:
     def __init__(self, generation: Generation) -> None:
         scoring, neighbours, transitions = generation.scoring, generation.neighbours, generation.transitions
         profile, priors = generation.profile, generation.priors
-        text = TextSpace(generation.vectors)
+        indexed = len(generation.index)
+        text = TextSpace(generation.vectors[:indexed])
+        average = np.zeros(len(generation.vectors), np.float32)  # only items of the index are estimated by it
+        average[:indexed] = text.average
         self.mean = text.mean
         text_neighbours = TextNeighbours(generation.index, generation.vectors)
 
-        def search(query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-            nearest: NDArray[np.int64] = generation.index.search(query, count).positions[0]
-            return nearest
+        def search(
+            query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None, share: float
+        ) -> NDArray[np.int64]:
+            return generation.index.search_allowed(query[0], count, allowed, share).positions
 
-        def search_sequence(query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        def search_sequence(
+            query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None, share: float
+        ) -> NDArray[np.int64]:
             assert generation.sequence is not None
-            nearest: NDArray[np.int64] = generation.sequence.index.search(query, count).positions[0]
-            return nearest
+            return generation.sequence.index.search_allowed(query[0], count, allowed, share).positions
 
         self._native = _ranking.Ranking(
+            growth=generation.growth,
             vectors=generation.vectors,
             sequence_vectors=generation.sequence_vectors,
             neighbours=(neighbours.indptr, neighbours.indices, neighbours.weights),
             transitions=(transitions.indptr, transitions.indices, transitions.weights),
             attributes=(profile.indptr, profile.indices, profile.weights),
             priors=priors,
-            by_prior=np.stack([best_first(priors[0]), best_first(priors[0] + priors[1])]),
-            average=text.average,
+            by_prior=np.stack([best_first(priors[0, :indexed]), best_first(priors[:, :indexed].sum(axis=0))]),
+            average=average,
             mean=text.mean,
             near=text_neighbours.rows,
             similarities=text_neighbours.similarities,
@@ -130,10 +136,16 @@ class Ranker:
         )
 
     def by_wish(
-        self, wish: Asked, *, page_size: int, excluded: Collection[int], attributes: Collection[int] = ()
+        self,
+        wish: Asked,
+        *,
+        page_size: int,
+        excluded: Collection[int],
+        attributes: Collection[int] = (),
+        view: View = EVERYTHING,
     ) -> Page:
         """What lies nearest to a wish; priors and the profile only order what is about equally near."""
-        return Page(*self._native.by_wish(wish, attributes, page_size, excluded))
+        return Page(*self._native.by_wish(wish, attributes, page_size, excluded, view))
 
     def by_history(
         self,
@@ -143,6 +155,7 @@ class Ranker:
         excluded: Collection[int],
         attributes: Collection[int] = (),
         asked: Asked | None = None,
+        view: View = EVERYTHING,
     ) -> Page:
         """What fits a history, a profile, and what is asked for in words, as far as there is any of them.
 
@@ -152,13 +165,14 @@ class Ranker:
             excluded: distinct positions that must not be among them.
             attributes: rows of A, without repetition.
             asked: comes on top.
+            view: what they are chosen from; `asked` has been searched for in it.
 
         Returns:
             `page_size` items, or all that are not excluded if they are fewer.
         """
         return Page(
             *self._native.by_history(
-                history.scored, history.weights, attributes, asked, history.expected, page_size, excluded, True
+                history.scored, history.weights, attributes, asked, history.expected, page_size, excluded, True, view
             )
         )
 
@@ -173,6 +187,6 @@ class Ranker:
         """Scores of some items, in their order, and their `Source` flags by B, T and A."""
         return self._native.score_items(positions, history.scored, history.weights, attributes, asked, history.expected)
 
-    def by_item(self, position: int, *, page_size: int, excluded: Collection[int]) -> Page:
+    def by_item(self, position: int, *, page_size: int, excluded: Collection[int], view: View = EVERYTHING) -> Page:
         """What the same users like, or what reads alike; neither what follows an item nor priors count."""
-        return Page(*self._native.by_history([position], [1.0], (), None, None, page_size, excluded, False))
+        return Page(*self._native.by_history([position], [1.0], (), None, None, page_size, excluded, False, view))

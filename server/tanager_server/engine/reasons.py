@@ -59,6 +59,7 @@ class Explainer:
         profile = generation.profile
         self._attributes = profile.attributes
         self._terms = _terms.Terms(
+            growth=generation.growth,
             vectors=generation.vectors,
             sequence_vectors=generation.sequence_vectors,
             neighbours=(neighbours.indptr, neighbours.indices, neighbours.weights),

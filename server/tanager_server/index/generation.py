@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tanager_server.bundle import manifest as schema
 from tanager_server.errors import BundleError
+from tanager_server.index._growth import Growth
 from tanager_server.index.hnsw import HnswIndex
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ class SequenceSpace:
     """The items as the sequence head reads and scores them.
 
     Attributes:
-        vectors: (items, dim) float32, unit length.
-        index: the same vectors, searchable.
+        vectors: (rows, dim) float32, unit length; rows as in `Generation`.
+        index: those of the first items, searchable.
     """
 
     vectors: NDArray[np.float32]
@@ -37,14 +38,15 @@ class Generation:
     Attributes:
         manifest: what is served.
         catalogue: the items, by position.
-        vectors: (items, dim) float32, unit length.
-        index: the same vectors, searchable.
+        vectors: (rows, dim) float32, unit length: a row for each item, and some to spare.
+        index: the vectors of the first `len(index)` items, searchable.
         neighbours: collaborative weights between the items, B.
         transitions: how much an item follows another, T.
-        priors: (2, items) float32: what is added to an item's score for anybody, and what for a user who is known.
+        priors: (2, rows) float32: what is added to an item's score for anybody, and what for a user who is known.
         profile: how much attributes of users speak for items, A.
         scoring: the blend.
         sequence: what the sequence head works on; None where there is none.
+        growth: what was added to B, T, A and the categories for items that were written later.
     """
 
     manifest: Manifest
@@ -57,6 +59,24 @@ class Generation:
     profile: ProfileWeights
     scoring: Scoring
     sequence: SequenceSpace | None = None
+    growth: Growth = field(default_factory=Growth)
+
+    def with_room(self, rows: int) -> Generation:
+        """The same with arrays of so many rows at least: the same ones, if they have as many.
+
+        Raises:
+            ValueError: less rows than there are.
+        """
+        if rows < len(self.vectors):
+            raise ValueError(f"{rows} rows for {len(self.vectors)}")
+        if rows == len(self.vectors):
+            return self
+        vectors, sequence = _longer(self.vectors, rows), self.sequence
+        if sequence is not None:
+            own = _longer(sequence.vectors, rows)
+            sequence = SequenceSpace(own, sequence.index.over(own))
+        priors = np.ascontiguousarray(_longer(self.priors.T, rows).T)
+        return replace(self, vectors=vectors, index=self.index.over(vectors), priors=priors, sequence=sequence)
 
     @property
     def sequence_vectors(self) -> NDArray[np.float32]:
@@ -89,3 +109,9 @@ class Generation:
             scoring=scoring,
             sequence=sequence,
         )
+
+
+def _longer(array: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    longer = np.zeros((rows, array.shape[1]), np.float32)
+    longer[: len(array)] = array
+    return longer

@@ -107,6 +107,33 @@ class HnswIndex:
         native.set_ef(info.ef_search)  # not part of the file: hnswlib resets it to 10 on load
         return cls(native, vectors)
 
+    def over(self, vectors: NDArray[np.float32]) -> HnswIndex:
+        """The same index, whose vectors are the first rows of other arrays."""
+        return HnswIndex(self._native, vectors[: len(self)])
+
+    def search_allowed(
+        self, query: NDArray[np.float32], k: int, allowed: NDArray[np.uint8] | None, share: float
+    ) -> Neighbourhood:
+        """The nearest items of one query that are allowed; all of them if they are fewer.
+
+        Args:
+            query: (dim,) float32, unit length.
+            k: how many.
+            allowed: (items or more,) uint8, other than 0 for the items that may be found; None for all.
+            share: what part of the items that is, about.
+        """
+        if allowed is None:
+            found = self.search(query[None], k)
+            return Neighbourhood(found.positions[0], found.similarities[0])
+        reach = min(len(self), int(k / max(share, 1e-9)) + k)
+        while True:
+            found = self.search(query[None], reach)
+            keep = allowed[found.positions[0]] != 0
+            positions, similarities = found.positions[0][keep][:k], found.similarities[0][keep][:k]
+            if len(positions) == k or reach == len(self):
+                return Neighbourhood(positions, similarities)
+            reach = min(len(self), 4 * reach)
+
     def search(self, queries: NDArray[np.float32], k: int) -> Nearest:
         """The nearest items of each query, in one native call.
 

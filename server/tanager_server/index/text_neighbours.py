@@ -25,18 +25,18 @@ class TextNeighbours:
 
     Args:
         index: where to search.
-        vectors: (items, dim) float32, unit length, those of the index.
+        vectors: (rows, dim) float32, unit length, those of the index first.
 
     Attributes:
-        rows: (items, width) int32, positions; undefined where it is not `found`.
-        similarities: (items, width) float32, inner products of the item with each of its row.
-        found: (items,) uint8, 1 where the row was filled.
+        rows: (rows, width) int32, positions; undefined where it is not `found`.
+        similarities: (rows, width) float32, inner products of the item with each of its row.
+        found: (rows,) uint8, 1 where the row was filled.
     """
 
     def __init__(self, index: HnswIndex, vectors: NDArray[np.float32]) -> None:
         self._index = index
         self._vectors = vectors
-        self.rows: NDArray[np.int32] = np.empty((len(vectors), min(MAX_WIDTH, len(vectors))), dtype=np.int32)
+        self.rows: NDArray[np.int32] = np.empty((len(vectors), min(MAX_WIDTH, len(index))), dtype=np.int32)
         self.similarities: NDArray[np.float32] = np.empty(self.rows.shape, dtype=np.float32)
         self.found: NDArray[np.uint8] = np.zeros(len(vectors), dtype=np.uint8)
 
