@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused(vectors, arguments, error):
     with pytest.raises(ValueError, match="categories"):
         Chooser(vectors, rows_of([[CATEGORIES]] * ITEMS), CATEGORIES)
     with pytest.raises(ValueError, match="a row for each item"):
-        Chooser(vectors, rows_of([[]] * 3), CATEGORIES)
+        Chooser(vectors, rows_of([[]] * (ITEMS + 3)), CATEGORIES)
 
 
 # In the engine

@@ -95,6 +95,10 @@ class Catalogue:
         """Row of each of the items, None for those that the catalogue does not have."""
         return list(map(self._positions.get, item_ids))
 
+    def live_positions(self) -> Iterable[int]:
+        """Rows of all items, in no order."""
+        return self._positions.values()
+
     def former_position(self, item_id: str) -> int | None:
         """Row of an item that was removed."""
         return self._removed.get(item_id)

@@ -8,16 +8,21 @@ import numpy as np
 
 from tanager_server.engine.ranking import Asked
 from tanager_server.engine.request import Source, Timing
+from tanager_server.index import Neighbourhood
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from tanager_server.bundle import KnownProfile
+    from tanager_server.engine.items import LiveItems
     from tanager_server.engine.request import RecommendQuery
     from tanager_server.index import Generation
     from tanager_server.runtime import TextEncoder
+
+    Mask = Callable[[], NDArray[np.uint8]]
+    """Of a filter, by position, as the items are when it is called."""
 
 # Texts that cancel one another out ask for nothing.
 _LEAST_LENGTH = 1e-6
@@ -73,7 +78,7 @@ def questions(query: RecommendQuery, profile: KnownProfile, generation: Generati
 
 
 async def answer(
-    asked: Sequence[Question], *, reach: int, texts: TextEncoder, generation: Generation, deadline: float
+    asked: Sequence[Question], *, reach: int, texts: TextEncoder, items: LiveItems, mask: Mask | None, deadline: float
 ) -> Answered:
     """Encodes the texts of a request and finds the items nearest to them.
 
@@ -83,7 +88,8 @@ async def answer(
         asked: at least one text.
         reach: how many items to find.
         texts: what encodes.
-        generation: where to search.
+        items: where to search, as they are when the texts are encoded.
+        mask: of the items that a filter allows; None for no filter.
         deadline: on the clock of `texts`.
 
     Raises:
@@ -93,12 +99,16 @@ async def answer(
     kind = Source(0)
     for question in asked:
         kind |= question.kind
-    if len(asked) == 1:
+    if len(asked) == 1 and mask is None:
         wish = await texts.encode_wish(asked[0].text, reach=reach, deadline=deadline)
-        near = wish.nearest
         timing = Timing(
             wish.tokenize_s, wish.queue_s, wish.encode_s, search_s=wish.search_s, batch_size=wish.batch_size
         )
+        view, near = items.view(), wish.nearest
+        if view.allowed is not None:
+            near = _allowed(near, view.allowed, reach)
+        if view.allowed is not None and len(near.positions) < reach:
+            near = items.generation.index.search_allowed(wish.vector, reach, view.allowed, view.share)
         found = Asked(wish.vector, near.positions[:reach], near.similarities[:reach], asked[0].weight, kind.value)
         return Answered(asked, [wish.vector], found, timing)
     encoded = await texts.encode_texts([question.text for question in asked], deadline=deadline, bulk=False)
@@ -109,9 +119,17 @@ async def answer(
     if length < _LEAST_LENGTH:
         return Answered(asked, encoded.vectors, None, timing)
     direction = together / np.float32(length)
-    nearest = generation.index.search(direction[None], reach)
-    found = Asked(direction, nearest.positions[0], nearest.similarities[0], length, kind.value)
+    view = items.view(None if mask is None else mask())
+    near = Neighbourhood(np.empty(0, np.int64), np.empty(0, np.float32))
+    if view.share:
+        near = items.generation.index.search_allowed(direction, reach, view.allowed, view.share)
+    found = Asked(direction, near.positions, near.similarities, length, kind.value)
     return Answered(asked, encoded.vectors, found, timing)
+
+
+def _allowed(near: Neighbourhood, allowed: NDArray[np.uint8], reach: int) -> Neighbourhood:
+    keep = allowed[near.positions] != 0
+    return Neighbourhood(near.positions[keep][:reach], near.similarities[keep][:reach])
 
 
 def _told(parts: Sequence[tuple[str, str]]) -> str:

@@ -13,6 +13,8 @@ from tanager_server.index._growth import Growth
 from tanager_server.index.hnsw import HnswIndex
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, ProfileWeights, Scoring
@@ -77,6 +79,23 @@ class Generation:
             sequence = SequenceSpace(own, sequence.index.over(own))
         priors = np.ascontiguousarray(_longer(self.priors.T, rows).T)
         return replace(self, vectors=vectors, index=self.index.over(vectors), priors=priors, sequence=sequence)
+
+    def extended(self, positions: NDArray[np.int64], *, items: int, rows: int, scratch: Path) -> Generation:
+        """The same with so many items in its indexes; takes long, and can be done beside calls that read this one.
+
+        Args:
+            positions: (n,) int64, those that the indexes do not have, or have with other vectors.
+            items: how many items the indexes are to have, from the first.
+            rows: as in `with_room`.
+            scratch: a file to write over.
+        """
+        found, info = self.with_room(rows), self.manifest.index
+        index = self.index.extended(found.vectors[:items], positions, info=info, scratch=scratch)
+        sequence = found.sequence
+        if sequence is not None:
+            own = sequence.index.extended(sequence.vectors[:items], positions, info=info, scratch=scratch)
+            sequence = replace(sequence, index=own)
+        return replace(found, index=index, sequence=sequence)
 
     @property
     def sequence_vectors(self) -> NDArray[np.float32]:

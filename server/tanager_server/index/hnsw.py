@@ -29,6 +29,9 @@ _COMPARED = 16
 _EXACT_SHARE = 8
 
 
+_ADDED_AT_A_TIME = 256
+
+
 @dataclass(frozen=True, slots=True)
 class Nearest:
     """The items nearest to each of some queries, nearest first.
@@ -110,6 +113,26 @@ class HnswIndex:
     def over(self, vectors: NDArray[np.float32]) -> HnswIndex:
         """The same index, whose vectors are the first rows of other arrays."""
         return HnswIndex(self._native, vectors[: len(self)])
+
+    def extended(
+        self, vectors: NDArray[np.float32], positions: NDArray[np.int64], *, info: IndexInfo, scratch: Path
+    ) -> HnswIndex:
+        """A new index, made of this one on one core; this one can be searched all the while.
+
+        Args:
+            vectors: (items, dim) float32, unit length: all that it is to be over.
+            positions: (n,) int64, rows that this index does not have, or has with other vectors.
+            info: its parameters.
+            scratch: a file to write over, which takes as much space as the index does.
+        """
+        self._native.save_index(str(scratch))
+        native = hnswlib.Index(space=SPACE, dim=vectors.shape[1])
+        native.load_index(str(scratch), max_elements=len(vectors))
+        for start in range(0, len(positions), _ADDED_AT_A_TIME):
+            some = positions[start : start + _ADDED_AT_A_TIME]
+            native.add_items(vectors[some], some, num_threads=1)
+        native.set_ef(info.ef_search)
+        return HnswIndex(native, vectors)
 
     def search_allowed(
         self, query: NDArray[np.float32], k: int, allowed: NDArray[np.uint8] | None, share: float

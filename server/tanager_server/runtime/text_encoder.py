@@ -94,10 +94,14 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Vector:
-    """A result of the batcher, and a value of the cache; `reach` is for how many items was searched, found or not."""
+    """A result of the batcher, and a value of the cache; `reach` is for how many items was searched, found or not.
+
+    `retrieve` is what was searched by: another one knows other items.
+    """
 
     vector: NDArray[np.float32]
     reach: int
+    retrieve: Retrieve
     nearest: Neighbourhood | None
     encode_s: float
     search_s: float
@@ -270,26 +274,31 @@ class TextEncoder:
         encode_s: float,
         batch_size: int,
     ) -> EncodedWish:
-        nearest, search_s = found.nearest, found.search_s if batch_size else 0.0
-        if nearest is None or found.reach < reach:  # encoded for Embed, or for a smaller page
-            reach = max(reach, _COMMON_REACH)
-            wider = await self._search_thread.run(self._search, found, reach)
-            self._keep(text, wider)
-            nearest, search_s = wider.nearest, wider.search_s
-        assert nearest is not None
-        return EncodedWish(found.vector, nearest, tokenize_s, queue_s, encode_s, search_s, batch_size)
+        search_s = found.search_s if batch_size else 0.0
+        # Encoded for Embed, or for a smaller page, or before there was another index.
+        while found.nearest is None or found.reach < reach or found.retrieve is not self._retrieve:
+            found = await self._search_thread.run(self._search, found, max(reach, _COMMON_REACH))
+            self._keep(text, found)
+            search_s = found.search_s
+        return EncodedWish(found.vector, found.nearest, tokenize_s, queue_s, encode_s, search_s, batch_size)
+
+    def retrieve_by(self, retrieve: Retrieve) -> None:
+        """From here on the items nearest to a wish are found by another index."""
+        self._retrieve = retrieve
 
     def _search(self, encoded: _Vector, reach: int) -> _Vector:
         """The same vector, with so many items."""
-        began = self.clock()
-        found = self._retrieve(encoded.vector[None], reach)
+        began, retrieve = self.clock(), self._retrieve
+        found = retrieve(encoded.vector[None], reach)
         nearest = Neighbourhood(found.positions[0], found.similarities[0])
-        return _Vector(encoded.vector, reach, nearest, encoded.encode_s, self.clock() - began)
+        return _Vector(encoded.vector, reach, retrieve, nearest, encoded.encode_s, self.clock() - began)
 
     def _keep(self, text: str, found: _Vector) -> None:
         """Puts a vector into the cache, unless the same with more neighbours is there already."""
         kept = self._cache.peek(text)
-        self._cache.put(text, kept if kept is not None and kept.reach > found.reach else found)
+        if kept is not None and kept.retrieve is found.retrieve and kept.reach > found.reach:
+            found = kept
+        self._cache.put(text, found)
 
     async def _tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         if len(texts) > _TOKENIZE_SLICE or sum(map(len, texts)) > _TOKENIZE_INLINE_CHARS:
@@ -316,16 +325,16 @@ class TextEncoder:
     def _encode_and_search(self, batch: Sequence[_Text]) -> list[_Vector]:
         began = self.clock()
         vectors = self._encoder.encode([text.tokens for text in batch])
-        encoded = self.clock()
+        encoded, retrieve = self.clock(), self._retrieve
         nearest: list[Neighbourhood | None] = [None] * len(batch)
         for reach in {text.reach for text in batch if text.reach}:
             rows = [row for row, text in enumerate(batch) if text.reach == reach]
-            found = self._retrieve(vectors[rows], reach)
+            found = retrieve(vectors[rows], reach)
             for row, positions, similarities in zip(rows, found.positions, found.similarities, strict=True):
                 nearest[row] = Neighbourhood(positions.copy(), similarities.copy())
         encode_s, search_s = encoded - began, self.clock() - encoded
         # Each with arrays of its own, or a single one in the cache would keep those of the whole batch.
         return [
-            _Vector(vector.copy(), text.reach, items, encode_s, search_s)
+            _Vector(vector.copy(), text.reach, retrieve, items, encode_s, search_s)
             for text, vector, items in zip(batch, vectors, nearest, strict=True)
         ]

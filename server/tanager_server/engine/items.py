@@ -1,0 +1,184 @@
+"""The items that are served: those of the bundle, and what was written since.
+
+An item that was written has a position behind those of the bundle. As long as the index does not have it, or has it by
+another text, it is scored one by one; a removed one is not looked at. All of it happens between two calls, on the
+thread that answers them, so that the next call sees it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tanager_server.index import View
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tanager_server.bundle import Item, ItemFigures
+    from tanager_server.index import Generation
+
+_SELECTIVE_SHARE = 0.02
+"""Of the index: a filter that allows no more is answered by looking at every item that it allows."""
+_NO_POSITIONS = np.empty(0, np.int64)
+
+
+class NoRoomError(Exception):
+    """There is no row for another item until a larger generation takes the place of this one."""
+
+
+class Written(NamedTuple):
+    """An item to write, with what was computed of it.
+
+    Attributes:
+        item: as it is to be.
+        vector: (dim,) float32 of its text; None if that is what it was.
+        figures: what is expected of it, of which only an item that is not of the bundle has need.
+    """
+
+    item: Item
+    vector: NDArray[np.float32] | None
+    figures: ItemFigures | None
+
+
+class LiveItems:
+    """What can be recommended at this moment.
+
+    Args:
+        generation: to be added to; with no room to spare, nothing can be.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self._made_of = generation.catalogue.rows
+        """Positions below are the bundle's own items."""
+        self._records: dict[int, Item] = {}
+        self._changed: set[int] | None = None
+        self._begin(generation)
+
+    def _begin(self, generation: Generation) -> None:
+        rows = len(generation.vectors)
+        self.generation = generation
+        self._live = np.zeros(rows, np.uint8)
+        self._live[list(generation.catalogue.live_positions())] = 1
+        self._indexed = np.zeros(rows, np.uint8)
+        self._indexed[: len(generation.index)] = 1
+        self._views: dict[None, View] = {}
+
+    @property
+    def unindexed(self) -> int:
+        """Items that are scored one by one until they are in the index."""
+        return int(np.count_nonzero(self._live & (self._indexed ^ 1)))
+
+    @property
+    def room(self) -> int:
+        """How many items more can be added."""
+        return len(self._live) - self.generation.catalogue.rows
+
+    def record(self, position: int) -> Item | None:
+        """An item as it was last written; None if it was not."""
+        return self._records.get(position)
+
+    def view(self, mask: NDArray[np.uint8] | None = None) -> View:
+        """The items that an answer may be made of.
+
+        Args:
+            mask: (rows,) uint8, 0 for items that a filter leaves out; None for no filter.
+        """
+        if mask is None:
+            if None not in self._views:
+                self._views[None] = self._look(self._live)
+            return self._views[None]
+        return self._look(self._live & (mask != 0))
+
+    def _look(self, allowed: NDArray[np.uint8]) -> View:
+        indexed = len(self.generation.index)
+        found = allowed & self._indexed
+        exact = np.flatnonzero(allowed & (self._indexed ^ 1))
+        count = int(np.count_nonzero(found))
+        if count == indexed:
+            return View(None, exact, 1.0)
+        if count <= _SELECTIVE_SHARE * indexed:
+            return View(None, np.flatnonzero(allowed), 0.0)
+        return View(found, exact, count / indexed)
+
+    def put(self, written: Written) -> int:
+        """Writes an item.
+
+        Returns:
+            Its position.
+
+        Raises:
+            NoRoomError: there is none for a new item.
+        """
+        item, generation, catalogue = written.item, self.generation, self.generation.catalogue
+        known = catalogue.position(item.id) is not None or catalogue.former_position(item.id) is not None
+        if not known and self.room <= 0:
+            raise NoRoomError(f"no room for {item.id!r}")
+        position = catalogue.put(item)
+        generation.growth.set_categories(position, catalogue.category_numbers(item.categories))
+        if written.vector is not None and not np.array_equal(generation.vectors[position], written.vector):
+            generation.vectors[position] = written.vector
+            self._indexed[position] = 0
+        if written.figures is not None and position >= self._made_of:
+            self._give(position, written.figures)
+        self._records[position] = item
+        self._live[position] = 1
+        self._note(position)
+        return position
+
+    def _give(self, position: int, figures: ItemFigures) -> None:
+        generation = self.generation
+        generation.priors[:, position] = figures.priors
+        rows, weights = figures.neighbours
+        generation.growth.set_neighbours(position, rows.tolist(), weights.tolist())
+        rows, weights = figures.transitions
+        generation.growth.set_transitions(position, rows.tolist(), weights.tolist())
+        if generation.sequence is not None and figures.sequence is not None:
+            generation.sequence.vectors[position] = figures.sequence
+
+    def remove(self, item_id: str) -> bool:
+        """Removes an item; tells whether there was one."""
+        position = self.generation.catalogue.remove(item_id)
+        if position is None:
+            return False
+        self._live[position] = 0
+        self._note(position)
+        return True
+
+    def _note(self, position: int) -> None:
+        self._views.clear()
+        if self._changed is not None:
+            self._changed.add(position)
+
+    # Making the index anew, while this one is served
+
+    def begin_indexing(self) -> NDArray[np.int64]:
+        """From here on what changes is noted.
+
+        Returns:
+            (n,) int64, positions whose vectors an index has to take in to have all that there is now.
+        """
+        self._changed = set()
+        used = self.generation.catalogue.rows
+        return np.flatnonzero(self._indexed[:used] == 0)
+
+    def end_indexing(self, generation: Generation | None) -> None:
+        """Goes on with a generation whose index has what `begin_indexing` told of.
+
+        Args:
+            generation: made of the one of then; None if it could not be made.
+        """
+        changed, self._changed = self._changed, None
+        if generation is None:
+            return
+        before, indexed = self.generation, self._indexed
+        positions = np.array(sorted(changed or ()), np.int64)
+        if generation.vectors is not before.vectors and len(positions):
+            generation.vectors[positions] = before.vectors[positions]
+            generation.priors[:, positions] = before.priors[:, positions]
+            if generation.sequence is not None and before.sequence is not None:
+                generation.sequence.vectors[positions] = before.sequence.vectors[positions]
+        self._begin(generation)
+        stale = positions[indexed[positions] == 0] if len(positions) else _NO_POSITIONS
+        self._indexed[stale] = 0
