@@ -47,6 +47,22 @@ def sparsest(weights: NDArray[np.float32], little: NDArray[np.bool_], *, used: b
     return Neighbours(indptr.astype(np.int64), column[order].astype(np.int32), value[order].astype(np.float32))
 
 
+def least_kept(neighbours: Neighbours, little: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(items,) float32: what one more item with little behaviour needs at least to be kept in each row; 0 for nothing.
+
+    Args:
+        neighbours: what `sparsest` kept.
+        little: as it was given.
+    """
+    items = len(neighbours.indptr) - 1
+    of_little = little[neighbours.indices]
+    row = np.repeat(np.arange(items), np.diff(neighbours.indptr))[of_little]
+    least = np.full(items, np.inf, np.float32)
+    np.minimum.at(least, row, np.abs(neighbours.weights[of_little]))
+    full = np.bincount(row, minlength=items) >= TOP_UNKNOWN
+    return np.where(full, least, np.float32(0))
+
+
 def dense(neighbours: Neighbours) -> NDArray[np.float32]:
     """(items, items) float32: what the server adds up."""
     items = len(neighbours.indptr) - 1

@@ -14,7 +14,7 @@ from tanager_server.index.hnsw import HnswIndex
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, ProfileWeights, Scoring
+    from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, NewItems, ProfileWeights, Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Generation:
         priors: (2, items) float32: what is added to an item's score for anybody, and what for a user who is known.
         profile: how much attributes of users speak for items, A.
         scoring: the blend.
+        new_items: what items that the bundle does not have are expected to be.
         sequence: what the sequence head works on; None where there is none.
     """
 
@@ -56,6 +57,7 @@ class Generation:
     priors: NDArray[np.float32]
     profile: ProfileWeights
     scoring: Scoring
+    new_items: NewItems
     sequence: SequenceSpace | None = None
 
     @property
@@ -87,5 +89,6 @@ class Generation:
             priors=bundle.read_priors(),
             profile=bundle.read_profile(),
             scoring=scoring,
+            new_items=bundle.read_new_items(),
             sequence=sequence,
         )
