@@ -16,6 +16,9 @@ TOP = 100
 TOP_UNKNOWN = 50
 """Weights kept beside these of items with little behaviour of their own: theirs are small, and would never be kept."""
 
+ROUNDING = 5e-3
+"""Share by which what is computed in float16 may be smaller than it was, and still is kept."""
+
 
 def sparsest(weights: NDArray[np.float32], little: NDArray[np.bool_], *, used: bool = True) -> Neighbours:
     """The largest weights of each row.
@@ -60,7 +63,7 @@ def least_kept(neighbours: Neighbours, little: NDArray[np.bool_]) -> NDArray[np.
     least = np.full(items, np.inf, np.float32)
     np.minimum.at(least, row, np.abs(neighbours.weights[of_little]))
     full = np.bincount(row, minlength=items) >= TOP_UNKNOWN
-    return np.where(full, least, np.float32(0))
+    return np.where(full, (1 - ROUNDING) * least, 0).astype(np.float32)
 
 
 def dense(neighbours: Neighbours) -> NDArray[np.float32]:

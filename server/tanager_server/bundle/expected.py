@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-MAX_ENTRIES = 1_000
-"""Entries kept of a column of B or T at most, the largest in absolute value: catalogues grow by many items."""
-
 _LARGEST_HALF = 2.0**15  # what float16 holds
 _LARGEST_SCALE = 16.0
 _LEAST_LARGEST = 2.0**-60  # for the scale to be a number of float32
@@ -93,13 +90,16 @@ class ExpectedColumns:
         text = rounded[:dim].astype(np.float32) * np.float32(scale)
         return cls(items, text, rounded[dim:].copy(), scale, offset, least)
 
-    def of(self, vectors: NDArray[np.float32], others: NDArray[np.float32], used: NDArray[np.int64]) -> list[Column]:
+    def of(
+        self, vectors: NDArray[np.float32], others: NDArray[np.float32], used: NDArray[np.int64], *, most: int
+    ) -> list[Column]:
         """The columns of some items.
 
         Args:
             vectors: (items, dim) float32, of their texts.
             others: (items, used) float32, the other traits of which any of these items has something.
             used: (used,) which these are; the weights of the rest are not read.
+            most: entries of a column that are kept, the largest in absolute value.
         """
         found = vectors @ self.of_text
         found += others @ (self.of_others[used].astype(np.float32) * np.float32(self.scale))
@@ -108,8 +108,8 @@ class ExpectedColumns:
         for row in found:
             size = np.abs(row)
             kept = np.flatnonzero((size >= self.least) & (size > 0))
-            if len(kept) > MAX_ENTRIES:
-                kept = np.sort(kept[np.argpartition(-size[kept], MAX_ENTRIES - 1)[:MAX_ENTRIES]])
+            if len(kept) > most:
+                kept = np.sort(kept[np.argpartition(-size[kept], most - 1)[:most]])
             columns.append(Column(self.items[kept], row[kept]))
         return columns
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tanager_server.bundle.expected import Column
     from tanager_server.bundle.traits import Described
 
+MAX_ENTRIES = 2_000
+"""Entries kept of a column of B or T, if not told otherwise. They take 8 bytes each."""
 MAX_NAMES = 100_000
 
 _CHUNK = 64  # items at a time: what is held of them is as long as the catalogue
@@ -103,6 +105,7 @@ class NewItems:
         domain: str = "",
         categories: Sequence[str] = (),
         attributes: Mapping[str, str | float | bool | Sequence[str]] | None = None,
+        most: int = MAX_ENTRIES,
     ) -> ItemFigures:
         """Figures of one item.
 
@@ -111,28 +114,34 @@ class NewItems:
             domain: of the item.
             categories: of the item.
             attributes: of the item.
+            most: see `figures_of`.
         """
-        return self.figures_of(vector[None], [Description(domain, categories, attributes or {})])[0]
+        return self.figures_of(vector[None], [Description(domain, categories, attributes or {})], most=most)[0]
 
-    def figures_of(self, vectors: NDArray[np.float32], items: Sequence[Described]) -> list[ItemFigures]:
+    def figures_of(
+        self, vectors: NDArray[np.float32], items: Sequence[Described], *, most: int = MAX_ENTRIES
+    ) -> list[ItemFigures]:
         """Figures of several items, at less cost for each.
 
         Args:
             vectors: (items, dim) float32, unit length, of their texts.
             items: what is known of them beside.
+            most: entries that are kept of a column of B or T, the largest in absolute value; training keeps so many of
+                a row and not of a column, so in a large catalogue with few items that nobody took up fewer are kept
+                here.
         """
         found: list[ItemFigures] = []
         for start in range(0, len(items), _CHUNK):
             part = slice(start, start + _CHUNK)
-            found += self._figures_of(np.asarray(vectors[part], np.float32), items[part])
+            found += self._figures_of(np.asarray(vectors[part], np.float32), items[part], most)
         return found
 
-    def _figures_of(self, vectors: NDArray[np.float32], items: Sequence[Described]) -> list[ItemFigures]:
+    def _figures_of(self, vectors: NDArray[np.float32], items: Sequence[Described], most: int) -> list[ItemFigures]:
         others = self.layout.matrix(items).astype(np.float32)
         # Few names of many: the others' rows of the weights are not read.
         used = np.flatnonzero(others.any(axis=0))
         read = vectors, others[:, used], used
-        columns = self.neighbours.of(*read), self.transitions.of(*read)
+        columns = self.neighbours.of(*read, most=most), self.transitions.of(*read, most=most)
         priors = self.priors.of(np.concatenate((vectors, others), axis=1))
         sequence = [None] * len(items) if self.sequence is None else list(self.sequence.of(vectors))
         return [ItemFigures(*figures) for figures in zip(*columns, list(priors), sequence, strict=True)]
