@@ -9,7 +9,7 @@ import platform
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,7 @@ from tanager_server.bundle import (
     Manifest,
     ModelInfo,
     Neighbours,
+    NewItems,
     Probe,
     ProfileWeights,
     Scoring,
@@ -120,6 +121,8 @@ class Scores:
         profile: A.
         scoring: the blend.
         sequence: the sequence head; None where the blend has no use for one.
+        new_items: what is expected of items that come later, but for the sequence head's; None where nothing is, so
+            that their texts carry them.
     """
 
     neighbours: Neighbours
@@ -128,10 +131,14 @@ class Scores:
     profile: ProfileWeights
     scoring: Scoring
     sequence: ServedSequence | None = None
+    new_items: NewItems | None = None
 
 
 def default_scores(dataset: Dataset) -> Scores:
-    """Scores that are not fitted but for B: no transitions, no profiles, priors by popularity, weights by hand."""
+    """Scores that are not fitted but for B: no transitions, no profiles, priors by popularity, weights by hand.
+
+    Of items that come later they expect what they do of those that nobody took up: nothing.
+    """
     items = len(dataset.items)
     users = item_users(dataset.interactions, items=items)
     return Scores(
@@ -195,11 +202,14 @@ def build_bundle(
         scores = default_scores(dataset) if fit_scores is None else fit_scores(vectors)
         _write_contents(new, dataset, vectors, index, _probe(encoder, texts), scores)
         sequence = None
+        new_items = scores.new_items or NewItems.none(vectors.shape[1])
         if scores.sequence is not None:
-            from tanager_export.training.sequence_onnx import write_sequence_head  # imports torch
+            from tanager_export.training.sequence_onnx import text_projection, write_sequence_head  # imports torch
 
             how = options.precision
             sequence = write_sequence_head(scores.sequence, new, how, index=INDEX, seed=options.seed, measured=measured)
+            new_items = replace(new_items, sequence=text_projection(scores.sequence.head))
+        new_items.write(new / schema.NEW_ITEMS)
         manifest = Manifest.seal(
             schema_version=schema.SCHEMA_VERSION,
             created_at=datetime.now(UTC),

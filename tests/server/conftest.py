@@ -21,6 +21,7 @@ from tanager_server.bundle import (
     Item,
     Manifest,
     Neighbours,
+    NewItems,
     ProfileWeights,
     Scoring,
     open_bundle,
@@ -206,6 +207,7 @@ def make_generation(
                 by_attribute.weights,
             ),
             scoring=Scoring.model_validate(blend | scoring),
+            new_items=NewItems.none(vectors.shape[1]),
             sequence=None if sequence is None else SequenceSpace(sequence, HnswIndex.build(sequence, info=index_info)),
         )
 

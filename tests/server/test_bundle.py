@@ -174,8 +174,9 @@ def test_an_edited_manifest(bundle_copy, changes):
     ("changes", "problem"),
     [
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
-        ({"schema_version": 1}, "schema_version: Input should be 3"),
-        ({"schema_version": "2"}, "schema_version: Input should be 3"),
+        ({"schema_version": 1}, "schema_version: Input should be 4"),
+        ({"schema_version": 3}, "schema_version: Input should be 4"),
+        ({"schema_version": "2"}, "schema_version: Input should be 4"),
         ({"bundle_id": "0033"}, "bundle_id: String should match"),
         ({"encoder": {}}, "encoder.precision: Field required"),
         ({"files": {"probe.json": {"sha256": "0" * 64, "size": -1}}}, "files.probe.json.size"),
@@ -189,8 +190,9 @@ def test_a_manifest_of_another_schema(bundle_copy, changes, problem):
     assert problem in message
 
 
-def test_a_bundle_of_another_version_is_to_be_exported_again(bundle_copy):
-    edit_manifest(bundle_copy, schema_version=1)
+@pytest.mark.parametrize("version", [1, 3, 5])
+def test_a_bundle_of_another_version_is_to_be_exported_again(bundle_copy, version):
+    edit_manifest(bundle_copy, schema_version=version)
     assert refused(bundle_copy).endswith("; it was made by another version of Tanager: export it again")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import linalg, sparse
@@ -13,7 +13,7 @@ from scipy import linalg, sparse
 from tanager_export.collaborative import ease_weights
 from tanager_export.evaluation.cases import Histories
 from tanager_export.training.profiles import Profiles
-from tanager_export.training.traits import Expectation, item_traits
+from tanager_export.training.traits import Expectation, ItemTraits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,14 +22,30 @@ if TYPE_CHECKING:
     from tanager_export.training.sequence import SequenceHead
     from tanager_export.training.structure import Structure
 
+LEAST_SHARE = 1e-3
+"""Of the most popular item, added before a logarithm."""
+
 _DAY_S = 86_400
-_LEAST_SHARE = 1e-3  # of the most popular item, added before a logarithm
 _EXPOSURE_SMOOTHING = 0.1
 _SPAN = 10  # events before and after a moment that T is learned from
 
 POPULARITY = ("log recent popularity", "recent popularity", "log rate while on offer")
 PRIORS = (*POPULARITY, "new")
 """The figures of an item that count for everybody; an item is new as far as it has no behaviour of its own."""
+
+
+class Expected(NamedTuple):
+    """Coefficients of `ItemTraits`: their product with an item's traits is what is expected of it.
+
+    Attributes:
+        collaborative: (traits, warm) float32: of its column of B, over the items that somebody took up.
+        transitions: (traits, warm) float32: of its column of T.
+        popularity: (traits, 2) float32: of the logarithms of recent popularity and rate while on offer.
+    """
+
+    collaborative: NDArray[np.float32]
+    transitions: NDArray[np.float32]
+    popularity: NDArray[np.float32]
 
 
 class Behaviour:
@@ -45,7 +61,7 @@ class Behaviour:
         self.dataset, self.train, self.vectors = dataset, train, vectors
         self.items = len(dataset.items)
         self._cache: dict[tuple[object, ...], NDArray[np.float32]] = {}
-        self._traits: NDArray[np.float32] | None = None
+        self._traits: ItemTraits | None = None
         self._expected: tuple[float, Expectation] | None = None  # for the last of its hyperparameters
 
     @cached_property
@@ -68,15 +84,21 @@ class Behaviour:
         return np.asarray(self.taken.sum(axis=0), np.float64).ravel()
 
     @cached_property
-    def _warm(self) -> NDArray[np.int64]:
+    def warm(self) -> NDArray[np.int64]:
+        """Items that somebody took up."""
         return np.flatnonzero(self.popularity > 0)
+
+    @property
+    def traits(self) -> ItemTraits:
+        """What is known of the items beside behaviour."""
+        if self._traits is None:
+            self._traits = ItemTraits.of(self.dataset.items, self.vectors)
+        return self._traits
 
     def _expectation(self, structure: Structure) -> Expectation:
         l2 = structure.traits_l2
         if self._expected is None or self._expected[0] != l2:
-            traits = item_traits(self.dataset.items, self.vectors) if self._traits is None else self._traits
-            self._traits = traits
-            self._expected = l2, Expectation(traits, self._warm, l2=l2)
+            self._expected = l2, Expectation(self.traits.matrix, self.warm, l2=l2)
         return self._expected[1]
 
     def with_vectors(self, vectors: NDArray[np.float32]) -> Behaviour:
@@ -96,22 +118,14 @@ class Behaviour:
         borrows all of them; so a new item is scored on the scale of the others at once. EASE has nothing to say of h
         itself, and yet h speaks for whatever is like it: what is expected is fitted with a diagonal.
         """
-        key = ("B", structure.l2, structure.dropout)
-        if key not in self._cache:
-            self._forget("B")
-            self._cache[key] = ease_weights(self.taken, l2=structure.l2, dropout=structure.dropout)
-        return self._borrowed(self._cache[key], structure, itself=structure.likeness)
+        return self._borrowed(self._ease(structure), structure, itself=structure.likeness)
 
     def transitions(self, structure: Structure) -> NDArray[np.float32]:
         """(items, items) T: T[h, i] says how much h speaks for i soon after it (SLIST's SLIT; Choi et al., 2021).
 
         The ridge regression of what follows a moment on what went before, both fading with the distance in events.
         """
-        key = ("T", structure.transitions_l2, structure.transitions_decay)
-        if key not in self._cache:
-            self._forget("T")
-            self._cache[key] = self._slit(structure.transitions_l2, structure.transitions_decay)
-        return self._borrowed(self._cache[key], structure)
+        return self._borrowed(self._slit(structure), structure)
 
     def priors(self, structure: Structure) -> NDArray[np.float32]:
         """(len(PRIORS), items): see `PRIORS`; of rarely taken up items shrunk as B is.
@@ -119,6 +133,25 @@ class Behaviour:
         The rate while on offer is recent popularity per uptake of anything since the item was first taken up: what
         came out last month had a month to be taken up in, and counts alone would bury it.
         """
+        figures, logs = self._popular(structure)
+        expected = np.maximum(np.exp(self._expectation(structure).of(logs.T).T) - LEAST_SHARE, 0)
+        own = self.own(structure.borrow)
+        recent, rate = own * figures + (1 - own) * expected
+        logged = np.log(np.stack((recent, rate)) + LEAST_SHARE)
+        return np.stack((logged[0], recent, logged[1], 1 - own)).astype(np.float32)
+
+    def expected_of_new(self, structure: Structure) -> Expected:
+        """What the traits of an item that nobody took up let one expect."""
+        expectation, confidence = self._expectation(structure), np.float32(structure.confidence)
+        collaborative = self._columns(self._ease(structure), itself=structure.likeness)
+        return Expected(
+            confidence * expectation.coefficients(collaborative),
+            confidence * expectation.coefficients(self._columns(self._slit(structure))),
+            expectation.coefficients(self._popular(structure)[1].T),
+        )
+
+    def _popular(self, structure: Structure) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """(2, items) recent popularity and rate while on offer, as shares; (2, warm) their logarithms."""
         rows = self.histories
         recent = self._recent(structure)
         first = np.full(self.items, np.iinfo(np.int64).max)
@@ -130,12 +163,7 @@ class Behaviour:
         rate = recent / (offered + _EXPOSURE_SMOOTHING * since[0])
         figures = np.stack((recent / recent.max(), rate / rate.max()))
         # Of logarithms, for what is expected of popularity itself would be the few greatest hits.
-        logs = np.log(figures + _LEAST_SHARE).astype(np.float32)
-        expected = np.maximum(np.exp(self._expectation(structure).of(logs[:, self._warm].T).T) - _LEAST_SHARE, 0)
-        own = self.own(structure.borrow)
-        recent, rate = own * figures + (1 - own) * expected
-        logged = np.log(np.stack((recent, rate)) + _LEAST_SHARE)
-        return np.stack((logged[0], recent, logged[1], 1 - own)).astype(np.float32)
+        return figures, np.log(figures[:, self.warm] + LEAST_SHARE).astype(np.float32)
 
     def profiles(self, structure: Structure) -> Profiles:
         """What attributes of users say of what they take up."""
@@ -160,20 +188,38 @@ class Behaviour:
         self, weights: NDArray[np.float32], structure: Structure, *, itself: float = 0.0
     ) -> NDArray[np.float32]:
         """Shrinks columns of B or T, whose diagonal is `itself` as far as it is learned from, and 0 in the end."""
-        warm = self._warm
-        columns = weights[np.ix_(warm, warm)].T
-        columns[np.diag_indices_from(columns)] = itself
         own = self.own(structure.borrow)
         found: NDArray[np.float32] = weights * own
-        found[warm] += self._expectation(structure).of(columns).T * (structure.confidence * (1 - own))
+        expected = self._expectation(structure).of(self._columns(weights, itself=itself)).T
+        found[self.warm] += expected * (structure.confidence * (1 - own))
         np.fill_diagonal(found, 0)
         return found
+
+    def _columns(self, weights: NDArray[np.float32], *, itself: float = 0.0) -> NDArray[np.float32]:
+        """(warm, warm) float32: a row for each column of B or T, with another diagonal."""
+        columns = weights[np.ix_(self.warm, self.warm)].T
+        columns[np.diag_indices_from(columns)] = itself
+        return columns
+
+    def _ease(self, structure: Structure) -> NDArray[np.float32]:
+        key = ("B", structure.l2, structure.dropout)
+        if key not in self._cache:
+            self._forget("B")
+            self._cache[key] = ease_weights(self.taken, l2=structure.l2, dropout=structure.dropout)
+        return self._cache[key]
+
+    def _slit(self, structure: Structure) -> NDArray[np.float32]:
+        key = ("T", structure.transitions_l2, structure.transitions_decay)
+        if key not in self._cache:
+            self._forget("T")
+            self._cache[key] = self._fit_slit(structure.transitions_l2, structure.transitions_decay)
+        return self._cache[key]
 
     def _forget(self, kind: str) -> None:
         self._cache = {key: value for key, value in self._cache.items() if key[0] != kind}
 
-    def _slit(self, l2: float, decay: float) -> NDArray[np.float32]:
-        rows, warm = self.histories, self._warm
+    def _fit_slit(self, l2: float, decay: float) -> NDArray[np.float32]:
+        rows, warm = self.histories, self.warm
         column = np.zeros(self.items, np.int64)
         column[warm] = np.arange(len(warm))
         item, row, count = column[rows.item], rows.row_of_event, len(rows.item)

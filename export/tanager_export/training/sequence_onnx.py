@@ -22,7 +22,7 @@ from torch import nn
 
 from tanager_export import quality
 from tanager_export.onnx_model import OPSET
-from tanager_server.bundle import SequenceInfo
+from tanager_server.bundle import SequenceInfo, TextProjection
 from tanager_server.bundle import manifest as schema
 from tanager_server.index import HnswIndex, top
 from tanager_server.runtime import SequenceHead as ServedHead
@@ -58,6 +58,12 @@ def unit_vectors(head: SequenceHead) -> tuple[NDArray[np.float32], float]:
     longest = float(np.sqrt(squares.max())) or 1.0
     rest = np.sqrt(np.maximum(longest**2 - squares, 0.0))
     return np.asarray(np.column_stack((whole, rest)) / longest, np.float32), longest
+
+
+def text_projection(head: SequenceHead) -> TextProjection:
+    """How an item that comes later gets its row of `unit_vectors`, by its text alone."""
+    weight = head.network.projection.weight.detach().numpy()
+    return TextProjection(np.ascontiguousarray(weight.T), -head.mean, head.new_bias, unit_vectors(head)[1])
 
 
 def export_sequence_onnx(head: SequenceHead, target: Path) -> None:

@@ -8,17 +8,16 @@ import numpy as np
 
 from tanager_export.bundle import Scores
 from tanager_export.evaluation.cases import Cases, Histories
-from tanager_export.training.hybrid import Hybrid
-from tanager_export.training.parts import PRIORS
+from tanager_export.training.hybrid import Hybrid, fit_head
+from tanager_export.training.parts import PRIORS, Behaviour, Parts
 from tanager_export.training.sequence_onnx import ServedSequence
 from tanager_export.training.sparse import sparsest
 from tanager_export.training.terms import HISTORY_LIMIT, total
+from tanager_export.training.unseen import new_items
 from tanager_export.training.windows import held_out
 from tanager_server.bundle import Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset
@@ -29,7 +28,7 @@ _WISH_PRIOR_SHARE = 0.25  # what priors move a list of wishes, against the wish 
 _SAMPLE = 512
 
 
-def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
+def served_scores(hybrid: Hybrid, behaviour: Behaviour, cases: Cases) -> Scores:
     """Scores for a bundle.
 
     Nothing teaches how much a wish is to weigh: it is given as much spread over the catalogue as all else that is known
@@ -37,22 +36,23 @@ def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
 
     Args:
         hybrid: fitted.
+        behaviour: that it was fitted to.
         cases: typical users, for the weight of a wish.
     """
     parts, blend, structure = hybrid.parts, hybrid.blend, hybrid.blend.structure
     weights = blend.weights
     little = parts.own < 0.5
-    priors = np.stack(
-        (
-            _prior(parts.priors, {prior: weights[prior] for prior in PRIORS}),
-            _prior(parts.priors, {prior: weights.get(f"{prior}, known", 0.0) for prior in PRIORS}),
-        )
+    of_priors = np.array(
+        [[weights[prior] for prior in PRIORS], [weights.get(f"{prior}, known", 0.0) for prior in PRIORS]], np.float32
     )
+    priors = of_priors @ parts.priors
+    neighbours = sparsest(parts.collaborative, little, used=weights["collaborative"] > 0)
+    transitions = sparsest(parts.transitions, little, used=weights["transitions"] > 0)
     wish = _wish_weight(hybrid, cases)
     spread = float(np.std(priors[0]))
     return Scores(
-        neighbours=sparsest(parts.collaborative, little, used=weights["collaborative"] > 0),
-        transitions=sparsest(parts.transitions, little, used=weights["transitions"] > 0),
+        neighbours=neighbours,
+        transitions=transitions,
         priors=priors,
         profile=parts.profiles.served(),
         scoring=Scoring(
@@ -73,6 +73,14 @@ def served_scores(hybrid: Hybrid, cases: Cases) -> Scores:
             known_events=structure.known_events,
         ),
         sequence=None if parts.sequence is None else ServedSequence(parts.sequence, cases.histories),
+        new_items=new_items(
+            behaviour,
+            structure,
+            neighbours=neighbours if weights["collaborative"] > 0 else None,
+            transitions=transitions if weights["transitions"] > 0 else None,
+            little=little,
+            prior_weights=of_priors,
+        ),
     )
 
 
@@ -89,7 +97,9 @@ def run_scores(run: Run, dataset: Dataset, vectors: NDArray[np.float32]) -> Scor
     learned = dataset.interactions
     if run.manifest["hold_out"]:
         learned = held_out(dataset, protocol=run.protocol, seed=run.seed).train
-    hybrid = Hybrid.fit(dataset, learned, vectors, run.blend, seed=run.seed, progress=True)
+    behaviour = Behaviour(dataset, learned, vectors)
+    head = fit_head(learned, vectors, run.blend, seed=run.seed, progress=True)
+    hybrid = Hybrid(Parts.fit(behaviour, run.blend.structure, head), run.blend)
     random = np.random.default_rng(run.seed)
     active = np.unique(learned.user)
     some = np.sort(random.permutation(active)[:_SAMPLE]).astype(np.int64)
@@ -98,11 +108,7 @@ def run_scores(run: Run, dataset: Dataset, vectors: NDArray[np.float32]) -> Scor
     nothing = Histories(np.zeros(len(some) + 1, np.int64), rows.item[:0], rows.timestamp[:0], rows.weight[:0])
     profiles = [attributes.get(learned.user_ids[user], {}) for user in some.tolist()]
     at = np.full(len(some), int(learned.timestamp.max()), np.int64)
-    return served_scores(hybrid, Cases(some.astype(np.int32), rows, nothing, profiles, at))
-
-
-def _prior(priors: NDArray[np.float32], weights: Mapping[str, float]) -> NDArray[np.float32]:
-    return np.asarray(np.array([weights[prior] for prior in PRIORS], np.float32) @ priors, np.float32)
+    return served_scores(hybrid, behaviour, Cases(some.astype(np.int32), rows, nothing, profiles, at))
 
 
 def _wish_weight(hybrid: Hybrid, cases: Cases) -> float:

@@ -16,6 +16,9 @@ TOP = 100
 TOP_UNKNOWN = 50
 """Weights kept beside these of items with little behaviour of their own: theirs are small, and would never be kept."""
 
+ROUNDING = 5e-3
+"""Share by which what is computed in float16 may be smaller than it was, and still is kept."""
+
 
 def sparsest(weights: NDArray[np.float32], little: NDArray[np.bool_], *, used: bool = True) -> Neighbours:
     """The largest weights of each row.
@@ -45,6 +48,22 @@ def sparsest(weights: NDArray[np.float32], little: NDArray[np.bool_], *, used: b
     order = np.lexsort((column, row))
     indptr = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=items))))
     return Neighbours(indptr.astype(np.int64), column[order].astype(np.int32), value[order].astype(np.float32))
+
+
+def least_kept(neighbours: Neighbours, little: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(items,) float32: what one more item with little behaviour needs at least to be kept in each row; 0 for nothing.
+
+    Args:
+        neighbours: what `sparsest` kept.
+        little: as it was given.
+    """
+    items = len(neighbours.indptr) - 1
+    of_little = little[neighbours.indices]
+    row = np.repeat(np.arange(items), np.diff(neighbours.indptr))[of_little]
+    least = np.full(items, np.inf, np.float32)
+    np.minimum.at(least, row, np.abs(neighbours.weights[of_little]))
+    full = np.bincount(row, minlength=items) >= TOP_UNKNOWN
+    return np.where(full, (1 - ROUNDING) * least, 0).astype(np.float32)
 
 
 def dense(neighbours: Neighbours) -> NDArray[np.float32]:

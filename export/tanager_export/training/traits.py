@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg
+
+from tanager_server.bundle import NumberRanks, TraitLayout
+from tanager_server.bundle.traits import names_of, number_of, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,19 +25,49 @@ _STEPS = 12  # along the ranks of a number
 _WIDTH = 0.08  # of a step's bell, as a share of all items
 
 
-def item_traits(items: Sequence[Item], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(items, traits) float32: the text vector, names (categories and the like), numbers by their rank, and 1.
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemTraits:
+    """The text vector, names (categories and the like), numbers by their rank, and 1.
 
     A vector of a text says little of a number in it, and a year of release says much of who takes a film up. Vector,
     names and each number are of length 1 and then less their mean, so that they weigh about as much as each other.
 
-    Args:
-        items: of the catalogue.
-        vectors: (items, dim) of unit length, of their texts.
+    Attributes:
+        matrix: (items, traits + 1) float32; the last column is 1.
+        mean: (traits,) float64, which was taken away.
+        layout: of the columns behind the text vector's.
     """
-    blocks: list[NDArray[np.floating]] = [vectors, _names(items), *_numbers(items)]
-    centred = [block - block.mean(axis=0) for block in blocks]
-    return np.column_stack((*centred, np.ones(len(items)))).astype(np.float32)
+
+    matrix: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    layout: TraitLayout
+
+    @classmethod
+    def of(cls, items: Sequence[Item], vectors: NDArray[np.float32]) -> ItemTraits:
+        """Reads a catalogue.
+
+        Args:
+            items: of the catalogue.
+            vectors: (items, dim) of unit length, of their texts.
+        """
+        layout = _layout(items)
+        blocks = vectors, layout.matrix(items)
+        means = [block.mean(axis=0) for block in blocks]
+        centred = [block - mean for block, mean in zip(blocks, means, strict=True)]
+        matrix = np.column_stack((*centred, np.ones(len(items)))).astype(np.float32)
+        return cls(matrix, np.concatenate(means).astype(np.float64), layout)
+
+    def as_read(self, coefficients: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Coefficients for traits from which no mean is taken away.
+
+        Args:
+            coefficients: (traits + 1, n) for `matrix`.
+
+        Returns:
+            (traits, n) float32, and (n,) float32 to be added.
+        """
+        of_traits = coefficients[:-1]
+        return of_traits, (coefficients[-1] - self.mean @ of_traits).astype(np.float32)
 
 
 class Expectation:
@@ -57,59 +91,24 @@ class Expectation:
         self._smoother = smoother.astype(np.float32)
         self._itself = np.einsum("ij,ji->i", read, smoother).astype(np.float32)
 
+    def coefficients(self, figures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(traits, n) float32, given (fitted, n): what an item that it is not fitted to is told by."""
+        return np.asarray(self._smoother @ figures, np.float32)
+
     def of(self, figures: NDArray[np.float32]) -> NDArray[np.float32]:
         """(items, n) float32, given (fitted, n) of the items that it is fitted to."""
-        found = self._traits @ (self._smoother @ figures)
+        found = self._traits @ self.coefficients(figures)
         itself = self._itself[:, None]
         found[self._fitted] = (found[self._fitted] - itself * figures) / (1 - itself)
         return np.asarray(found, np.float32)
 
 
-def _names(items: Sequence[Item]) -> NDArray[np.float64]:
-    """(items, names) rows of length 1 or 0; a rare name says more than a frequent one."""
-    rows = [dict.fromkeys(_names_of(item)) for item in items]
-    counts = Counter(name for row in rows for name in row)
+def _layout(items: Sequence[Item]) -> TraitLayout:
+    counts = Counter(name for item in items for name in names_of(item))
     frequent = [name for name, count in counts.most_common(_MAX_NAMES) if _LEAST_ITEMS <= count < len(items)]
-    place = {name: column for column, name in enumerate(frequent)}
-    matrix = np.zeros((len(items), len(frequent)))
-    for row, names in enumerate(rows):
-        for name in names:
-            if name in place:
-                matrix[row, place[name]] = np.sqrt(np.log(len(items) / counts[name]))
-    return _unit(matrix)
-
-
-def _names_of(item: Item) -> list[str]:
-    names = [f"category={category}" for category in item.categories]
-    if item.domain:
-        names.append(f"domain={item.domain}")
-    for field, value in item.attributes.items():
-        if isinstance(value, str | bool):
-            names.append(f"{field}={value}")
-        elif isinstance(value, tuple):
-            names += [f"{field}={part}" for part in value]
-    return names
-
-
-def _numbers(items: Sequence[Item]) -> list[NDArray[np.float64]]:
-    """(items, steps) of each numeric attribute: bells along the ranks of its values; zeros where it is not given."""
-    found: dict[str, dict[int, float]] = {}
-    for row, item in enumerate(items):
-        for field, value in item.attributes.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                found.setdefault(field, {})[row] = float(value)
-    blocks = []
-    for _, values in sorted(found.items()):
-        rows, numbers = np.array(list(values)), np.array(list(values.values()))
-        ordered = np.sort(numbers)
-        rank = (np.searchsorted(ordered, numbers, "left") + np.searchsorted(ordered, numbers, "right")) / 2
-        distance = rank[:, None] / len(ordered) - np.linspace(0, 1, _STEPS)
-        block = np.zeros((len(items), _STEPS))
-        block[rows] = np.exp(-0.5 * (distance / _WIDTH) ** 2)
-        blocks.append(_unit(block))
-    return blocks
-
-
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1))
+    weights = np.array([np.sqrt(np.log(len(items) / counts[name])) for name in frequent], np.float64)
+    fields = sorted(
+        {field for item in items for field, value in item.attributes.items() if number_of(value) is not None}
+    )
+    numbers = tuple(NumberRanks.of(field, numbers_of(items, field)[1]) for field in fields)
+    return TraitLayout(tuple(frequent), weights, numbers, steps=_STEPS, width=_WIDTH)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tanager_server.bundle.sparse import MAX_ABS_WEIGHT
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
@@ -23,6 +23,7 @@ NEIGHBOURS = "neighbours.npz"
 TRANSITIONS = "transitions.npz"
 PRIORS = "priors.npy"
 PROFILE = "profile.npz"
+NEW_ITEMS = "new_items.npz"
 SCORING = "scoring.json"
 PROBE = "probe.json"
 SEQUENCE = "sequence.onnx"
@@ -31,7 +32,7 @@ SEQUENCE_INDEX = "sequence.hnsw"
 
 CONTENT_FILES = (
     *(ENCODER, TOKENIZER, VECTORS, INDEX, ITEMS),
-    *(NEIGHBOURS, TRANSITIONS, PRIORS, PROFILE, SCORING, PROBE),
+    *(NEIGHBOURS, TRANSITIONS, PRIORS, PROFILE, NEW_ITEMS, SCORING, PROBE),
 )
 """Every file of a bundle but the manifest, which lists them; one with a sequence head has `SEQUENCE_FILES` as well."""
 
@@ -102,7 +103,7 @@ class DatasetInfo(_Record):
 class Manifest(_Record):
     """`manifest.json`: what the bundle is, what was measured of it, and the hash of each of its files."""
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     bundle_id: Sha256 = Field(description="sha256 over the manifest without this field, so over every file's hash")
     created_at: datetime
     model: ModelInfo

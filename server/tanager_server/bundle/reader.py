@@ -17,6 +17,7 @@ from tanager_server.bundle import manifest as schema
 from tanager_server.bundle.catalogue import Catalogue
 from tanager_server.bundle.manifest import FileInfo, Manifest, Probe, Scoring
 from tanager_server.bundle.neighbours import Neighbours
+from tanager_server.bundle.new_items import NewItems
 from tanager_server.bundle.profile import ProfileWeights
 from tanager_server.bundle.sparse import MAX_ABS_WEIGHT
 from tanager_server.errors import BundleError
@@ -84,6 +85,16 @@ class Bundle:
     def read_profile(self) -> ProfileWeights:
         """How much attributes of users speak for items, A."""
         return ProfileWeights.read(self.file(schema.PROFILE), items=self.manifest.dataset.items)
+
+    def read_new_items(self) -> NewItems:
+        """What an item that the catalogue does not have is expected to be."""
+        manifest = self.manifest
+        return NewItems.read(
+            self.file(schema.NEW_ITEMS),
+            items=manifest.dataset.items,
+            dim=manifest.encoder.dim,
+            sequence_dim=None if manifest.sequence is None else manifest.sequence.dim,
+        )
 
     def read_scoring(self) -> Scoring:
         """The blend."""

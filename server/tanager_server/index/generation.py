@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, ProfileWeights, Scoring
+    from tanager_server.bundle import Bundle, Catalogue, Manifest, Neighbours, NewItems, ProfileWeights, Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Generation:
         priors: (2, rows) float32: what is added to an item's score for anybody, and what for a user who is known.
         profile: how much attributes of users speak for items, A.
         scoring: the blend.
+        new_items: what items that the bundle does not have are expected to be.
         sequence: what the sequence head works on; None where there is none.
         growth: what was added to B, T, A and the categories for items that were written later.
     """
@@ -60,6 +61,7 @@ class Generation:
     priors: NDArray[np.float32]
     profile: ProfileWeights
     scoring: Scoring
+    new_items: NewItems
     sequence: SequenceSpace | None = None
     growth: Growth = field(default_factory=Growth)
 
@@ -126,6 +128,7 @@ class Generation:
             priors=bundle.read_priors(),
             profile=bundle.read_profile(),
             scoring=scoring,
+            new_items=bundle.read_new_items(),
             sequence=sequence,
         )
 

@@ -16,6 +16,7 @@ from tanager_export.evaluation.splits import leave_one_out
 from tanager_export.model import find_model
 from tanager_export.training.blend import Blend
 from tanager_export.training.hybrid import Hybrid
+from tanager_export.training.parts import Behaviour
 from tanager_export.training.served import served_scores
 from tanager_export.training.structure import Structure
 from tanager_export.training.terms import TERMS
@@ -64,7 +65,7 @@ def served(data, split, tiny_model, tmp_path_factory):
 
     def fit(vectors):
         made.append(Hybrid.fit(data, split.train, vectors, BLEND))
-        return served_scores(made[0], split.cases)
+        return served_scores(made[0], Behaviour(data, split.train, vectors), split.cases)
 
     path = tmp_path_factory.mktemp("interests") / "bundle"
     options = BundleOptions(precision="fp32")

@@ -5,7 +5,7 @@ import pytest
 from tests.export.training.made import unit
 
 from tanager_export.dataset import Item
-from tanager_export.training.traits import Expectation, item_traits
+from tanager_export.training.traits import Expectation, ItemTraits
 
 
 def test_an_expectation_of_a_fitted_item_is_that_without_it():
@@ -34,7 +34,7 @@ def test_nothing_fitted_lets_one_expect_nothing():
 def test_years_that_are_near_are_alike_and_none_is_like_none():
     items = [Item(str(year), text="film", attributes={"year": year}) for year in range(1950, 2000)]
     items.append(Item("unknown", text="film"))
-    traits = item_traits(items, np.zeros((51, 3), np.float32))
+    traits = ItemTraits.of(items, np.zeros((51, 3), np.float32)).matrix
     alike = traits @ traits.T
     assert alike[10, 11] > alike[10, 14] > alike[10, 30]
     assert alike[10, 30] == pytest.approx(alike[10, 45], abs=0.15)
@@ -50,7 +50,7 @@ def test_names_are_categories_domains_and_texts_of_attributes_that_several_items
         *(Item(name, categories=("blue",), domain="book") for name in "defg"),
     ]
     vectors = unit(np.random.default_rng(0), len(rows), dim=2)
-    traits = item_traits(rows, vectors)
+    traits = ItemTraits.of(rows, vectors).matrix
     assert traits.shape == (7, 2 + 5 + 1)  # red, blue, by Ann, with Bo, book; film and the others are of one item
     assert (traits[:, -1] == 1).all()
     np.testing.assert_allclose(traits[:, :-1].mean(axis=0), 0, atol=1e-6)
