@@ -60,6 +60,27 @@ class OverloadedError(ServerError):
         self.retry_after_s = retry_after_s
 
 
+class StatelessError(ServerError):
+    """The server keeps no state, so nothing can be written to it."""
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self) -> None:
+        super().__init__("this server keeps no state: start it with --state DIR")
+
+
+class StaleError(ServerError):
+    """The state does not have a write yet that the caller knows of."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class UserNotFoundError(ServerError):
+    """Nothing is known of the user."""
+
+    code = "NOT_FOUND"
+
+
 class DrainingError(ServerError):
     """The server takes no new calls; another one, or the same after its restart, will."""
 

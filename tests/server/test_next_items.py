@@ -32,6 +32,10 @@ class _Reader:
         self._vectors = vectors
         self.read: list[list[int]] = []
 
+    def over(self, vectors):
+        assert vectors is self._vectors
+        return self
+
     def expect(self, histories):
         self.read += [list(history) for history in histories]
         found = np.zeros((len(histories), self._vectors.shape[1]), np.float32)

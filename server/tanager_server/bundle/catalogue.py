@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -67,6 +69,7 @@ class Catalogue:
         self.popularity: NDArray[np.float32] = np.asarray(popularity, dtype=np.float32)
         self._positions = {item_id: position for position, item_id in enumerate(self.ids)}
         self._removed: dict[str, int] = {}
+        self._lines: _Lines | None = None
         self.domain_counts = dict(Counter(self.domains))
         """Number of items in each domain."""
 
@@ -150,23 +153,54 @@ class Catalogue:
         else:
             self.domain_counts.pop(domain, None)
 
+    def item(self, position: int) -> Item:
+        """An item of the file that the catalogue was read from, as it is there.
+
+        Raises:
+            BundleError: it cannot be read any more.
+        """
+        if self._lines is None:
+            raise BundleError("the catalogue was not read from a file")
+        return self._lines.item(position)
+
     @classmethod
     def read(cls, path: Path) -> Catalogue:
-        """Reads `items.jsonl`.
+        """Reads `items.jsonl`, which must stay as it is.
 
         Raises:
             BundleError: a line is no item, or two items share an id.
         """
+        starts = [0]
 
         def items() -> Iterable[Item]:
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
-                    try:
-                        yield Item.model_validate_json(line)
-                    except ValidationError as error:
-                        raise BundleError(f"{path}, line {number}: not an item: {error}") from error
+                    starts.append(starts[-1] + len(line))
+                    yield _read(path, number, line)
 
         catalogue = cls(items())
         if len(catalogue._positions) != len(catalogue.ids):
             raise BundleError(f"{path}: two items share an id; export the bundle again from a checked dataset")
+        catalogue._lines = _Lines(path, np.asarray(starts, np.int64))
         return catalogue
+
+
+class _Lines:
+    """The lines of a file, which is kept open: whoever removes it takes nothing from who reads."""
+
+    def __init__(self, path: Path, starts: NDArray[np.int64]) -> None:
+        self._path, self._starts = path, starts
+        self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
+
+    def item(self, position: int) -> Item:
+        start, end = int(self._starts[position]), int(self._starts[position + 1])
+        line = os.pread(self._file.fileno(), end - start, start)
+        return _read(self._path, position + 1, line)
+
+
+def _read(path: Path, number: int, line: bytes) -> Item:
+    try:
+        return Item.model_validate_json(line)
+    except ValidationError as error:
+        raise BundleError(f"{path}, line {number}: not an item: {error}") from error

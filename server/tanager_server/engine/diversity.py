@@ -28,6 +28,7 @@ from tanager_server.engine import _diversity
 from tanager_server.engine.interests import find_interests
 from tanager_server.engine.ranking import SPARE
 from tanager_server.engine.request import Page, Source
+from tanager_server.index import EVERYTHING, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -80,6 +81,7 @@ class Diversifier:
         history: History,
         attributes: Sequence[int] = (),
         asked: Asked | None = None,
+        view: View = EVERYTHING,
     ) -> Page:
         """Chooses a page.
 
@@ -91,6 +93,7 @@ class Diversifier:
             history: whom it is for.
             attributes: rows of A.
             asked: what was asked for in words.
+            view: what it is chosen from.
         """
         count = candidates(page_size)
         interests = find_interests(
@@ -107,8 +110,8 @@ class Diversifier:
             groups: Sequence[int] = ()
             shares: Sequence[float] = ()
             if interests is not None:
-                nearest = self._generation.index.search(interests.queries, page_size + len(excluded) + SPARE)
-                pool = self._join(pool, np.unique(nearest.positions), excluded, history, attributes, asked)
+                nearest = self._nearest(interests.queries, page_size + len(excluded) + SPARE, view)
+                pool = self._join(pool, nearest, excluded, history, attributes, asked)
                 shares = interests.shares
                 parts = self._explainer.shares(
                     pool.positions, history=history, groups=interests.groups, count=len(shares)
@@ -128,6 +131,16 @@ class Diversifier:
             [sources[place] for place in places],
             found_at,
         )
+
+    def _nearest(self, queries: NDArray[np.float32], count: int, view: View) -> NDArray[np.int64]:
+        """Of each interest; what is not in the index is looked at as a whole already."""
+        index = self._generation.index
+        if view.share == 0.0:
+            return view.exact
+        if view.allowed is None:
+            return np.unique(index.search(queries, count).positions)
+        found = [index.search_allowed(query, count, view.allowed, view.share).positions for query in queries]
+        return np.unique(np.concatenate(found))
 
     def _join(
         self,

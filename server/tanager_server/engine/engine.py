@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tanager_server.bundle import KnownProfile
 from tanager_server.engine.asking import NOTHING_ASKED, answer, questions
-from tanager_server.engine.diversity import Diversifier, most_candidates
-from tanager_server.engine.next_items import NextItems
-from tanager_server.engine.popular import PopularItems
-from tanager_server.engine.ranking import SPARE, Ranker
-from tanager_server.engine.reasons import Explainer
-from tanager_server.engine.request import Recommendation, Shortfall, Strategy, Timing
+from tanager_server.engine.diversity import most_candidates
+from tanager_server.engine.items import LiveItems
+from tanager_server.engine.known import NO_PAST, KnownUsers
+from tanager_server.engine.ranking import SPARE
+from tanager_server.engine.request import Page, Recommendation, Shortfall, Source, Strategy, Timing
+from tanager_server.engine.serving import Serving
 from tanager_server.engine.subject import resolve_history
 from tanager_server.errors import ItemNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tanager_server.engine.request import Explanation, Page, RecommendQuery, SimilarQuery
+    from tanager_server.engine.asking import Answered, Mask
+    from tanager_server.engine.request import Explanation, RankQuery, RecommendQuery, SimilarQuery
+    from tanager_server.engine.subject import History
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, SequenceHead, TextEncoder
 
 _SHOWN_ID_CHARS = 100
 NO_PROFILE = KnownProfile()
+
+
+class _Subject(NamedTuple):
+    """Whom a list is for: what is known before any text is encoded."""
+
+    history: History
+    profile: KnownProfile
+    asked_profile: RecommendQuery  # with the stored profile in it
+    read_s: float
 
 
 class Engine:
@@ -34,16 +45,25 @@ class Engine:
         generation: what is recommended.
         texts: encodes wishes.
         sequence: reads histories, where the generation has a sequence head.
+        known: users of whom something is stored.
     """
 
-    def __init__(self, generation: Generation, texts: TextEncoder, sequence: SequenceHead | None = None) -> None:
-        self.generation = generation
+    def __init__(
+        self,
+        generation: Generation,
+        texts: TextEncoder,
+        sequence: SequenceHead | None = None,
+        known: KnownUsers | None = None,
+    ) -> None:
+        self.items = LiveItems(generation)
+        self.known = KnownUsers(generation.catalogue) if known is None else known
         self._texts = texts
-        self._next = None if sequence is None else NextItems(sequence, weight=generation.scoring.sequence)
-        self._ranker = Ranker(generation)
-        self._explainer = Explainer(generation)
-        self._diversifier = Diversifier(generation, self._ranker, self._explainer)
-        self._popular = PopularItems(generation.priors[0])
+        self._serving = Serving(generation, sequence)
+
+    @property
+    def generation(self) -> Generation:
+        """What is recommended."""
+        return self._serving.generation
 
     @property
     def provider(self) -> str:
@@ -64,6 +84,13 @@ class Engine:
         """The moment so many seconds from now, as the methods here take it."""
         return self._texts.clock() + remaining_s
 
+    def serve(self, serving: Serving) -> None:
+        """Goes on with a generation that was made of the present one; see `LiveItems.end_indexing`."""
+        self.items.end_indexing(serving.generation)
+        self._serving.close()
+        self._serving = serving
+        self._texts.retrieve_by(serving.generation.index.search)
+
     async def embed(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         """Encodes texts, as they are.
 
@@ -80,47 +107,33 @@ class Engine:
             OverloadedError: there is something to encode, and the queue is full; or too many wait for their reasons.
             DeadlineExpiredError: the deadline passed before it was encoded.
         """
-        generation, catalogue = self.generation, self.generation.catalogue
-        history = resolve_history(query.events, catalogue=catalogue, scoring=generation.scoring)
+        mask = self._mask(query)
+        subject = self._subject(query)
+        excluded = self._excluded(query, subject)
+        diversity, page_size = query.diversity, query.page_size
+        most = page_size if diversity is None else most_candidates(page_size, diversity)
+        answered = await self._answer(subject, reach=most + len(excluded) + SPARE, mask=mask, deadline=deadline)
+        # From here to the page nothing waits: the items are those of this moment.
+        serving, view = self._serving, self.items.view(None if mask is None else mask())
+        history, profile, asked = subject.history, subject.profile, answered.asked
         began = time.monotonic()
-        if self._next is not None:
-            history = self._next.expected(history)
-        read_s = time.monotonic() - began
-        profile = generation.profile.know(query.profile) if query.profile else NO_PROFILE
-        excluded = self._known(query.exclude)
-        if not query.include_seen:
-            excluded.update(history.seen)
-        page_size, diversity = query.page_size, query.diversity
-        timing = Timing()
-        answered = NOTHING_ASKED
-        words = questions(query, profile, generation) if query.text or profile.rest or query.context else ()
-        if words:
-            most = page_size if diversity is None else most_candidates(page_size, diversity)
-            reach = min(len(catalogue), most + len(excluded) + SPARE)
-            answered = await answer(words, reach=reach, texts=self._texts, generation=generation, deadline=deadline)
-            timing = answered.timing
-        asked = answered.asked
-        began = time.monotonic()
-        if history.seen:
-            strategy = Strategy.PERSONAL
-        elif query.text:
-            strategy = Strategy.WISH
-        else:
-            strategy = Strategy.PROFILE if profile.rows or asked else Strategy.COLD_START
+        strategy = self._strategy(query, subject, answered)
 
         def find(count: int) -> Page:
             if strategy is Strategy.WISH and asked is not None:
-                return self._ranker.by_wish(asked, page_size=count, excluded=excluded, attributes=profile.rows)
+                return serving.ranker.by_wish(
+                    asked, page_size=count, excluded=excluded, attributes=profile.rows, view=view
+                )
             if strategy is Strategy.COLD_START:
-                return self._popular.page(page_size=count, excluded=excluded)
-            return self._ranker.by_history(
-                history, page_size=count, excluded=excluded, attributes=profile.rows, asked=asked
+                return serving.popular.page(page_size=count, excluded=excluded, view=view)
+            return serving.ranker.by_history(
+                history, page_size=count, excluded=excluded, attributes=profile.rows, asked=asked, view=view
             )
 
         if diversity is None:
             page = find(page_size)
         else:
-            page = self._diversifier.page(
+            page = serving.diversifier.page(
                 find,
                 diversity,
                 page_size=page_size,
@@ -128,27 +141,54 @@ class Engine:
                 history=history,
                 attributes=profile.rows,
                 asked=asked,
+                view=view,
             )
-        explanations: Sequence[Explanation] = ()
-        if query.reasons:
-            left_out = None
-            if self._next is not None and history.expected is not None and page.positions:
-                left_out = await self._next.left_out(history)
-            explanations = self._explainer.explain(
-                page.positions,
-                history=history,
-                attributes=profile.rows,
-                questions=answered.questions,
-                vectors=answered.vectors,
-                left_out=left_out,
-                scale=generation.scoring.wish_prior if strategy is Strategy.WISH and asked is not None else 1.0,
-                count=query.reasons,
-            )
-        timing.search_s += read_s + page.found_at - began
+        timing = answered.timing
+        timing.search_s += subject.read_s + page.found_at - began
+        explanations = await self._explain(page, query, subject, answered, strategy, serving)
         timing.rank_s = time.monotonic() - page.found_at
-        shortfall = self._shortfall(page, page_size)
-        unknown = profile.unknown + (0 if generation.scoring.profile_text else len(profile.rest))
-        return Recommendation(generation, page, strategy, shortfall, history.unknown, timing, unknown, explanations)
+        return Recommendation(
+            serving.generation,
+            page,
+            strategy,
+            self._shortfall(page, page_size),
+            history.unknown,
+            timing,
+            self._unknown_attributes(profile),
+            explanations,
+        )
+
+    async def rank(self, query: RankQuery, *, deadline: float) -> Recommendation:
+        """Orders given items for a user.
+
+        Raises:
+            As `recommend`.
+        """
+        subject = self._subject(query.subject)
+        answered = await self._answer(subject, reach=1, mask=None, deadline=deadline)
+        serving = self._serving
+        began = time.monotonic()
+        found = serving.generation.catalogue.positions(query.item_ids)
+        positions = [position for position in found if position is not None]
+        scores, sources = serving.ranker.score(
+            positions, history=subject.history, attributes=subject.profile.rows, asked=answered.asked
+        )
+        order = sorted(range(len(positions)), key=lambda place: (-scores[place], place))
+        given = Source.GIVEN.value
+        page = Page(
+            [positions[place] for place in order],
+            [scores[place] for place in order],
+            [sources[place] | given for place in order],
+            began,
+        )
+        explanations = await self._explain(page, query.subject, subject, answered, Strategy.RANK, serving)
+        timing = answered.timing
+        timing.rank_s = time.monotonic() - began
+        unknown = found.count(None) + subject.history.unknown
+        attributes = self._unknown_attributes(subject.profile)
+        return Recommendation(
+            serving.generation, page, Strategy.RANK, Shortfall.NONE, unknown, timing, attributes, explanations
+        )
 
     def similar(self, query: SimilarQuery) -> Recommendation:
         """Items like one item, which is never among them.
@@ -156,17 +196,103 @@ class Engine:
         Raises:
             ItemNotFoundError: the catalogue does not have the item.
         """
-        position = self.generation.catalogue.position(query.item_id)
-        if position is None:
-            shown = query.item_id[:_SHOWN_ID_CHARS]  # a status message travels in a header, which has little room
-            raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
+        position = self.position(query.item_id)
         excluded = self._known(query.exclude)
         excluded.add(position)
         began = time.monotonic()
-        page = self._ranker.by_item(position, page_size=query.page_size, excluded=excluded)
+        page = self._serving.ranker.by_item(
+            position, page_size=query.page_size, excluded=excluded, view=self.items.view()
+        )
         timing = Timing(search_s=page.found_at - began, rank_s=time.monotonic() - page.found_at)
         shortfall = self._shortfall(page, query.page_size)
         return Recommendation(self.generation, page, Strategy.SIMILAR, shortfall, 0, timing)
+
+    def position(self, item_id: str) -> int:
+        """Where an item is.
+
+        Raises:
+            ItemNotFoundError: the catalogue does not have it.
+        """
+        position = self.generation.catalogue.position(item_id)
+        if position is None:
+            shown = item_id[:_SHOWN_ID_CHARS]  # a status message travels in a header, which has little room
+            raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
+        return position
+
+    def _mask(self, query: RecommendQuery) -> None:
+        return None
+
+    def _subject(self, query: RecommendQuery) -> _Subject:
+        generation = self.generation
+        past = self.known.past(query.user_id) if query.user_id else NO_PAST
+        history = resolve_history(
+            query.events,
+            catalogue=generation.catalogue,
+            scoring=generation.scoring,
+            past=past,
+            examples=query.examples,
+            source_domains=query.source_domains,
+        )
+        began = time.monotonic()
+        if self._serving.next_items is not None:
+            history = self._serving.next_items.expected(history)
+        read_s = time.monotonic() - began
+        if query.user_id and (stored := self.known.profile(query.user_id)):
+            query = query._replace(profile={**stored, **query.profile})
+        profile = generation.profile.know(query.profile) if query.profile else NO_PROFILE
+        return _Subject(history, profile, query, read_s)
+
+    def _excluded(self, query: RecommendQuery, subject: _Subject) -> set[int]:
+        excluded = self._known(query.exclude)
+        excluded.update(query.shown)
+        if not query.include_seen:
+            excluded.update(subject.history.seen)
+        return excluded
+
+    async def _answer(self, subject: _Subject, *, reach: int, mask: Mask | None, deadline: float) -> Answered:
+        query, profile = subject.asked_profile, subject.profile
+        words = questions(query, profile, self.generation) if query.text or profile.rest or query.context else ()
+        if not words:
+            return NOTHING_ASKED._replace(timing=Timing())
+        reach = min(len(self.generation.index), reach)
+        return await answer(words, reach=reach, texts=self._texts, items=self.items, mask=mask, deadline=deadline)
+
+    @staticmethod
+    def _strategy(query: RecommendQuery, subject: _Subject, answered: Answered) -> Strategy:
+        if subject.history.scored:
+            return Strategy.PERSONAL
+        if query.text:
+            return Strategy.WISH
+        return Strategy.PROFILE if subject.profile.rows or answered.asked else Strategy.COLD_START
+
+    async def _explain(
+        self,
+        page: Page,
+        query: RecommendQuery,
+        subject: _Subject,
+        answered: Answered,
+        strategy: Strategy,
+        serving: Serving,
+    ) -> Sequence[Explanation]:
+        if not query.reasons:
+            return ()
+        history, left_out = subject.history, None
+        if serving.next_items is not None and history.expected is not None and page.positions:
+            left_out = await serving.next_items.left_out(history)
+        by_wish = strategy is Strategy.WISH and answered.asked is not None
+        return serving.explainer.explain(
+            page.positions,
+            history=history,
+            attributes=subject.profile.rows,
+            questions=answered.questions,
+            vectors=answered.vectors,
+            left_out=left_out,
+            scale=serving.generation.scoring.wish_prior if by_wish else 1.0,
+            count=query.reasons,
+        )
+
+    def _unknown_attributes(self, profile: KnownProfile) -> int:
+        return profile.unknown + (0 if self.generation.scoring.profile_text else len(profile.rest))
 
     def _known(self, item_ids: Sequence[str]) -> set[int]:
         if not item_ids:

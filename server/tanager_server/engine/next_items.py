@@ -56,6 +56,10 @@ class NextItems:
         finally:
             self._waiting -= 1
 
+    def close(self) -> None:
+        """Ends the thread, when it has done what it was given."""
+        self._worker.close()
+
     def leave_out(self, history: History) -> LeftOut:
         """The same, in the caller's thread."""
         liked = _liked(history)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tanager_server.bundle import ProfileValue
     from tanager_server.index import Generation
@@ -25,6 +25,8 @@ class Strategy(enum.Enum):
     COLD_START = enum.auto()
     SIMILAR = enum.auto()
     PROFILE = enum.auto()
+    TRENDING = enum.auto()
+    RANK = enum.auto()
 
 
 class Shortfall(enum.Enum):
@@ -45,6 +47,8 @@ class Source(enum.IntFlag):
     TRANSITION = enum.auto()
     PROFILE = enum.auto()
     SEQUENCE = enum.auto()
+    TRENDING = enum.auto()
+    GIVEN = enum.auto()
 
 
 class Events(NamedTuple):
@@ -92,6 +96,13 @@ class RecommendQuery(NamedTuple):
         context: where the user is, in words, by name.
         reasons: how many reasons to tell of each result at most.
         diversity: how to choose among the best; None takes the best.
+        user_id: who the user is, if the server may know; empty for nobody.
+        examples: what is wanted, and what is not, beside what was seen.
+        source_domains: domains of the events that count; none for all.
+        target_domains: domains of the items that may be returned; none for all.
+        filter: which items may be returned, in the filter language; empty for all.
+        shown: items of the pages before.
+        min_seq: the answer must know of the write with this sequence number.
     """
 
     page_size: int
@@ -103,6 +114,38 @@ class RecommendQuery(NamedTuple):
     context: Mapping[str, str] = MappingProxyType({})
     reasons: int = 0
     diversity: Diversity | None = None
+    user_id: str = ""
+    examples: Events = NO_EVENTS
+    source_domains: Collection[str] = ()
+    target_domains: Collection[str] = ()
+    filter: str = ""
+    shown: Sequence[int] = ()
+    min_seq: int = 0
+
+
+class RankQuery(NamedTuple):
+    """A valid request for an order of given items, for whom `subject` tells of."""
+
+    item_ids: Sequence[str]
+    subject: RecommendQuery
+
+
+class TrendingQuery(NamedTuple):
+    """A valid request for what users take up lately.
+
+    Attributes:
+        page_size: how many items.
+        half_life_h: of an event, in hours; None for the first that is counted.
+        filter: as in `RecommendQuery`.
+        target_domains: as in `RecommendQuery`.
+        exclude: items not to return.
+    """
+
+    page_size: int
+    half_life_h: float | None = None
+    filter: str = ""
+    target_domains: Collection[str] = ()
+    exclude: Sequence[str] = ()
 
 
 class SimilarQuery(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,12 @@ class SequenceHead:
         if info is None:
             return None
         return cls(bundle.file(schema.SEQUENCE), bundle.read_sequence_vectors(), max_events=info.max_events)
+
+    def over(self, vectors: NDArray[np.float32]) -> SequenceHead:
+        """The same head, reading histories of the items of other (rows, dim) vectors."""
+        other = copy.copy(self)
+        other._vectors = vectors  # noqa: SLF001
+        return other
 
     def expect(self, histories: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """(histories, dim) float32: the vector of what comes next after each history; 0 after an empty one.

@@ -1,0 +1,392 @@
+"""What is written to the server while it serves: made durable first, then true for the next call, then acknowledged.
+
+Whatever is known in memory is a fold over what is stored, in the order of its sequence numbers: a restart makes the
+same of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tanager_server.engine.items import Written
+from tanager_server.engine.records import item_bytes, profile_bytes, read_item, read_profile
+from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
+from tanager_server.runtime.worker import WorkerThread
+from tanager_server.state import (
+    AddEvents,
+    DeleteItems,
+    PurgeUser,
+    PutItems,
+    PutUsers,
+    StoredEvent,
+    StoredItem,
+    StoredUser,
+    StoredVector,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from tanager_server.bundle import Item, Manifest, ProfileValue
+    from tanager_server.engine.engine import Engine
+    from tanager_server.engine.indexing import Indexer
+    from tanager_server.state import Journal, Outcome, Snapshot, Store, Write
+    from tanager_server.state.trends import Trends
+    from tanager_server.state.users import KnownUser
+
+_log = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 1.0
+_FIGURES_AT_A_TIME = 64
+_SEQ_BYTES = 8
+
+
+class UpsertedItems(NamedTuple):
+    """What became of items; `seq` is of the write."""
+
+    created: int
+    encoded: int
+    seq: int
+
+
+class DeletedItems(NamedTuple):
+    """What became of items to delete; `seq` is of the write."""
+
+    deleted: int
+    seq: int
+
+
+class UpsertedUsers(NamedTuple):
+    """What became of users; `seq` is of the write."""
+
+    created: int
+    seq: int
+
+
+class WrittenEvents(NamedTuple):
+    """What became of events; `seq` is of the write."""
+
+    written: int
+    unknown_items: int
+    seq: int
+
+
+class PurgedUser(NamedTuple):
+    """What was removed of a user; `seq` is of the write."""
+
+    had_profile: bool
+    events: int
+    impressions: int
+    seq: int
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """What vectors of an encoder have in common: those of another one mean something else."""
+    parts = [manifest.files[name].sha256 for name in ("encoder.onnx", "tokenizer.json")]
+    return hashlib.sha256("\n".join([*parts, manifest.encoder.item_prompt]).encode()).hexdigest()
+
+
+class Live:
+    """Writes of all kinds, over one store.
+
+    Args:
+        engine: what answers; its items and users are changed here.
+        store: what keeps them.
+        trends: counts what is taken up.
+    """
+
+    def __init__(self, engine: Engine, store: Store, trends: Trends) -> None:
+        self._engine, self._store, self.trends = engine, store, trends
+        self._journal: Journal | None = None
+        self._indexer: Indexer | None = None
+        self._prepared: dict[int, list[Written]] = {}
+        self._worker = WorkerThread("figures", niceness=8)
+        self._fingerprint = fingerprint(engine.generation.manifest)
+        self._seq, self._events = store.seq, 0
+
+    # The start
+
+    def load(self, snapshot: Snapshot, encode: Callable[[list[str]], NDArray[np.float32]]) -> None:
+        """Folds what is stored into the engine's items and users.
+
+        Args:
+            snapshot: all that is stored.
+            encode: texts to (n, dim) float32, for items that have no vector by this encoder.
+        """
+        began = time.monotonic()
+        engine = self._engine
+        items: list[Item] = []
+        vectors: list[bytes | None] = []
+        for stored, vector in snapshot.items(self._fingerprint):
+            if stored.deleted:
+                engine.items.remove(stored.item_id)
+            else:
+                items.append(read_item(stored.data))
+                vectors.append(vector)
+        prompt = engine.generation.manifest.encoder.item_prompt
+        missing = [place for place, vector in enumerate(vectors) if vector is None]
+        found = encode([prompt + items[place].text for place in missing]) if missing else np.empty((0, 0), np.float32)
+        encoded = dict(zip(missing, found, strict=True))
+        for start in range(0, len(items), _FIGURES_AT_A_TIME):
+            some = range(start, min(start + _FIGURES_AT_A_TIME, len(items)))
+            own = [
+                encoded[place] if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4") for place in some
+            ]
+            for written in self._figure([items[place] for place in some], own):
+                engine.items.put(written)
+        self._load_users(snapshot)
+        self._seq = snapshot.seq
+        _log.info(
+            "state",
+            extra={
+                "seq": self._seq,
+                "items_written": len(items),
+                "encoded": len(missing),
+                "users": len(engine.known.users),
+                "events": self.event_count,
+                "took_s": round(time.monotonic() - began, 3),
+            },
+        )
+
+    def _load_users(self, snapshot: Snapshot) -> None:
+        known = self._engine.known
+        for user in snapshot.users():
+            known.users.put_profile(user.user_id, read_profile(user.data))
+        user_ids = {key: name for block in snapshot.user_keys() for key, name in block}
+        item_numbers = {key: known.numbers.number(name) for block in snapshot.item_keys() for key, name in block}
+        kinds = snapshot.kinds()
+        for block in snapshot.event_rows():
+            for user, item, kind, weight, time_ns, *_ in block:
+                known.users.add_event(user_ids[user], item_numbers[item], kinds[kind], weight, time_ns)
+            self._events += len(block)
+        self.trends.load(known.users.take_ups())
+
+    def begin(self, journal: Journal, indexer: Indexer) -> None:
+        """From here on writes are taken."""
+        self._journal, self._indexer = journal, indexer
+        indexer.look()
+
+    # Sequence numbers
+
+    @property
+    def seq(self) -> int:
+        """The last write that the engine knows of."""
+        return self._seq
+
+    @property
+    def event_count(self) -> int:
+        """Number of events of all users."""
+        return self._events
+
+    def token(self, seq: int) -> str:
+        """A sequence number as callers are given it."""
+        return f"{self._store.state_id[:_SEQ_BYTES]}-{seq:x}"
+
+    def require(self, token: str, *, field: str) -> None:
+        """Checks that the engine knows of the write that a token stands for.
+
+        Raises:
+            InvalidRequestError: it is no token of this state.
+            StaleError: the write is not known, as after a backup was restored.
+        """
+        state, dash, number = token.partition("-")
+        try:
+            seq = int(number, 16)
+        except ValueError:
+            seq = -1
+        if not dash or seq < 0 or state != self._store.state_id[:_SEQ_BYTES]:
+            raise InvalidRequestError(FieldViolation(field, "is no consistency token of this server's state"))
+        if seq > self._seq:
+            raise StaleError(f"{field}: the state ends before this write; was a backup restored?")
+
+    # Items
+
+    async def upsert_items(self, items: Sequence[Item], *, deadline: float) -> UpsertedItems:
+        """Writes items; texts that changed are encoded.
+
+        Raises:
+            OverloadedError: too much waits to be encoded or written, or there is no room for new items yet.
+            StorageError: the disk does not take it.
+            DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
+        """
+        engine = self._engine
+        catalogue, manifest = engine.generation.catalogue, engine.generation.manifest
+        new = sum(catalogue.position(item.id) is None for item in items)
+        self._check_room(new)
+        texts = [place for place, item in enumerate(items) if not self._has_text(item)]
+        vectors: list[NDArray[np.float32] | None] = [None] * len(items)
+        if texts:
+            prompted = [manifest.encoder.item_prompt + items[place].text for place in texts]
+            encoded = await engine.embed(prompted, deadline=deadline)
+            for place, vector in zip(texts, encoded.vectors, strict=True):
+                vectors[place] = vector
+        written = await self._worker.run(self._figure, items, vectors)
+        self._check_room(new)
+        stored = [StoredItem(item.id, item_bytes(item)) for item in items]
+        kept = [
+            StoredVector(one.item.id, self._fingerprint, one.vector.astype("<f4").tobytes())
+            for one in written
+            if one.vector is not None
+        ]
+        outcome = await self._write(PutItems(stored, kept), written)
+        return UpsertedItems(new, len(texts), outcome.seq)
+
+    def _check_room(self, new: int) -> None:
+        if new > self._engine.items.room:
+            assert self._indexer is not None
+            self._indexer.look()
+            raise OverloadedError(
+                f"items: {new} new ones do not fit until the index is made anew; try again",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def _has_text(self, item: Item) -> bool:
+        """Whether the vector that an item has is of its text."""
+        catalogue = self._engine.generation.catalogue
+        position = catalogue.position(item.id)
+        if position is None:
+            return False
+        known = self._engine.items.record(position) or catalogue.item(position)
+        return known.text == item.text
+
+    def _figure(self, items: Sequence[Item], vectors: Sequence[NDArray[np.float32] | None]) -> list[Written]:
+        """Items with what is expected of them; of one whose text stays, by the vector that it has."""
+        generation = self._engine.generation
+        found: list[Written] = []
+        for item, vector in zip(items, vectors, strict=True):
+            position = generation.catalogue.position(item.id)
+            own = vector if vector is not None or position is None else generation.vectors[position]
+            assert own is not None
+            figures = generation.new_items.figures(
+                own, domain=item.domain, categories=item.categories, attributes=item.attributes
+            )
+            found.append(Written(item, vector, figures))
+        return found
+
+    async def delete_items(self, item_ids: Sequence[str]) -> DeletedItems:
+        """Deletes items; those that the catalogue does not have are ignored.
+
+        Raises:
+            OverloadedError: too much waits to be written.
+            StorageError: the disk does not take it.
+        """
+        catalogue = self._engine.generation.catalogue
+        known = [item_id for item_id in dict.fromkeys(item_ids) if catalogue.position(item_id) is not None]
+        if not known:
+            return DeletedItems(0, self._seq)
+        outcome = await self._write(DeleteItems(known))
+        return DeletedItems(len(known), outcome.seq)
+
+    # Users and events
+
+    async def upsert_users(self, profiles: Mapping[str, Mapping[str, ProfileValue]]) -> UpsertedUsers:
+        """Writes profiles of users.
+
+        Raises:
+            As `delete_items`.
+        """
+        new = sum(user_id not in self._engine.known.users for user_id in profiles)
+        stored = [StoredUser(user_id, profile_bytes(profile)) for user_id, profile in profiles.items()]
+        outcome = await self._write(PutUsers(stored))
+        return UpsertedUsers(new, outcome.seq)
+
+    def user(self, user_id: str, *, latest: int) -> KnownUser:
+        """What is known of a user, with so many of the latest events.
+
+        Raises:
+            UserNotFoundError: nothing is.
+        """
+        found = self._engine.known.users.get(user_id, latest)
+        if found is None:
+            raise UserNotFoundError(f"user_id: nothing is known of {user_id[:100]!r}")
+        return found
+
+    async def purge_user(self, user_id: str) -> PurgedUser:
+        """Removes all that is known of a user.
+
+        Raises:
+            As `delete_items`.
+        """
+        outcome = await self._write(PurgeUser(user_id))
+        removed = outcome.removed
+        return PurgedUser(removed.profiles > 0, removed.events, removed.impressions, outcome.seq)
+
+    async def write_events(self, events: Sequence[StoredEvent]) -> WrittenEvents:
+        """Writes events; those whose id is known are ignored.
+
+        Raises:
+            As `delete_items`.
+        """
+        write = AddEvents(events)
+        outcome = await self._write(write)
+        catalogue = self._engine.generation.catalogue
+        new = [event for event, is_new in zip(events, outcome.new, strict=True) if is_new]
+        unknown = sum(catalogue.position(event.item_id) is None for event in new)
+        return WrittenEvents(len(new), unknown, outcome.seq)
+
+    # The fold
+
+    async def _write(self, write: Write, prepared: list[Written] | None = None) -> Outcome:
+        assert self._journal is not None
+        if prepared is not None:
+            self._prepared[id(write)] = prepared
+        try:
+            (outcome,) = await self._journal.write(write)
+        except BaseException:
+            # Where the caller has gone, the write may still be applied: what was prepared is then prepared again.
+            self._prepared.pop(id(write), None)
+            raise
+        return outcome
+
+    def apply(self, write: Write, outcome: Outcome) -> None:
+        """Makes memory follow a write that was committed."""
+        match write:
+            case PutItems():
+                self._apply_items(write)
+            case DeleteItems():
+                for item_id in write.item_ids:
+                    self._engine.items.remove(item_id)
+                    self._engine.known.moved(item_id, None)
+            case PutUsers():
+                for user in write.users:
+                    self._engine.known.users.put_profile(user.user_id, read_profile(user.data))
+            case PurgeUser():
+                purged = self._engine.known.users.purge(write.user_id)
+                if purged is not None:
+                    self.trends.remove(purged.taken)
+                    self._events -= purged.event_count
+            case AddEvents():
+                for event, is_new in zip(write.events, outcome.new, strict=True):
+                    if is_new:
+                        self._apply_event(event)
+            case _:
+                pass
+        self._seq = max(self._seq, outcome.seq)
+
+    def _apply_items(self, write: PutItems) -> None:
+        prepared = self._prepared.pop(id(write), None)
+        if prepared is None:
+            vectors = {one.item_id: np.frombuffer(one.vector, "<f4") for one in write.vectors}
+            items = [read_item(stored.data) for stored in write.items]
+            prepared = self._figure(items, [vectors.get(item.id) for item in items])
+        for written in prepared:
+            position = self._engine.items.put(written)
+            self._engine.known.moved(written.item.id, position)
+        if self._indexer is not None:
+            self._indexer.look()
+
+    def _apply_event(self, event: StoredEvent) -> None:
+        known = self._engine.known
+        number = known.numbers.number(event.item_id)
+        before = known.users.last_take_up(event.user_id, number) if event.weight > 0 else None
+        known.users.add_event(event.user_id, number, event.kind, event.weight, event.time_ns)
+        self._events += 1
+        self.trends.add(number, event.weight, event.time_ns, before)
+
