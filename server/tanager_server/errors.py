@@ -107,3 +107,31 @@ class EncoderStuckError(ServerError):
     """The encoder did not come back; another server may answer, or this one when it has recovered."""
 
     code = "UNAVAILABLE"
+
+
+class StateError(StartupError):
+    """The state directory is in use, of a newer or foreign make, damaged, or cannot be written; the message names it."""
+
+
+class StorageError(ServerError):
+    """The disk failed a read or a write of the state. Nothing of the write was kept; a new try may succeed."""
+
+    code = "UNAVAILABLE"
+
+
+class StorageFullError(StorageError):
+    """The state's disk, or its quota, is full: writes fail until there is room, reads go on."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class StorageReadOnlyError(StorageError):
+    """The state's disk takes no writes until somebody mends it: a new try alone is of no use. Reads go on."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class StorageCorruptError(StorageError):
+    """The state's file is damaged; a backup is what mends it."""
+
+    code = "DATA_LOSS"

@@ -8,6 +8,7 @@ from tanager_server.engine.request import (
     Events,
     Explanation,
     Page,
+    RankQuery,
     Reason,
     ReasonKind,
     Recommendation,
@@ -18,6 +19,7 @@ from tanager_server.engine.request import (
     Source,
     Strategy,
     Timing,
+    TrendingQuery,
 )
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Events",
     "Explanation",
     "Page",
+    "RankQuery",
     "Reason",
     "ReasonKind",
     "RecommendQuery",
@@ -38,5 +41,6 @@ __all__ = [
     "Source",
     "Strategy",
     "Timing",
+    "TrendingQuery",
     "Users",
 ]

@@ -1,0 +1,318 @@
+"""What is kept, what can be written, and what a store promises.
+
+All that is kept changes by the few writes below. A write takes a sequence number when it is committed, one counter for
+all kinds, and is answered by an `Outcome`. A store knows nothing of what it keeps: `data` and `context` are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+STATE_ID = "state_id"
+"""The setting that names a state, drawn when it is created and anew in each backup; `PutMeta` cannot change it."""
+
+
+class StoredItem(NamedTuple):
+    """An item as it was last written; `seq` is of that write, and is not read when one is written."""
+
+    item_id: str
+    data: bytes
+    deleted: bool = False
+    seq: int = 0
+
+
+class StoredVector(NamedTuple):
+    """An item's vector by the encoder with this fingerprint; float32, little-endian."""
+
+    item_id: str
+    fingerprint: str
+    vector: bytes
+
+
+class StoredUser(NamedTuple):
+    """A user's profile as it was last written; `seq` is of that write, and is not read when one is written."""
+
+    user_id: str
+    data: bytes
+    seq: int = 0
+
+
+class StoredEvent(NamedTuple):
+    """What a user did with an item, whether or not either is known; `seq` is not read when one is written."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: str
+    weight: float
+    time_ns: int
+    attribution: str = ""
+    context: bytes = b""
+    seq: int = 0
+
+
+class Impression(NamedTuple):
+    """What was shown under an attribution id; `user_id` is empty for nobody known."""
+
+    attribution_id: str
+    user_id: str
+    time_ns: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutItems:
+    """Writes items, over those with the same ids, and vectors of theirs.
+
+    Vectors come with a new text: an item that has one here loses those that are not here. An item without one keeps
+    what it has.
+    """
+
+    items: Sequence[StoredItem]
+    vectors: Sequence[StoredVector] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItems:
+    """Marks items as deleted, also such as were never written; their data and vectors go."""
+
+    item_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PutVectors:
+    """Writes vectors of items whose text stays: a new bundle has encoded them.
+
+    A vector is left out if its item is deleted, was never put, or was written after `as_of_seq`: it may be of a text
+    that is no more.
+    """
+
+    vectors: Sequence[StoredVector]
+    as_of_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropVectors:
+    """Removes up to `limit` vectors of an encoder that is no longer needed."""
+
+    fingerprint: str
+    limit: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PutUsers:
+    """Writes profiles, over those of the same users."""
+
+    users: Sequence[StoredUser]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeUser:
+    """Removes all that is kept of a user: profile, events, impressions, and the id itself. Backups keep theirs."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddEvents:
+    """Adds events; one whose id is known already is ignored."""
+
+    events: Sequence[StoredEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class AddImpressions:
+    """Adds impressions; one whose attribution id is known already is ignored."""
+
+    impressions: Sequence[Impression]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireImpressions:
+    """Removes up to `limit` impressions of before a time, the oldest first."""
+
+    before_ns: int
+    limit: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PutMeta:
+    """Writes settings; None removes one."""
+
+    values: Mapping[str, str | None]
+
+    def __post_init__(self) -> None:
+        if STATE_ID in self.values:
+            raise ValueError(f"{STATE_ID} is given when a state is created and stays")
+
+
+Write: TypeAlias = (
+    PutItems
+    | DeleteItems
+    | PutVectors
+    | DropVectors
+    | PutUsers
+    | PurgeUser
+    | AddEvents
+    | AddImpressions
+    | ExpireImpressions
+    | PutMeta
+)
+
+
+def count_rows(write: Write) -> int:
+    """How much a write asks for, in rows; at least 1."""
+    match write:
+        case PutItems():
+            rows = len(write.items) + len(write.vectors)
+        case DeleteItems():
+            rows = len(write.item_ids)
+        case PutVectors():
+            rows = len(write.vectors)
+        case DropVectors() | ExpireImpressions():
+            rows = write.limit
+        case PutUsers():
+            rows = len(write.users)
+        case AddEvents():
+            rows = len(write.events)
+        case AddImpressions():
+            rows = len(write.impressions)
+        case PurgeUser():
+            rows = 1
+        case PutMeta():
+            rows = len(write.values)
+    return max(1, rows)
+
+
+class Removed(NamedTuple):
+    """How many rows of each kind a write removed."""
+
+    profiles: int = 0
+    events: int = 0
+    impressions: int = 0
+    vectors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a write.
+
+    Attributes:
+        seq: the write's place in the order of all writes.
+        existed: for each row of the write in turn, earlier rows of the same write counted: whether the item was there
+            and not deleted, the user had a profile, the event or impression was known (so this one was ignored), the
+            item of a vector was there unchanged (so the vector was kept). Empty for writes that name no rows.
+        removed: rows that PurgeUser, DropVectors or ExpireImpressions removed.
+    """
+
+    seq: int
+    existed: tuple[bool, ...] = ()
+    removed: Removed = field(default=Removed())
+
+    @property
+    def new(self) -> tuple[bool, ...]:
+        """The rows that did not exist: for AddEvents, those that were added."""
+        return tuple(not existed for existed in self.existed)
+
+
+EventRow: TypeAlias = tuple[int, int, int, float, int, str, bytes, int]
+"""An event for a rebuild: keys of user, item and kind, weight, time_ns, attribution, context, seq."""
+
+
+class Snapshot(Protocol):
+    """The state as it was at one moment, read as often as one likes. Close it soon: the log grows meanwhile.
+
+    Keys are small positive integers that stand for ids, with gaps, and only within one snapshot.
+    """
+
+    @property
+    def seq(self) -> int:
+        """The last write that the snapshot has."""
+
+    def meta(self) -> Mapping[str, str]:
+        """All settings."""
+
+    def items(self, fingerprint: str | None = None) -> Iterator[tuple[StoredItem, bytes | None]]:
+        """All items, those deleted too, each with its vector by this encoder if there is one; first written first."""
+
+    def users(self) -> Iterator[StoredUser]:
+        """All users with a profile."""
+
+    def user_keys(self) -> Iterator[list[tuple[int, str]]]:
+        """Blocks of (key, user id), all that event rows refer to and more, by ascending key."""
+
+    def item_keys(self) -> Iterator[list[tuple[int, str]]]:
+        """Blocks of (key, item id), all that event rows refer to and more, by ascending key."""
+
+    def kinds(self) -> Mapping[int, str]:
+        """Kinds of events by key."""
+
+    def event_rows(self) -> Iterator[list[EventRow]]:
+        """All events in blocks, in the order in which they were committed: the quick way to rebuild."""
+
+    def events(self) -> Iterator[StoredEvent]:
+        """All events in full, in the order in which they were committed."""
+
+    def close(self) -> None:
+        """Lets the moment go."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Store(Protocol):
+    """Keeps the state. All methods may be called from any thread; only one commit runs at a time."""
+
+    @property
+    def seq(self) -> int:
+        """The last committed write; 0 if there is none."""
+
+    @property
+    def state_id(self) -> str:
+        """Names this state: a sequence number means nothing in another."""
+
+    def commit(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        """Makes the writes durable, in their order, all or none.
+
+        Raises:
+            StorageError: the disk failed, is full or takes no writes; none was kept.
+            Exception: one of the writes holds what cannot be stored, such as a number of more than 64 bits; none was
+                kept.
+        """
+
+    def load(self) -> Snapshot:
+        """Opens a snapshot of what is committed.
+
+        Raises:
+            StorageError: it cannot be read; so do its iterators.
+        """
+
+    def lookup_impression(self, attribution_id: str) -> Impression | None:
+        """What was shown under an id, if it is kept.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+
+    def backup(self, destination: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Copies the state, as it is at one moment, into a directory that a server can be started with.
+
+        Commits go on meanwhile. The directory appears when it is complete.
+
+        Args:
+            destination: must not exist, or be empty.
+            progress: told pages done and pages in all.
+
+        Raises:
+            StateError: there is something at the destination, or another backup to it is running.
+            StorageError: it could not be read or written.
+        """
+
+    def close(self) -> None:
+        """Lets go of the files. Snapshots must have been closed."""
