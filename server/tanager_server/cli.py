@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import logging
@@ -10,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     from tanager_server.bundle import open_bundle
-    from tanager_server.engine import Engine
+    from tanager_server.engine import Engine, Indexer, KnownUsers, Live, rows_for
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
@@ -35,6 +36,8 @@ try:
         calibrate,
     )
     from tanager_server.settings import load_settings
+    from tanager_server.state import Journal, JournalPolicy, SqliteStore, Survives
+    from tanager_server.state.trends import Trends
     from tanager_server.telemetry import Metrics, configure_logging, serve_metrics
 except ImportError as error:
     if (error.name or "").startswith("tanager_server"):  # the client is installed without a compiler too
@@ -45,7 +48,7 @@ except ImportError as error:
     sys.exit(f"tanager-server needs {error.name}: pip install 'tanager[server]' (or 'tanager[server-gpu]')")
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from tanager_server.settings import Settings
 
@@ -87,6 +90,7 @@ class Loaded:
     sequence: SequenceHead | None
     calibration: Calibration
     probe_cosine: float
+    store: SqliteStore | None
     began: float
 
 
@@ -100,6 +104,9 @@ def load(settings: Settings) -> Loaded:
     began = time.monotonic()
     check_address(settings.host, settings.port)
     bundle = open_bundle(settings.bundle)
+    store = None
+    if settings.state is not None:
+        store = SqliteStore.open(settings.state, survives=Survives(settings.storage.survives))
 
     @functools.lru_cache(maxsize=1)
     def open_encoder(threads: int) -> Encoder:
@@ -107,8 +114,10 @@ def load(settings: Settings) -> Loaded:
 
     probe_cosine = open_encoder(settings.encoder.threads or 1).check_probe(bundle.read_probe())
     generation = Generation.load(bundle)
+    if store is not None:
+        generation = generation.with_room(rows_for(len(generation.catalogue) + store.item_count))
     encoder, calibration = calibrate(open_encoder, encoder=settings.encoder, batching=settings.batching)
-    return Loaded(generation, encoder, SequenceHead.from_bundle(bundle), calibration, probe_cosine, began)
+    return Loaded(generation, encoder, SequenceHead.from_bundle(bundle), calibration, probe_cosine, store, began)
 
 
 async def serve(loaded: Loaded, settings: Settings) -> None:
@@ -123,7 +132,7 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = Metrics() if settings.metrics.enabled else None
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         metrics_port = None
         if metrics is not None:
             metrics.set_bundle(bundle_id=bundle_id, items=len(generation.catalogue))
@@ -139,8 +148,12 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
             cache_bytes=int(settings.cache.max_mb * 1e6),
             observe=metrics,
         ) as texts:
-            engine = Engine(generation, texts, loaded.sequence)
-            server = GrpcServer(engine, settings=settings, calibration=calibration, metrics=metrics)
+            known, trends = KnownUsers(generation.catalogue), Trends(settings.trends.half_lives_h)
+            engine = Engine(generation, texts, loaded.sequence, known, trends)
+            live = None
+            if loaded.store is not None:
+                live = await stack.enter_async_context(_live(engine, loaded, settings))
+            server = GrpcServer(engine, settings=settings, calibration=calibration, metrics=metrics, live=live)
             port = await server.start()
             _log.info(
                 "listening",
@@ -164,6 +177,24 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
             await stop.wait()
             await server.drain()
     _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _live(engine: Engine, loaded: Loaded, settings: Settings) -> AsyncIterator[Live]:
+    """What is stored, in the engine, and what writes to it."""
+    store = loaded.store
+    assert store is not None
+    assert settings.state is not None
+    live = Live(engine, store)
+    with store.load() as snapshot:
+        live.load(snapshot, lambda texts: loaded.encoder.encode(loaded.encoder.tokenize(texts)))
+    indexer = Indexer(engine, loaded.sequence, settings.state)
+    policy = JournalPolicy(max_rows=settings.storage.max_waiting_rows)
+    async with Journal(store, apply=live.apply, policy=policy) as journal:
+        live.begin(journal, indexer)
+        yield live
+        await indexer.close()
+    store.close()
 
 
 def _settle_memory() -> None:

@@ -133,12 +133,54 @@ class ShutdownSettings(_Section):
     grace_s: float = Field(25.0, ge=0, allow_inf_nan=False, description="time for calls in flight to finish")
 
 
+class StateSettings(_Section):
+    """How what is written to the server is kept."""
+
+    survives: Literal["power", "process"] = Field(
+        "power", description="what an acknowledged write survives: the loss of power, or (quicker) of the process alone"
+    )
+    max_waiting_rows: int = Field(100_000, ge=1, description="rows that may wait to be written; more are refused")
+
+
+class EventSettings(_Section):
+    """What events mean."""
+
+    weights: dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] = Field(
+        {
+            "view": 0.3,
+            "click": 1.0,
+            "like": 1.0,
+            "save": 1.0,
+            "share": 1.0,
+            "play": 1.0,
+            "complete": 1.0,
+            "add_to_cart": 1.0,
+            "purchase": 1.0,
+            "skip": -0.3,
+            "dislike": -1.0,
+            "hide": -1.0,
+        },
+        description="weight of an event that tells none, by its type; other types must tell theirs",
+    )
+
+
+class TrendSettings(_Section):
+    """What is counted of what users take up lately."""
+
+    half_lives_h: tuple[Annotated[float, Field(gt=0, le=1e6)], ...] = Field(
+        (24.0, 1.0, 168.0), min_length=1, max_length=8, description="half-lives of an event in hours; the first is usual"
+    )
+
+
 class Settings(BaseSettings):
     """Settings of `tanager-server`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter=_NESTED)
 
     bundle: Path = Field(description="directory made by `tanager-export bundle`")
+    state: Path | None = Field(
+        None, description="directory for what is written: items, users, events; not given: nothing can be"
+    )
     config: Path | None = Field(None, description="TOML file with any of these settings")
     host: Host = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: Port = Field(50051, description="gRPC port; 0: any free port")
@@ -150,6 +192,9 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    storage: StateSettings = StateSettings()
+    events: EventSettings = EventSettings()
+    trends: TrendSettings = TrendSettings()
 
 
 def load_settings(argv: Sequence[str]) -> Settings:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tanager_server.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -70,6 +70,7 @@ class Catalogue:
         self._positions = {item_id: position for position, item_id in enumerate(self.ids)}
         self._removed: dict[str, int] = {}
         self._lines: _Lines | None = None
+        self._watchers: list[Callable[[int], None]] = []
         self.domain_counts = dict(Counter(self.domains))
         """Number of items in each domain."""
 
@@ -123,7 +124,13 @@ class Catalogue:
             self.titles[position], self.domains[position] = item.title, self._one(item.domain)
         self._positions[item.id] = position
         self._count(item.domain, 1)
+        for told in self._watchers:
+            told(position)
         return position
+
+    def watch(self, told: Callable[[int], None]) -> None:
+        """Has every position told at which an item is written."""
+        self._watchers.append(told)
 
     def remove(self, item_id: str) -> int | None:
         """Forgets an item.

@@ -2,6 +2,9 @@
 
 from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.engine import Engine
+from tanager_server.engine.indexing import Indexer, rows_for
+from tanager_server.engine.known import KnownUsers
+from tanager_server.engine.live import Live
 from tanager_server.engine.request import (
     NO_EVENTS,
     Diversity,
@@ -29,6 +32,9 @@ __all__ = [
     "Engine",
     "Events",
     "Explanation",
+    "Indexer",
+    "KnownUsers",
+    "Live",
     "Page",
     "RankQuery",
     "Reason",
@@ -43,4 +49,5 @@ __all__ = [
     "Timing",
     "TrendingQuery",
     "Users",
+    "rows_for",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from tanager_server.bundle import KnownProfile
 from tanager_server.engine.asking import NOTHING_ASKED, answer, questions
 from tanager_server.engine.diversity import most_candidates
@@ -15,12 +17,15 @@ from tanager_server.engine.request import Page, Recommendation, Shortfall, Sourc
 from tanager_server.engine.serving import Serving
 from tanager_server.engine.subject import resolve_history
 from tanager_server.errors import ItemNotFoundError
+from tanager_server.state.trends import Trends
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
 
     from tanager_server.engine.asking import Answered, Mask
-    from tanager_server.engine.request import Explanation, RankQuery, RecommendQuery, SimilarQuery
+    from tanager_server.engine.request import Explanation, RankQuery, RecommendQuery, SimilarQuery, TrendingQuery
     from tanager_server.engine.subject import History
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, SequenceHead, TextEncoder
@@ -46,6 +51,7 @@ class Engine:
         texts: encodes wishes.
         sequence: reads histories, where the generation has a sequence head.
         known: users of whom something is stored.
+        trends: what is taken up lately.
     """
 
     def __init__(
@@ -54,8 +60,10 @@ class Engine:
         texts: TextEncoder,
         sequence: SequenceHead | None = None,
         known: KnownUsers | None = None,
+        trends: Trends | None = None,
     ) -> None:
         self.items = LiveItems(generation)
+        self.trends = Trends((24.0,)) if trends is None else trends
         self.known = KnownUsers(generation.catalogue) if known is None else known
         self._texts = texts
         self._serving = Serving(generation, sequence)
@@ -107,7 +115,7 @@ class Engine:
             OverloadedError: there is something to encode, and the queue is full; or too many wait for their reasons.
             DeadlineExpiredError: the deadline passed before it was encoded.
         """
-        mask = self._mask(query)
+        mask = self._mask(query.filter, query.target_domains)
         subject = self._subject(query)
         excluded = self._excluded(query, subject)
         diversity, page_size = query.diversity, query.page_size
@@ -207,6 +215,39 @@ class Engine:
         shortfall = self._shortfall(page, query.page_size)
         return Recommendation(self.generation, page, Strategy.SIMILAR, shortfall, 0, timing)
 
+    def trending(self, query: TrendingQuery) -> Recommendation:
+        """What users take up lately; behind it, what is popular otherwise.
+
+        Raises:
+            InvalidRequestError: the filter cannot be read.
+        """
+        generation, began = self.generation, time.monotonic()
+        half_life_h = query.half_life_h or self.trends.half_lives_h[0]
+        mask = self._mask(query.filter, query.target_domains)
+        allowed = self.items.live.astype(bool)
+        if mask is not None:
+            allowed &= mask()[: len(allowed)] != 0
+        excluded = self._known(query.exclude)
+        allowed[list(excluded)] = False
+        numbers, counts = self.trends.scores(time.time_ns(), half_life_h)
+        positions = self.known.positions[numbers]
+        kept = (positions >= 0) & (counts > 0)
+        kept[kept] = allowed[positions[kept]]
+        positions, counts = positions[kept], counts[kept]
+        order = np.lexsort((positions, -counts))[: query.page_size]
+        found, scores = positions[order].tolist(), counts[order].tolist()
+        sources = [Source.TRENDING.value] * len(found)
+        if (missing := query.page_size - len(found)) > 0:
+            view = self.items.view(None if mask is None else mask())
+            rest = self._serving.popular.page(page_size=missing, excluded={*excluded, *found}, view=view)
+            found += rest.positions
+            scores += [0.0] * len(rest.positions)
+            sources += rest.sources
+        page = Page(found, scores, sources, began)
+        return Recommendation(
+            generation, page, Strategy.TRENDING, self._shortfall(page, query.page_size), 0, Timing()
+        )
+
     def position(self, item_id: str) -> int:
         """Where an item is.
 
@@ -219,8 +260,18 @@ class Engine:
             raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
         return position
 
-    def _mask(self, query: RecommendQuery) -> None:
-        return None
+    def allowed(self, text: str) -> NDArray[np.bool_]:
+        """(positions,) bool: items that can be recommended, and that a filter allows.
+
+        Raises:
+            InvalidRequestError: the filter cannot be read.
+        """
+        mask, live = self._mask(text, ()), self.items.live != 0
+        return live if mask is None else live & (mask()[: len(live)] != 0)
+
+    def _mask(self, text: str, domains: Collection[str]) -> Mask | None:
+        """What a filter and domains allow; None if that is everything."""
+        return self._filters.mask(text, domains) if text or domains else None
 
     def _subject(self, query: RecommendQuery) -> _Subject:
         generation = self.generation

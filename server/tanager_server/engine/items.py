@@ -75,9 +75,18 @@ class LiveItems:
         """How many items more can be added."""
         return len(self._live) - self.generation.catalogue.rows
 
-    def record(self, position: int) -> Item | None:
-        """An item as it was last written; None if it was not."""
-        return self._records.get(position)
+    def item(self, position: int) -> Item:
+        """An item as it was last written.
+
+        Raises:
+            BundleError: its bundle cannot be read any more.
+        """
+        return self._records.get(position) or self.generation.catalogue.item(position)
+
+    @property
+    def live(self) -> NDArray[np.uint8]:
+        """(positions,) uint8: 1 for what can be recommended."""
+        return self._live[: self.generation.catalogue.rows]
 
     def view(self, mask: NDArray[np.uint8] | None = None) -> View:
         """The items that an answer may be made of.

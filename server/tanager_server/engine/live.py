@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.indexing import Indexer
     from tanager_server.state import Journal, Outcome, Snapshot, Store, Write
-    from tanager_server.state.trends import Trends
     from tanager_server.state.users import KnownUser
 
 _log = logging.getLogger(__name__)
@@ -99,11 +98,10 @@ class Live:
     Args:
         engine: what answers; its items and users are changed here.
         store: what keeps them.
-        trends: counts what is taken up.
     """
 
-    def __init__(self, engine: Engine, store: Store, trends: Trends) -> None:
-        self._engine, self._store, self.trends = engine, store, trends
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine, self._store, self._trends = engine, store, engine.trends
         self._journal: Journal | None = None
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
@@ -166,7 +164,7 @@ class Live:
             for user, item, kind, weight, time_ns, *_ in block:
                 known.users.add_event(user_ids[user], item_numbers[item], kinds[kind], weight, time_ns)
             self._events += len(block)
-        self.trends.load(known.users.take_ups())
+        self._trends.load(known.users.take_ups())
 
     def begin(self, journal: Journal, indexer: Indexer) -> None:
         """From here on writes are taken."""
@@ -253,8 +251,7 @@ class Live:
         position = catalogue.position(item.id)
         if position is None:
             return False
-        known = self._engine.items.record(position) or catalogue.item(position)
-        return known.text == item.text
+        return self._engine.items.item(position).text == item.text
 
     def _figure(self, items: Sequence[Item], vectors: Sequence[NDArray[np.float32] | None]) -> list[Written]:
         """Items with what is expected of them; of one whose text stays, by the vector that it has."""
@@ -360,7 +357,7 @@ class Live:
             case PurgeUser():
                 purged = self._engine.known.users.purge(write.user_id)
                 if purged is not None:
-                    self.trends.remove(purged.taken)
+                    self._trends.remove(purged.taken)
                     self._events -= purged.event_count
             case AddEvents():
                 for event, is_new in zip(write.events, outcome.new, strict=True):
@@ -388,5 +385,5 @@ class Live:
         before = known.users.last_take_up(event.user_id, number) if event.weight > 0 else None
         known.users.add_event(event.user_id, number, event.kind, event.weight, event.time_ns)
         self._events += 1
-        self.trends.add(number, event.weight, event.time_ns, before)
+        self._trends.add(number, event.weight, event.time_ns, before)
 

@@ -116,8 +116,8 @@ class RecommendQuery(NamedTuple):
     diversity: Diversity | None = None
     user_id: str = ""
     examples: Events = NO_EVENTS
-    source_domains: Collection[str] = ()
-    target_domains: Collection[str] = ()
+    source_domains: Collection[str] = frozenset()
+    target_domains: Collection[str] = frozenset()
     filter: str = ""
     shown: Sequence[int] = ()
     min_seq: int = 0
@@ -144,7 +144,7 @@ class TrendingQuery(NamedTuple):
     page_size: int
     half_life_h: float | None = None
     filter: str = ""
-    target_domains: Collection[str] = ()
+    target_domains: Collection[str] = frozenset()
     exclude: Sequence[str] = ()
 
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -16,6 +17,7 @@ namespace {
 
 // Tags: (field number << 3) | wire type, of which 0 is a varint, 2 a length and as many bytes, 5 four bytes.
 constexpr char kResults = 1 << 3 | 2;  // of RecommendResponse and of SimilarItemsResponse
+constexpr char kPropensity[] = {9 << 3 | 5, 0, 0, static_cast<char>(0x80), 0x3F};  // 1, for nothing is left to chance
 constexpr char kItemId = 1 << 3 | 2, kTitle = 2 << 3 | 2, kDomain = 3 << 3 | 2, kRank = 4 << 3, kScore = 5 << 3 | 5;
 
 void append_varint(std::string& out, std::uint64_t value) {
@@ -36,30 +38,43 @@ class ResultEncoder {
                 std::vector<std::string> sources)
       : sources_(std::move(sources)) {
     if (ids.size() != titles.size() || ids.size() != domains.size()) throw py::value_error("a title and a domain each");
-    ends_.reserve(ids.size() + 1);
-    ends_.push_back(0);
+    spans_.reserve(ids.size());
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      append_string(items_, kItemId, ids[i].cast<std::string_view>());
-      append_string(items_, kTitle, titles[i].cast<std::string_view>());
-      append_string(items_, kDomain, domains[i].cast<std::string_view>());
-      ends_.push_back(items_.size());
+      put(i, ids[i].cast<std::string_view>(), titles[i].cast<std::string_view>(), domains[i].cast<std::string_view>());
     }
     items_.shrink_to_fit();
   }
 
+  // Writes what an item is shown with: the one behind the last, or one that there is.
+  void put(std::size_t position, std::string_view id, std::string_view title, std::string_view domain) {
+    if (position > spans_.size()) throw py::index_error("no such item");
+    if (position == spans_.size()) spans_.emplace_back();
+    const std::size_t begin = items_.size();
+    append_string(items_, kItemId, id);
+    append_string(items_, kTitle, title);
+    append_string(items_, kDomain, domain);
+    const std::string_view before(items_.data() + spans_[position].first, spans_[position].second);
+    if (before == std::string_view(items_).substr(begin)) {
+      items_.resize(begin);  // as it was
+    } else {
+      spans_[position] = {begin, items_.size() - begin};
+    }
+  }
+
   // `rests` are further fields of each result, as wire format; none for no result or one for each.
   py::bytes encode(const std::vector<std::size_t>& positions, const std::vector<float>& scores,
-                   const std::vector<std::size_t>& sources, const std::vector<std::string>& rests) const {
+                   const std::vector<std::size_t>& sources, const std::vector<std::string>& rests,
+                   std::size_t first_rank) const {
     if (positions.size() != scores.size() || positions.size() != sources.size() ||
         (!rests.empty() && positions.size() != rests.size())) {
       throw py::value_error("a score and sources for each position");
     }
     std::string out, end;
     for (std::size_t i = 0; i < positions.size(); ++i) {
-      const std::size_t begin = ends_.at(positions[i]), length = ends_.at(positions[i] + 1) - begin;
+      const auto [begin, length] = spans_.at(positions[i]);
       end.clear();
       end.push_back(kRank);
-      append_varint(end, i + 1);
+      append_varint(end, first_rank + i);
       std::uint32_t bits;
       std::memcpy(&bits, &scores[i], sizeof bits);
       if (bits != 0) {
@@ -67,6 +82,7 @@ class ResultEncoder {
         for (int shift = 0; shift < 32; shift += 8) end.push_back(static_cast<char>(bits >> shift));
       }
       end.append(sources_.at(sources[i]));
+      end.append(kPropensity, sizeof kPropensity);
       if (!rests.empty()) end.append(rests[i]);
       out.push_back(kResults);
       append_varint(out, length + end.size());
@@ -77,7 +93,7 @@ class ResultEncoder {
 
  private:
   std::string items_;  // the fields that are the same whenever an item is shown, one item after the other
-  std::vector<std::size_t> ends_;
+  std::vector<std::pair<std::size_t, std::size_t>> spans_;  // where an item's begin, and how many bytes they are
   std::vector<std::string> sources_;
 };
 
@@ -88,6 +104,7 @@ PYBIND11_MODULE(_results, module) {
   py::class_<ResultEncoder>(module, "ResultEncoder")
       .def(py::init<const py::sequence&, const py::sequence&, const py::sequence&, std::vector<std::string>>(),
            py::arg("ids"), py::arg("titles"), py::arg("domains"), py::arg("sources"))
+      .def("put", &ResultEncoder::put, py::arg("position"), py::arg("id"), py::arg("title"), py::arg("domain"))
       .def("encode", &ResultEncoder::encode, py::arg("positions"), py::arg("scores"), py::arg("sources"),
-           py::arg("rests") = std::vector<std::string>());
+           py::arg("rests") = std::vector<std::string>(), py::arg("first_rank") = 1);
 }

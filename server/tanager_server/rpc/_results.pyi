@@ -4,6 +4,12 @@ class ResultEncoder:
     def __init__(
         self, ids: Sequence[str], titles: Sequence[str], domains: Sequence[str], sources: Sequence[bytes]
     ) -> None: ...
+    def put(self, position: int, id: str, title: str, domain: str) -> None: ...
     def encode(
-        self, positions: Sequence[int], scores: Sequence[float], sources: Sequence[int], rests: Sequence[bytes] = ()
+        self,
+        positions: Sequence[int],
+        scores: Sequence[float],
+        sources: Sequence[int],
+        rests: Sequence[bytes] = (),
+        first_rank: int = 1,
     ) -> bytes: ...

@@ -9,10 +9,15 @@ from tanager_server.engine import Source
 from tanager_server.rpc._results import ResultEncoder
 
 if TYPE_CHECKING:
-    from tanager_server.engine import Explanation, Recommendation, Shortfall, Strategy
+    from tanager_server.engine import Explanation, Recommendation, Shortfall, Strategy, Timing
     from tanager_server.index import Generation
 
-    Response = type[recommendation_pb2.RecommendResponse | recommendation_pb2.SimilarItemsResponse]
+    Response = type[
+        recommendation_pb2.RecommendResponse
+        | recommendation_pb2.SimilarItemsResponse
+        | recommendation_pb2.RankResponse
+        | recommendation_pb2.TrendingResponse
+    ]
 
 _MICROSECONDS = 1e6
 _SOURCES = [
@@ -33,43 +38,42 @@ class ResponseEncoder:
 
     def _begin(self, generation: Generation) -> None:
         catalogue = generation.catalogue
-        self._generation = generation
+        self._catalogue = catalogue
         self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
-        self._usual: dict[tuple[Response, Strategy, Shortfall], bytes] = {}
+        self._usual: dict[tuple[Response, str, Strategy, Shortfall], bytes] = {}
+        results = self._results
 
-    def encode(self, response: Response, answer: Recommendation) -> bytes:
+        def follow(position: int) -> None:
+            titles, domains = catalogue.titles, catalogue.domains
+            results.put(position, catalogue.ids[position], titles[position], domains[position])
+
+        catalogue.watch(follow)
+
+    def encode(
+        self, response: Response, answer: Recommendation, *, first_rank: int = 1, next_page_token: str = ""
+    ) -> bytes:
         """A serialised message of one of the types that hold results."""
-        if answer.generation is not self._generation:
+        if answer.generation.catalogue is not self._catalogue:
             self._begin(answer.generation)
-        timing = answer.timing
-        rest = response(
-            timing=common_pb2.Timing(
-                queue_us=round(timing.queue_s * _MICROSECONDS),
-                tokenize_us=round(timing.tokenize_s * _MICROSECONDS),
-                encode_us=round(timing.encode_s * _MICROSECONDS),
-                search_us=round(timing.search_s * _MICROSECONDS),
-                rank_us=round(timing.rank_s * _MICROSECONDS),
-                batch_size=timing.batch_size,
-            )
-        )
-        if isinstance(rest, recommendation_pb2.RecommendResponse):
-            rest.unknown_item_count = answer.unknown_items
-            rest.unknown_attribute_count = answer.unknown_attributes
         page = answer.page
         told = [self._told(explanation) for explanation in answer.explanations]
-        results = self._results.encode(page.positions, page.scores, page.sources, told)
-        key = (response, answer.strategy, answer.shortfall)
+        results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank)
+        bundle_id = answer.generation.manifest.bundle_id
+        key = (response, bundle_id, answer.strategy, answer.shortfall)
         if (usual := self._usual.get(key)) is None:
-            bundle_id = answer.generation.manifest.bundle_id
-            usual = response(
-                served_by=common_pb2.ServedBy(bundle_id=bundle_id, strategy=f"STRATEGY_{answer.strategy.name}"),
-                shortfall=f"SHORTFALL_{answer.shortfall.name}",
-            ).SerializeToString()
-            self._usual[key] = usual
+            usual = self._usual[key] = _usual(*key)
+        rest = response()
+        if not isinstance(rest, recommendation_pb2.TrendingResponse):
+            rest.timing.CopyFrom(_timing(answer.timing))
+        if isinstance(rest, (recommendation_pb2.RecommendResponse, recommendation_pb2.RankResponse)):
+            rest.unknown_item_count = answer.unknown_items
+        if isinstance(rest, recommendation_pb2.RecommendResponse):
+            rest.unknown_attribute_count = answer.unknown_attributes
+            rest.next_page_token = next_page_token
         return b"".join((results, usual, rest.SerializeToString()))
 
     def _told(self, explanation: Explanation) -> bytes:
-        catalogue = self._generation.catalogue
+        catalogue = self._catalogue
         return common_pb2.Result(
             reasons=[
                 common_pb2.Reason(
@@ -83,3 +87,23 @@ class ResponseEncoder:
             ],
             other_contribution=explanation.other,
         ).SerializeToString()
+
+
+def _usual(response: Response, bundle_id: str, strategy: Strategy, shortfall: Shortfall) -> bytes:
+    """What answers that came about alike have in common."""
+    served_by = common_pb2.ServedBy(bundle_id=bundle_id, strategy=f"STRATEGY_{strategy.name}", variant="main")
+    message = response(served_by=served_by)
+    if not isinstance(message, recommendation_pb2.RankResponse):
+        message.shortfall = common_pb2.Shortfall.Value(f"SHORTFALL_{shortfall.name}")
+    return message.SerializeToString()
+
+
+def _timing(timing: Timing) -> common_pb2.Timing:
+    return common_pb2.Timing(
+        queue_us=round(timing.queue_s * _MICROSECONDS),
+        tokenize_us=round(timing.tokenize_s * _MICROSECONDS),
+        encode_us=round(timing.encode_s * _MICROSECONDS),
+        search_us=round(timing.search_s * _MICROSECONDS),
+        rank_us=round(timing.rank_s * _MICROSECONDS),
+        batch_size=timing.batch_size,
+    )

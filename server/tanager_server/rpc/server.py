@@ -16,20 +16,27 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tanager.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
     embedding_pb2,
     embedding_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     recommendation_pb2,
     recommendation_pb2_grpc,
+    user_pb2,
+    user_pb2_grpc,
 )
 from tanager_server.errors import ServerError, StartupError
 from tanager_server.rpc import health
 from tanager_server.rpc.interceptor import CallInterceptor
 from tanager_server.rpc.servicers import EmbeddingServicer, ModelServicer, RecommendationServicer
+from tanager_server.rpc.write_servicers import CatalogServicer, EventServicer, UserServicer
 
 if TYPE_CHECKING:
-    from tanager_server.engine import Engine
+    from tanager_server.engine import Engine, Live
     from tanager_server.runtime import Calibration
     from tanager_server.settings import LimitSettings, Settings, TlsSettings
     from tanager_server.telemetry import Metrics
@@ -59,6 +66,9 @@ SERVICES = tuple(
         (recommendation_pb2, "RecommendationService"),
         (embedding_pb2, "EmbeddingService"),
         (model_pb2, "ModelService"),
+        (catalog_pb2, "CatalogService"),
+        (user_pb2, "UserService"),
+        (event_pb2, "EventService"),
     )
 )
 
@@ -71,10 +81,17 @@ class GrpcServer:
         settings: address, limits, TLS and shutdown.
         calibration: how its encoder runs.
         metrics: what counts the calls; None for none.
+        live: what is written to the engine; None for a server without state.
     """
 
     def __init__(
-        self, engine: Engine, *, settings: Settings, calibration: Calibration, metrics: Metrics | None
+        self,
+        engine: Engine,
+        *,
+        settings: Settings,
+        calibration: Calibration,
+        metrics: Metrics | None,
+        live: Live | None = None,
     ) -> None:
         self._settings = settings
         self._interceptor = CallInterceptor(
@@ -91,14 +108,19 @@ class GrpcServer:
         self._watch: asyncio.Task[None] | None = None
         self._health = health.HealthServicer(SERVICES)
         started = datetime.now(UTC)
-        recommendation, embedding = RecommendationServicer(engine), EmbeddingServicer(engine)
-        model = ModelServicer(engine, calibration=calibration, started=started)
+        recommendation, embedding = RecommendationServicer(engine, live), EmbeddingServicer(engine)
+        model = ModelServicer(engine, calibration=calibration, started=started, live=live)
+        catalog, users = CatalogServicer(engine, live), UserServicer(engine, live)
+        events = EventServicer(live, weights=settings.events.weights)
         self._servers: list[grpc.aio.Server] = []
         for _ in range(_LISTENERS):
             server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings.limits))
             recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(recommendation, server)
             embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)
             model_pb2_grpc.add_ModelServiceServicer_to_server(model, server)
+            catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, server)
+            user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
+            event_pb2_grpc.add_EventServiceServicer_to_server(events, server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), server)
             self._servers.append(server)

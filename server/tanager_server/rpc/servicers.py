@@ -17,8 +17,10 @@ from tanager.v1 import (
     recommendation_pb2,
     recommendation_pb2_grpc,
 )
+from tanager_server.errors import StatelessError
 from tanager_server.rpc import validation
 from tanager_server.rpc.interceptor import deadline_s
+from tanager_server.rpc.paging import Pages
 from tanager_server.rpc.responses import ResponseEncoder
 
 if TYPE_CHECKING:
@@ -27,26 +29,46 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.engine import Engine
+    from tanager_server.engine import Engine, Live
     from tanager_server.runtime import Calibration
 
 _MICROSECONDS = 1e6
 
 
 class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServicer):
-    """RecommendationService over an engine."""
+    """RecommendationService over an engine.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    Args:
+        engine: what answers.
+        live: what is written to it; None for a server without state.
+    """
+
+    def __init__(self, engine: Engine, live: Live | None = None) -> None:
+        self._engine, self._live = engine, live
         self._responses = ResponseEncoder(engine.generation)
+        self._pages = Pages()
+
+    def _require(self, token: str) -> None:
+        if not token:
+            return
+        if self._live is None:
+            raise StatelessError
+        self._live.require(token, field="min_consistency_token")
 
     async def Recommend(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.RecommendRequest, context: ServicerContext[Message, Message]
     ) -> bytes:
         """See the contract."""
         query = validation.recommend_query(request)
+        self._require(request.min_consistency_token)
+        pages = self._pages
+        if request.page_token:
+            query = query._replace(shown=pages.shown(request))
         answer = await self._engine.recommend(query, deadline=self._engine.deadline(deadline_s()))
-        return self._responses.encode(recommendation_pb2.RecommendResponse, answer)
+        token = pages.next_token(request, query, answer)
+        return self._responses.encode(
+            recommendation_pb2.RecommendResponse, answer, first_rank=1 + len(query.shown), next_page_token=token
+        )
 
     async def SimilarItems(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.SimilarItemsRequest, context: ServicerContext[Message, Message]
@@ -54,6 +76,23 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         """See the contract."""
         answer = self._engine.similar(validation.similar_query(request))
         return self._responses.encode(recommendation_pb2.SimilarItemsResponse, answer)
+
+
+    async def Rank(  # noqa: N802  # gRPC's name
+        self, request: recommendation_pb2.RankRequest, context: ServicerContext[Message, Message]
+    ) -> bytes:
+        """See the contract."""
+        query = validation.rank_query(request)
+        answer = await self._engine.rank(query, deadline=self._engine.deadline(deadline_s()))
+        return self._responses.encode(recommendation_pb2.RankResponse, answer)
+
+    async def Trending(  # noqa: N802  # gRPC's name
+        self, request: recommendation_pb2.TrendingRequest, context: ServicerContext[Message, Message]
+    ) -> bytes:
+        """See the contract."""
+        half_lives_h = self._engine.trends.half_lives_h
+        answer = self._engine.trending(validation.trending_query(request, half_lives_h))
+        return self._responses.encode(recommendation_pb2.TrendingResponse, answer)
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
@@ -85,8 +124,10 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     """ModelService over an engine."""
 
-    def __init__(self, engine: Engine, *, calibration: Calibration, started: datetime) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, *, calibration: Calibration, started: datetime, live: Live | None = None
+    ) -> None:
+        self._engine, self._live = engine, live
         self._runtime = model_pb2.Runtime(
             threads=calibration.threads,
             workers=calibration.workers,
@@ -124,4 +165,15 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
                 domain_item_counts=generation.catalogue.domain_counts,
                 quality=manifest.quality,
             ),
+            state=None if self._live is None else _state(self._engine, self._live),
         )
+
+
+def _state(engine: Engine, live: Live) -> model_pb2.State:
+    return model_pb2.State(
+        consistency_token=live.token(live.seq),
+        item_count=len(engine.generation.catalogue),
+        user_count=len(engine.known.users),
+        event_count=live.event_count,
+        unindexed_item_count=engine.items.unindexed,
+    )
