@@ -1,5 +1,6 @@
 """The durable state: items, users, events, impressions and settings, each write with its place in one order."""
 
+from tanager_server.state.journal import Journal, JournalObserver, JournalPolicy
 from tanager_server.state.schema import Verified, verify
 from tanager_server.state.sqlite import SqliteStore, Survives
 from tanager_server.state.store import (
@@ -37,6 +38,9 @@ __all__ = [
     "EventRow",
     "ExpireImpressions",
     "Impression",
+    "Journal",
+    "JournalObserver",
+    "JournalPolicy",
     "Outcome",
     "PurgeUser",
     "PutItems",
