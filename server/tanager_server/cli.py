@@ -36,7 +36,7 @@ try:
         calibrate,
     )
     from tanager_server.settings import load_settings
-    from tanager_server.state import Journal, JournalPolicy, SqliteStore, Survives
+    from tanager_server.state import Journal, JournalPolicy, SqliteStore
     from tanager_server.state.trends import Trends
     from tanager_server.telemetry import Metrics, configure_logging, serve_metrics
 except ImportError as error:
@@ -106,7 +106,7 @@ def load(settings: Settings) -> Loaded:
     bundle = open_bundle(settings.bundle)
     store = None
     if settings.state is not None:
-        store = SqliteStore.open(settings.state, survives=Survives(settings.storage.survives))
+        store = SqliteStore(settings.state, survives=settings.storage.survives)
 
     @functools.lru_cache(maxsize=1)
     def open_encoder(threads: int) -> Encoder:
@@ -115,7 +115,9 @@ def load(settings: Settings) -> Loaded:
     probe_cosine = open_encoder(settings.encoder.threads or 1).check_probe(bundle.read_probe())
     generation = Generation.load(bundle)
     if store is not None:
-        generation = generation.with_room(rows_for(len(generation.catalogue) + store.item_count))
+        with store.load() as snapshot:
+            written = sum(1 for _ in snapshot.items())
+        generation = generation.with_room(rows_for(len(generation.catalogue) + written))
     encoder, calibration = calibrate(open_encoder, encoder=settings.encoder, batching=settings.batching)
     return Loaded(generation, encoder, SequenceHead.from_bundle(bundle), calibration, probe_cosine, store, began)
 

@@ -168,7 +168,7 @@ class TrendSettings(_Section):
     """What is counted of what users take up lately."""
 
     half_lives_h: tuple[Annotated[float, Field(gt=0, le=1e6)], ...] = Field(
-        (24.0, 1.0, 168.0), min_length=1, max_length=8, description="half-lives of an event in hours; the first is usual"
+        (24.0, 1.0, 168.0), min_length=1, max_length=8, description="half-lives of events in hours, the usual one first"
     )
 
 

@@ -266,12 +266,14 @@ class Engine:
         Raises:
             InvalidRequestError: the filter cannot be read.
         """
-        mask, live = self._mask(text, ()), self.items.live != 0
-        return live if mask is None else live & (mask()[: len(live)] != 0)
+        mask, allowed = self._mask(text, ()), self.items.live.astype(bool)
+        if mask is not None:
+            allowed &= mask()[: len(allowed)] != 0
+        return allowed
 
     def _mask(self, text: str, domains: Collection[str]) -> Mask | None:
         """What a filter and domains allow; None if that is everything."""
-        return self._filters.mask(text, domains) if text or domains else None
+        return None
 
     def _subject(self, query: RecommendQuery) -> _Subject:
         generation = self.generation

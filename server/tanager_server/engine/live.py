@@ -161,8 +161,8 @@ class Live:
         item_numbers = {key: known.numbers.number(name) for block in snapshot.item_keys() for key, name in block}
         kinds = snapshot.kinds()
         for block in snapshot.event_rows():
-            for user, item, kind, weight, time_ns, *_ in block:
-                known.users.add_event(user_ids[user], item_numbers[item], kinds[kind], weight, time_ns)
+            for by, item, kind, weight, time_ns, *_ in block:
+                known.users.add_event(user_ids[by], item_numbers[item], kinds[kind], weight, time_ns)
             self._events += len(block)
         self._trends.load(known.users.take_ups())
 

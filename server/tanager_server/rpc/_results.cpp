@@ -46,11 +46,11 @@ class ResultEncoder {
   }
 
   // Writes what an item is shown with: the one behind the last, or one that there is.
-  void put(std::size_t position, std::string_view id, std::string_view title, std::string_view domain) {
+  void put(std::size_t position, std::string_view item_id, std::string_view title, std::string_view domain) {
     if (position > spans_.size()) throw py::index_error("no such item");
     if (position == spans_.size()) spans_.emplace_back();
     const std::size_t begin = items_.size();
-    append_string(items_, kItemId, id);
+    append_string(items_, kItemId, item_id);
     append_string(items_, kTitle, title);
     append_string(items_, kDomain, domain);
     const std::string_view before(items_.data() + spans_[position].first, spans_[position].second);
@@ -104,7 +104,7 @@ PYBIND11_MODULE(_results, module) {
   py::class_<ResultEncoder>(module, "ResultEncoder")
       .def(py::init<const py::sequence&, const py::sequence&, const py::sequence&, std::vector<std::string>>(),
            py::arg("ids"), py::arg("titles"), py::arg("domains"), py::arg("sources"))
-      .def("put", &ResultEncoder::put, py::arg("position"), py::arg("id"), py::arg("title"), py::arg("domain"))
+      .def("put", &ResultEncoder::put, py::arg("position"), py::arg("item_id"), py::arg("title"), py::arg("domain"))
       .def("encode", &ResultEncoder::encode, py::arg("positions"), py::arg("scores"), py::arg("sources"),
            py::arg("rests") = std::vector<std::string>(), py::arg("first_rank") = 1);
 }

@@ -94,7 +94,7 @@ def _usual(response: Response, bundle_id: str, strategy: Strategy, shortfall: Sh
     served_by = common_pb2.ServedBy(bundle_id=bundle_id, strategy=f"STRATEGY_{strategy.name}", variant="main")
     message = response(served_by=served_by)
     if not isinstance(message, recommendation_pb2.RankResponse):
-        message.shortfall = common_pb2.Shortfall.Value(f"SHORTFALL_{shortfall.name}")
+        message.shortfall = getattr(common_pb2, f"SHORTFALL_{shortfall.name}")
     return message.SerializeToString()
 
 
