@@ -242,12 +242,13 @@ def test_a_file_of_another_bundle_is_refused(file, new_items, fits):
         NewItems.read(file, **{"items": ITEMS, "dim": DIM, "sequence_dim": SEQUENCE_DIM} | fits)
 
 
-def test_a_head_without_a_projection_is_refused(file, new_items):
+def test_a_head_without_a_projection_is_refused_and_a_projection_without_a_head(file, new_items):
     replace(new_items, sequence=None).write(file)
-    with pytest.raises(BundleError, match="not a new items file"):
+    with pytest.raises(BundleError, match="it has no sequence head, and the bundle has; export the bundle again"):
         read(file)
     new_items.write(file)
-    assert NewItems.read(file, items=ITEMS, dim=DIM).sequence is None
+    with pytest.raises(BundleError, match="the bundle has no sequence head, and it has"):
+        NewItems.read(file, items=ITEMS, dim=DIM)
 
 
 @pytest.mark.parametrize(
