@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tanager_server.bundle import Manifest, ProfileWeights, open_bundle
+from tanager_server.bundle import Manifest, NewItems, ProfileWeights, open_bundle
 from tanager_server.bundle.manifest import CONTENT_FILES
 from tanager_server.bundle.reader import MAX_MANIFEST_BYTES
 from tanager_server.errors import BundleError
@@ -46,6 +46,7 @@ def test_a_whole_bundle_opens_and_its_parts_fit_one_another(tiny_bundle):
     assert generation.neighbours.indptr.shape == generation.transitions.indptr.shape == (121,)
     assert generation.priors.shape == (2, 120)
     assert generation.profile.attributes == ()
+    assert generation.new_items.dim == bundle.manifest.encoder.dim
     assert generation.scoring == bundle.read_scoring()
     assert len(bundle.read_probe().texts) == len(bundle.read_probe().vectors)
     assert bundle.file("encoder.onnx") == tiny_bundle / "encoder.onnx"
@@ -308,6 +309,13 @@ def test_a_profile_over_another_catalogue(bundle_copy, reseal):
     weights.write(path)
     reseal(bundle_copy)
     assert refused(bundle_copy).startswith(f"{path}: does not fit a catalogue of 120 items")
+
+
+def test_new_items_of_another_encoder(bundle_copy, reseal):
+    path = bundle_copy / "new_items.npz"
+    NewItems.none(31).write(path)
+    reseal(bundle_copy)
+    assert refused(bundle_copy).startswith(f"{path}: does not fit a catalogue of 120 items with vectors of 32")
 
 
 def test_vectors_that_are_an_archive(bundle_copy, reseal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tanager_server.bundle import IndexInfo, open_bundle
+from tanager_server.bundle import IndexInfo, NewItems, TextProjection, open_bundle
 from tanager_server.errors import BundleError
 from tanager_server.index import Generation, HnswIndex
 from tanager_server.runtime import SequenceHead
@@ -64,6 +65,9 @@ def with_head(bundle_copy: Path, reseal: Callable[[Path], None], vectors: np.nda
     manifest = json.loads((bundle_copy / "manifest.json").read_text())
     index = IndexInfo(**manifest["index"])
     HnswIndex.build(vectors, info=index).save(bundle_copy / FILES[2])
+    text_dim = manifest["encoder"]["dim"]
+    projection = TextProjection(np.ones((text_dim, DIM - 2), np.float32), np.zeros(DIM - 2, np.float32), 0.0, 1.0)
+    replace(NewItems.none(text_dim), sequence=projection).write(bundle_copy / "new_items.npz")
     manifest["sequence"] = {"dim": DIM, "max_events": 3, "precision": "fp32"}
     manifest["files"] |= dict.fromkeys(FILES, manifest["files"]["scoring.json"])
     (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
@@ -80,6 +84,7 @@ def opened(directory: Path) -> SequenceHead:
 def test_a_bundle_brings_its_head_along(with_head: Path, vectors: np.ndarray) -> None:
     generation = Generation.load(open_bundle(with_head))
     assert generation.sequence is not None
+    assert generation.new_items.sequence is not None
     np.testing.assert_array_equal(generation.sequence_vectors, vectors)
     np.testing.assert_array_equal(generation.sequence.index.search(vectors[7:8], 1).positions, [[7]])
 
@@ -135,6 +140,13 @@ def test_a_head_that_does_not_fit_is_refused(
     reseal(with_head)
     with pytest.raises(BundleError, match=message):
         opened(with_head)
+
+
+def test_a_head_that_new_items_have_no_vectors_for_is_refused(with_head: Path, reseal: Callable[[Path], None]) -> None:
+    NewItems.none(open_bundle(with_head).manifest.encoder.dim).write(with_head / "new_items.npz")
+    reseal(with_head)
+    with pytest.raises(BundleError, match=r"new_items\.npz: it has no sequence head, and the bundle has"):
+        Generation.load(open_bundle(with_head))
 
 
 def test_an_index_over_other_vectors_is_refused(with_head: Path, reseal: Callable[[Path], None]) -> None:

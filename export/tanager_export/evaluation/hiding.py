@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tanager_export.dataset import Interactions
-from tanager_export.evaluation.cases import Cases, Histories, Split
-from tanager_export.evaluation.splits import SplitError, cold_items
+from tanager_export.evaluation.splits import cold_items, rows_of, split_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset
+    from tanager_export.evaluation.cases import Split
 
 SHARE = 0.2
 
@@ -61,10 +61,10 @@ def hide(dataset: Dataset, *, share: float = SHARE, seed: int) -> Hidden:
     chosen = (drawn & liked)[of_event] & asked[train.user]
     left = np.bincount(train.item[~chosen & (train.weight > 0)], minlength=items)
     chosen &= left[train.item] > 0  # what loses all of its uptakes would be cold as well
-    known = _rows(train, ~chosen)
+    known = rows_of(train, ~chosen)
     first = np.flatnonzero(chosen & (train.weight > 0))
     first = first[np.unique(pair[first], return_index=True)[1]]
-    warm = _rows(train, first)
+    warm = rows_of(train, first)
     cold_user, cold_item = found.cases.user[found.cases.targets.row_of_event], found.cases.targets.item
     targets = found.cases.targets
     cold = Interactions(cold_user, cold_item, targets.timestamp, targets.weight, train.user_ids)
@@ -83,26 +83,4 @@ def hide(dataset: Dataset, *, share: float = SHARE, seed: int) -> Hidden:
 def _split(dataset: Dataset, train: Interactions, targets: Interactions, at: int) -> Split:
     """Who has a history left is asked."""
     with_history = np.bincount(train.user, minlength=len(train.user_ids)) > 0
-    targets = _rows(targets, with_history[targets.user])
-    users = np.unique(targets.user).astype(np.int64)
-    if not len(users):
-        raise SplitError(f"{dataset.name}: cold items leave nobody to ask: the dataset is too small for it")
-    attributes = {user.id: user.attributes for user in dataset.users}
-    cases = Cases(
-        users.astype(np.int32),
-        Histories.of_users(train, users),
-        Histories.of_users(targets, users),
-        [attributes.get(train.user_ids[user], {}) for user in users.tolist()],
-        np.full(len(users), at, np.int64),
-    )
-    return Split("cold-items", train, cases, items=len(dataset.items))
-
-
-def _rows(interactions: Interactions, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
-    return Interactions(
-        interactions.user[rows],
-        interactions.item[rows],
-        interactions.timestamp[rows],
-        interactions.weight[rows],
-        interactions.user_ids,
-    )
+    return split_of("cold-items", dataset, train, train, rows_of(targets, with_history[targets.user]), at)

@@ -49,10 +49,10 @@ def global_time(dataset: Dataset, *, share: float = 0.1, hold_out: int = 1) -> S
     interactions = dataset.interactions
     for _ in range(hold_out):
         cut = _cut(interactions.timestamp, share=share)
-        past, future = (_rows(interactions, side) for side in _sides(interactions.timestamp, cut))
+        past, future = (rows_of(interactions, side) for side in _sides(interactions.timestamp, cut))
         interactions = past
     targets = _first_uptakes(future, items=len(dataset.items), beside=past)
-    return _split("global-time", dataset, past, past, targets, cut)
+    return split_of("global-time", dataset, past, past, targets, cut)
 
 
 def leave_one_out(dataset: Dataset, *, hold_out: int = 1, repeats: Literal["count", "drop"] = "drop") -> Split:
@@ -90,14 +90,14 @@ def leave_one_out(dataset: Dataset, *, hold_out: int = 1, repeats: Literal["coun
     is_target = asked & liked & (from_here == hold_out)
     known = np.ones(len(interactions), np.bool_)
     known[order[is_target | (asked & (from_here < hold_out))]] = False
-    train = _rows(interactions, known)
-    targets = _rows(interactions, order[is_target])
+    train = rows_of(interactions, known)
+    targets = rows_of(interactions, order[is_target])
     repeated = _pairs(targets, items=len(dataset.items), among=train)
     if repeats == "drop":
-        targets = _rows(targets, ~repeated)
+        targets = rows_of(targets, ~repeated)
     at = np.zeros(len(interactions.user_ids), np.int64)
     at[targets.user] = targets.timestamp
-    split = _split("leave-one-out", dataset, train, train, targets, at)
+    split = split_of("leave-one-out", dataset, train, train, targets, at)
     return replace(split, later_events=True, repeats=repeats, repeated=int(repeated.sum()))
 
 
@@ -129,11 +129,13 @@ def cold_items(dataset: Dataset, *, share: float = 0.2, seed: int, hold_out: int
         hidden = np.zeros(len(dataset.items), np.bool_)
         hidden[np.random.default_rng([seed, draw]).choice(present, count, replace=False)] = True
         cold = hidden[interactions.item]
-        asked, interactions = _rows(interactions, cold), _rows(interactions, ~cold)
+        asked, interactions = rows_of(interactions, cold), rows_of(interactions, ~cold)
     targets = _first_uptakes(asked, items=len(dataset.items))
     with_history = np.bincount(interactions.user, minlength=len(interactions.user_ids)) > 0
-    targets = _rows(targets, with_history[targets.user])
-    return _split("cold-items", dataset, interactions, interactions, targets, int(dataset.interactions.timestamp.max()))
+    targets = rows_of(targets, with_history[targets.user])
+    return split_of(
+        "cold-items", dataset, interactions, interactions, targets, int(dataset.interactions.timestamp.max())
+    )
 
 
 def cold_users(dataset: Dataset, *, share: float = 0.1, known: int = KNOWN_EVENTS, hold_out: int = 1) -> Split:
@@ -159,21 +161,21 @@ def cold_users(dataset: Dataset, *, share: float = 0.1, known: int = KNOWN_EVENT
     interactions = dataset.interactions
     for _ in range(hold_out):
         past, future = (
-            _rows(interactions, side)
+            rows_of(interactions, side)
             for side in _sides(interactions.timestamp, _cut(interactions.timestamp, share=share))
         )
         interactions = past
     new = np.bincount(past.user, minlength=len(past.user_ids)) == 0
-    future = _rows(future, new[future.user])
+    future = rows_of(future, new[future.user])
     users = np.unique(future.user).astype(np.int64)
     rows = Histories.of_users(future, users)
     many = rows.lengths > known
     at = np.full(len(past.user_ids), np.iinfo(np.int64).max)
     at[users[many]] = rows.timestamp[rows.indptr[:-1][many] + known - 1]
     early, late = _sides(future.timestamp, at[future.user])
-    history = _rows(future, early)
-    targets = _first_uptakes(_rows(future, late), items=len(dataset.items), beside=history)
-    return _split("cold-users", dataset, past, history, targets, at)
+    history = rows_of(future, early)
+    targets = _first_uptakes(rows_of(future, late), items=len(dataset.items), beside=history)
+    return split_of("cold-users", dataset, past, history, targets, at)
 
 
 def with_history(cases: Cases, count: int, *, profiles: bool = True) -> Cases:
@@ -193,7 +195,7 @@ def with_history(cases: Cases, count: int, *, profiles: bool = True) -> Cases:
     return replace(cases, histories=cases.histories.latest(count), profiles=left)
 
 
-def _split(
+def split_of(
     name: str,
     dataset: Dataset,
     train: Interactions,
@@ -201,7 +203,19 @@ def _split(
     targets: Interactions,
     at: int | NDArray[np.int64],
 ) -> Split:
-    """A split whose cases are the users of the targets; `at` is one time, or one for each user."""
+    """A split whose cases are the users of the targets.
+
+    Args:
+        name: of the split.
+        dataset: that is split.
+        train: what may be learned from.
+        known: what histories are made of.
+        targets: what is asked for.
+        at: one time for all cases, or one for each user.
+
+    Raises:
+        SplitError: nobody is left to ask.
+    """
     users = np.unique(targets.user).astype(np.int64)
     if not len(users):
         raise SplitError(f"{dataset.name}: {name} leaves nobody to ask: the dataset is too small for it")
@@ -238,7 +252,7 @@ def _first_uptakes(events: Interactions, *, items: int, beside: Interactions | N
     chosen = np.flatnonzero(liked)
     chosen = chosen[np.argsort(events.timestamp[chosen], kind="stable")]
     pairs = events.user[chosen].astype(np.int64) * items + events.item[chosen]
-    return _rows(events, np.sort(chosen[np.unique(pairs, return_index=True)[1]]))
+    return rows_of(events, np.sort(chosen[np.unique(pairs, return_index=True)[1]]))
 
 
 def _pairs(events: Interactions, *, items: int, among: Interactions) -> NDArray[np.bool_]:
@@ -246,7 +260,8 @@ def _pairs(events: Interactions, *, items: int, among: Interactions) -> NDArray[
     return np.isin(events.user.astype(np.int64) * items + events.item, among.user.astype(np.int64) * items + among.item)
 
 
-def _rows(interactions: Interactions, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
+def rows_of(interactions: Interactions, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
+    """Some of the interactions, by a mask or in an order."""
     return Interactions(
         interactions.user[rows],
         interactions.item[rows],

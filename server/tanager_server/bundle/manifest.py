@@ -34,7 +34,12 @@ CONTENT_FILES = (
     *(ENCODER, TOKENIZER, VECTORS, INDEX, ITEMS),
     *(NEIGHBOURS, TRANSITIONS, PRIORS, PROFILE, NEW_ITEMS, SCORING, PROBE),
 )
-"""Every file of a bundle but the manifest, which lists them; one with a sequence head has `SEQUENCE_FILES` as well."""
+"""Every file of a bundle but the manifest, which lists them; one with a sequence head has `SEQUENCE_FILES` as well.
+
+Encoder and tokenizer turn a text into a vector (`EncoderInfo`), and the probe tells whether they still do. Of each item
+there are a line of the catalogue, a row of the vectors and of B and T (`NEIGHBOURS`, `TRANSITIONS`), a column of the
+priors and of A (`PROFILE`): `Scoring` adds them up. `NEW_ITEMS` is what gives all of that to an item that comes later.
+"""
 
 SEQUENCE_FILES = (SEQUENCE, SEQUENCE_VECTORS, SEQUENCE_INDEX)
 

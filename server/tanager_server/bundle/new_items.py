@@ -47,6 +47,7 @@ class _Names(BaseModel):
     numbers: tuple[str, ...] = Field(max_length=MAX_NAMES)
     steps: int = Field(ge=0, le=1_000)
     width: float = Field(gt=0)
+    sequence: bool = Field(description="whether there is a sequence head")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -154,9 +155,10 @@ class NewItems:
             numbers=tuple(number.field for number in layout.numbers),
             steps=layout.steps,
             width=layout.width,
+            sequence=self.sequence is not None,
         )
         sizes = [len(number.values) for number in layout.numbers]
-        arrays: dict[str, NDArray[np.generic]] = {
+        arrays: dict[str, Any] = {
             "names": np.frombuffer(names.model_dump_json().encode(), np.uint8),
             "name_weights": layout.weights,
             "number_starts": np.cumsum([0, *sizes], dtype=np.int64),
@@ -167,7 +169,7 @@ class NewItems:
             of_part = getattr(self, part)
             if of_part is not None:
                 arrays |= {f"{part}_{name}": array for name, array in of_part.arrays().items()}
-        np.savez(path, allow_pickle=False, **arrays)
+        np.savez(path, **arrays)
 
     @classmethod
     def read(cls, path: Path, *, items: int, dim: int, sequence_dim: int | None = None) -> NewItems:
@@ -182,7 +184,10 @@ class NewItems:
         Raises:
             BundleError: the file is no such archive, or is of another bundle.
         """
-        layout = _read_layout(path)
+        layout, with_sequence = _read_layout(path)
+        if with_sequence != (sequence_dim is not None):
+            which = ("the bundle", "it") if with_sequence else ("it", "the bundle")
+            raise BundleError(f"{path}: {which[0]} has no sequence head, and {which[1]} has; export the bundle again")
         others = len(layout)
         neighbours, transitions = (
             ExpectedColumns.from_arrays(_read(path, part, ExpectedColumns.STORED), dim=dim, traits=others, items=items)
@@ -204,7 +209,8 @@ def _read(path: Path, part: str, names: Sequence[str]) -> list[NDArray[np.generi
     return read_arrays(path, [f"{part}_{name}" for name in names], what="new items")
 
 
-def _read_layout(path: Path) -> TraitLayout:
+def _read_layout(path: Path) -> tuple[TraitLayout, bool]:
+    """The layout, and whether there is a sequence head."""
     stored = ("names", "name_weights", "number_starts", "number_values", "number_ends")
     arrays: list[NDArray[Any]] = list(read_arrays(path, stored, what="new items"))
     content, weights, starts, values, ends = arrays
@@ -237,4 +243,5 @@ def _read_layout(path: Path) -> TraitLayout:
         if not (np.diff(number.values) > 0).all() or not (np.diff(number.ends, prepend=0) > 0).all():
             raise BundleError(f"{path}: the values of {field!r} do not ascend; export the bundle again")
         numbers.append(number)
-    return TraitLayout(names.names, weights, tuple(numbers), steps=names.steps, width=names.width)
+    layout = TraitLayout(names.names, weights, tuple(numbers), steps=names.steps, width=names.width)
+    return layout, names.sequence

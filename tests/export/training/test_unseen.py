@@ -13,6 +13,7 @@ from tests.export.training.made import interactions
 from tanager_export.bundle import BundleOptions, build_bundle
 from tanager_export.dataset import Dataset, Item, load_dataset
 from tanager_export.evaluation.cases import Cases, Histories
+from tanager_export.evaluation.splits import rows_of
 from tanager_export.model import find_model
 from tanager_export.sample import write_sample
 from tanager_export.training import sparse
@@ -79,9 +80,8 @@ def sampled(directory: Path) -> Dataset:
     write_sample(directory, seed=0, users=200)
     dataset = load_dataset(directory)
     events = dataset.interactions
-    kept = events.item % 4 > 0
-    columns = (getattr(events, name)[kept] for name in ("user", "item", "timestamp", "weight"))
-    return replace(dataset, interactions=type(events)(*columns, events.user_ids))
+    kept = np.flatnonzero(events.item % 4)
+    return replace(dataset, interactions=rows_of(events, kept))
 
 
 def fit(dataset: Dataset, directory: Path, *, with_sequence: bool = True, **weights: float) -> Callable[..., Scores]:
