@@ -36,8 +36,8 @@ Imported: TypeAlias = ImportedItems | ImportedUsers | ImportedEvents
 _Record = TypeVar("_Record")
 _Message = TypeVar("_Message", bound="Message")
 _Request = TypeVar("_Request")
-_Answer = TypeVar("_Answer", UpsertedItems, UpsertedUsers, WrittenEvents)
-_Imported = TypeVar("_Imported", ImportedItems, ImportedUsers, ImportedEvents)
+_Answer = TypeVar("_Answer", bound="UpsertedItems | UpsertedUsers | WrittenEvents")
+_Imported = TypeVar("_Imported", bound=Imported)
 
 DEFAULT_BATCH_TIMEOUT_S = 60.0
 DEFAULT_MAX_WAIT_S = 60.0

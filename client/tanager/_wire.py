@@ -88,7 +88,10 @@ def _attribute(name: str, value: Attribute) -> common_pb2.AttributeValue:
     if isinstance(value, bool):
         return common_pb2.AttributeValue(bool_value=value)
     if isinstance(value, numbers.Real):
-        return common_pb2.AttributeValue(number_value=float(value))
+        try:
+            return common_pb2.AttributeValue(number_value=float(value))
+        except OverflowError:
+            raise ValueError(f"{name} is too large a number") from None
     if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
         return common_pb2.AttributeValue(string_list=common_pb2.StringList(values=texts(name, value)))
     raise TypeError(f"{name} must be a str, a number, a bool or a list of str, not {type(value).__name__}")

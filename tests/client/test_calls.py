@@ -6,7 +6,7 @@ import struct
 import pytest
 
 import tanager
-from tanager import _convert
+from tanager import _answers
 from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 
 TIMING = common_pb2.Timing(queue_us=1, tokenize_us=20, encode_us=300, search_us=4000, rank_us=50000, batch_size=7)
@@ -178,7 +178,7 @@ async def test_diversity_that_says_nothing_sends_no_lambda(client, server):
 @pytest.mark.parametrize("kind", [kind for kind in tanager.ReasonKind if kind is not tanager.ReasonKind.UNKNOWN])
 def test_every_kind_of_reason_is_known_by_its_name(kind):
     wire = common_pb2.ReasonKind.Value(f"REASON_KIND_{kind.name}")
-    assert _convert._REASON_KINDS[wire] is kind
+    assert _answers._REASON_KINDS[wire] is kind
 
 
 @pytest.mark.parametrize(

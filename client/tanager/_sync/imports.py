@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _Record = TypeVar("_Record")
 _Message = TypeVar("_Message", bound="Message")
 _Request = TypeVar("_Request")
-_Answer = TypeVar("_Answer", "UpsertedItems", "UpsertedUsers", "WrittenEvents")
-_Imported = TypeVar("_Imported", "ImportedItems", "ImportedUsers", "ImportedEvents")
+_Answer = TypeVar("_Answer", bound="UpsertedItems | UpsertedUsers | WrittenEvents")
+_Imported = TypeVar("_Imported", bound=_bulk.Imported)
 
 
 class ImportCalls(Caller):

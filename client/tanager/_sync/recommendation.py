@@ -115,7 +115,7 @@ class RecommendationCalls(Caller):
         min_consistency_token: str = "",
         timeout_s: float | None = None,
     ) -> Iterator[Recommendations]:
-        """Recommends items page by page, asking for each page when it is wanted, until there is none. No item comes twice.
+        """Recommends items page by page, asking for each page when it is wanted. No item comes twice.
 
         The arguments are those of `recommend`; `page_size` and `timeout_s` are those of one page. Each page has an
         attribution token and a request id of its own.
