@@ -263,7 +263,7 @@ class Import(Generic[_Record, _Message, _Request, _Answer, _Imported]):
         return ImportStoppedError(
             f"{lost}, {self.imported.record_count:,} {self.kind.name} are: {why}",
             request_id=cause.request_id if isinstance(cause, TanagerError) else "",
-            code=cause.code if isinstance(cause, TanagerError) else StatusCode.INVALID_ARGUMENT,
+            code=_code(cause),
             written=self.imported,
             not_written=positions,
             field_violations=violations,
@@ -308,6 +308,12 @@ def checked_wait(max_wait_s: float) -> float:
     if not max_wait_s >= 0:
         raise ValueError(f"max_wait_s must be a number of seconds, not {max_wait_s}")
     return max_wait_s
+
+
+def _code(cause: Exception) -> StatusCode:
+    if isinstance(cause, TanagerError):
+        return cause.code
+    return StatusCode.INVALID_ARGUMENT if isinstance(cause, TypeError | ValueError) else StatusCode.UNKNOWN
 
 
 def _merged(ranges: Iterable[range]) -> list[range]:

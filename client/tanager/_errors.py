@@ -146,7 +146,8 @@ class ImportStoppedError(TanagerError):
     `__cause__` is what went wrong: the error of that batch's call, or what a record or the iterable raised.
 
     Attributes:
-        code: That of the batch's error; INVALID_ARGUMENT for a record that cannot be sent.
+        code: That of the batch's error; INVALID_ARGUMENT for a record that cannot be sent, UNKNOWN for an iterable that
+            broke off.
         written: What came of the import so far.
         not_written: Which records were taken from the iterable and not acknowledged, by their positions from 0 in the
             order of the iterable. No later ones were taken. Where the code is DEADLINE_EXCEEDED, UNAVAILABLE, CANCELLED

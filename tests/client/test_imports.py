@@ -302,6 +302,7 @@ async def test_an_iterable_that_breaks_ends_it(client, catalogue):
     assert caught.value.written.record_count == 2
     assert caught.value.not_written == (range(2, 4),)
     assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.code is grpc.StatusCode.UNKNOWN
 
 
 async def test_who_is_told_of_progress_may_end_it(client, catalogue):
@@ -358,3 +359,16 @@ def test_the_error_survives_the_way_between_processes():
     )
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_an_interrupt_waits_for_what_is_being_written(server, catalogue):
+    told: list[tanager.ImportedItems] = []
+
+    def items():
+        yield from map(item, range(4))
+        raise KeyboardInterrupt
+
+    with tanager.Client(server.target) as client, pytest.raises(KeyboardInterrupt):
+        client.import_items(items(), batch_size=1, on_progress=told.append)
+    assert sorted(catalogue.items) == ["0", "1", "2"]  # the fourth was not sent yet
+    assert told[-1].record_count == 3
