@@ -1,4 +1,4 @@
-"""Tanager's Python client: recommendations, similar items and embeddings over gRPC.
+"""Tanager's Python client: recommendations, and all that they are made from, over gRPC.
 
     import tanager
 
@@ -12,10 +12,14 @@
 from tanager._async_client import AsyncClient
 from tanager._client import Client
 from tanager._details import FieldViolation
+from tanager._embeddings import Embeddings
+from tanager._enums import ReasonKind, Shortfall, Source, Strategy
 from tanager._errors import (
+    AbortedError,
     CancelledError,
     DeadlineExceededError,
     FailedPreconditionError,
+    ImportStoppedError,
     InternalError,
     InvalidArgumentError,
     NotFoundError,
@@ -27,41 +31,69 @@ from tanager._errors import (
     UnexpectedStatusError,
     UnimplementedError,
 )
+from tanager._records import Item, User, UserEvent
 from tanager._results import (
-    Bundle,
-    Embeddings,
+    Audience,
+    AudienceMember,
+    BatchRecommendations,
+    Ranking,
     Reason,
-    ReasonKind,
     Recommendations,
     Result,
-    Runtime,
-    Shortfall,
     SimilarItems,
-    Source,
-    Status,
-    Strategy,
     Timing,
+    TrendingItems,
+    UserRecommendations,
 )
+from tanager._status import Activation, AvailableBundle, Bundle, BundleList, Runtime, State, Status
 from tanager._stubs import AsyncStubs, Stubs
-from tanager._values import Diversity, Event, Retry, Tls
+from tanager._values import Diversity, Event, Example, Retry, Tls
 from tanager._version import __version__
+from tanager._writes import (
+    DeletedItems,
+    ImportedEvents,
+    ImportedItems,
+    ImportedUsers,
+    ItemPage,
+    PurgedUser,
+    UpsertedItems,
+    UpsertedUsers,
+    WrittenEvents,
+)
 
 __all__ = [
+    "AbortedError",
+    "Activation",
     "AsyncClient",
     "AsyncStubs",
+    "Audience",
+    "AudienceMember",
+    "AvailableBundle",
+    "BatchRecommendations",
     "Bundle",
+    "BundleList",
     "CancelledError",
     "Client",
     "DeadlineExceededError",
+    "DeletedItems",
     "Diversity",
     "Embeddings",
     "Event",
+    "Example",
     "FailedPreconditionError",
     "FieldViolation",
+    "ImportStoppedError",
+    "ImportedEvents",
+    "ImportedItems",
+    "ImportedUsers",
     "InternalError",
     "InvalidArgumentError",
+    "Item",
+    "ItemPage",
     "NotFoundError",
     "PermissionDeniedError",
+    "PurgedUser",
+    "Ranking",
     "Reason",
     "ReasonKind",
     "Recommendations",
@@ -72,15 +104,23 @@ __all__ = [
     "Shortfall",
     "SimilarItems",
     "Source",
+    "State",
     "Status",
     "Strategy",
     "Stubs",
     "TanagerError",
     "Timing",
     "Tls",
+    "TrendingItems",
     "UnauthenticatedError",
     "UnavailableError",
     "UnexpectedStatusError",
     "UnimplementedError",
+    "UpsertedItems",
+    "UpsertedUsers",
+    "User",
+    "UserEvent",
+    "UserRecommendations",
+    "WrittenEvents",
     "__version__",
 ]

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import grpc
 
-from tanager import _convert
-from tanager._channel import DEFAULT_RETRY, DEFAULT_TARGET, DEFAULT_TIMEOUT_S, READY_PAUSE_S, Connection
-from tanager._errors import CancelledError, UnavailableError
+from tanager._async.imports import AsyncImportCalls
+from tanager._async.models import AsyncModelCalls
+from tanager._async.recommendation import AsyncRecommendationCalls
+from tanager._async.records import AsyncRecordCalls
+from tanager._channel import DEFAULT_RETRY, DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
+from tanager._errors import CancelledError
 from tanager._stubs import AsyncStubs, async_stubs
-from tanager.v1 import model_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from tanager._results import Embeddings, Recommendations, SimilarItems, Status
-    from tanager._values import Attribute, Diversity, Event, Retry, Tls
+    from tanager._values import Retry, Tls
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 _Result = TypeVar("_Result")
 
 
-class AsyncClient:
+class AsyncClient(AsyncRecommendationCalls, AsyncRecordCalls, AsyncImportCalls, AsyncModelCalls):
     """Calls a Tanager server from asyncio: the arguments, methods and errors of `Client`, awaited.
 
     Belongs to the event loop that runs when it is made. Cancelling the task that awaits a call cancels the call, also
@@ -69,79 +68,6 @@ class AsyncClient:
     def stubs(self) -> AsyncStubs:
         """The generated stubs on this client's channel, for what the typed methods leave out."""
         return self._stubs
-
-    async def recommend(
-        self,
-        *,
-        text: str = "",
-        history: Iterable[str | Event] = (),
-        page_size: int | None = None,
-        exclude_item_ids: Iterable[str] = (),
-        include_seen: bool = False,
-        profile: Mapping[str, Attribute] = MappingProxyType({}),
-        context: Mapping[str, str] = MappingProxyType({}),
-        explain: bool = False,
-        max_reasons: int | None = None,
-        diversity: Diversity | None = None,
-        timeout_s: float | None = None,
-        request_id: str | None = None,
-    ) -> Recommendations:
-        """Recommends items; see `Client.recommend`."""
-        request = _convert.recommend_request(
-            text=text,
-            history=history,
-            page_size=page_size,
-            exclude_item_ids=exclude_item_ids,
-            include_seen=include_seen,
-            profile=profile,
-            context=context,
-            explain=explain,
-            max_reasons=max_reasons,
-            diversity=diversity,
-        )
-        rpc = self._stubs.recommendation.Recommend
-        return await self._call(rpc, request, _convert.recommendations, timeout_s, request_id)
-
-    async def similar_items(
-        self,
-        item_id: str,
-        *,
-        page_size: int | None = None,
-        exclude_item_ids: Iterable[str] = (),
-        timeout_s: float | None = None,
-        request_id: str | None = None,
-    ) -> SimilarItems:
-        """Finds items like a given item; see `Client.similar_items`."""
-        request = _convert.similar_items_request(
-            item_id=item_id, page_size=page_size, exclude_item_ids=exclude_item_ids
-        )
-        rpc = self._stubs.recommendation.SimilarItems
-        return await self._call(rpc, request, _convert.similar_items, timeout_s, request_id)
-
-    async def embed(
-        self, texts: Iterable[str], *, timeout_s: float | None = None, request_id: str | None = None
-    ) -> Embeddings:
-        """Encodes texts into unit-length vectors; see `Client.embed`."""
-        rpc = self._stubs.embedding.Embed
-        return await self._call(rpc, _convert.embed_request(texts), _convert.embeddings, timeout_s, request_id)
-
-    async def status(self, *, timeout_s: float | None = None, request_id: str | None = None) -> Status:
-        """Tells what the server is and what it serves; see `Client.status`."""
-        rpc = self._stubs.model.GetStatus
-        return await self._call(rpc, model_pb2.GetStatusRequest(), _convert.status, timeout_s, request_id)
-
-    async def wait_until_ready(self, timeout_s: float = 30.0) -> Status:
-        """Waits until the server answers, and returns its status; see `Client.wait_until_ready`."""
-        end = time.monotonic() + timeout_s
-        rpc, request = self._stubs.model.GetStatus, model_pb2.GetStatusRequest()
-        while True:
-            try:
-                return await self._call(rpc, request, _convert.status, timeout_s, None, wait_for_ready=True)
-            except UnavailableError:
-                timeout_s = end - time.monotonic() - READY_PAUSE_S
-                if timeout_s <= 0:
-                    raise
-            await asyncio.sleep(READY_PAUSE_S)
 
     async def close(self) -> None:
         """Closes the connection. Calls in flight raise `CancelledError`. Closing twice is harmless."""

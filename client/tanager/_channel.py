@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 5.0
+# A bundle is verified, loaded and warmed, and every live item encoded, before it is served.
+ACTIVATION_TIMEOUT_S = 600.0
 DEFAULT_RETRY = Retry()
 REQUEST_ID_KEY = "x-request-id"
 # Between two questions to a server that answers that it is not ready.
@@ -32,6 +34,8 @@ READY_PAUSE_S = 0.1
 _MAX_TIMEOUT_S = 1e8
 _HEALTH_SERVICE = "tanager.v1.RecommendationService"
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# Rolled back twice, the server would be where it was.
+_UNREPEATABLE = [{"service": "tanager.v1.ModelService", "method": "RollbackBundle"}]
 # URI schemes of gRPC's name resolvers. Any other "name:" is a host.
 _URI = re.compile(r"(?:dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
@@ -139,17 +143,21 @@ def _options(retry: Retry | None, tls: Tls | None) -> list[tuple[str, str | int]
             "initialBackoff": f"{retry.initial_backoff_s:g}s",
             "maxBackoff": f"{retry.max_backoff_s:g}s",
             "backoffMultiplier": retry.multiplier,
-            # The one status that says the request was not worked on. The server's RESOURCE_EXHAUSTED means that it
-            # has too much to do already.
+            # Of the server, the one status that says the request was not worked on; its RESOURCE_EXHAUSTED means that
+            # it has too much to do already. gRPC says UNAVAILABLE of a lost connection too, when the work may have been
+            # done: every method but those of `_UNREPEATABLE` may be done twice. Reads change nothing, upserts and
+            # deletes end in the state they name, events are known by their ids, and a bundle that is active stays so.
             "retryableStatusCodes": [grpc.StatusCode.UNAVAILABLE.name],
         }
-        service_config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}]
+        service_config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}, {"name": _UNREPEATABLE}]
         service_config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.1}
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", json.dumps(service_config)),
         ("grpc.primary_user_agent", f"tanager-python/{__version__}"),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        # Requests larger than this are not tried again; by default 256 KiB, which a batch of items exceeds.
+        ("grpc.per_rpc_retry_buffer_size", _MAX_MESSAGE_BYTES),
         # Finds dead connections, also idle ones, before a call does. The server allows a ping every 10 s.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

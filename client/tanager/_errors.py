@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from tanager._writes import ImportedEvents, ImportedItems, ImportedUsers
+
 
 class TanagerError(Exception):
     """A call that failed.
@@ -51,19 +53,28 @@ class InvalidArgumentError(TanagerError):
 
 
 class NotFoundError(TanagerError):
-    """The catalogue does not have the item that was asked about."""
+    """The server does not have the item, the user or the bundle that was asked about."""
 
     code = StatusCode.NOT_FOUND
 
 
 class FailedPreconditionError(TanagerError):
-    """The server cannot serve such calls in the state it is in."""
+    """The server cannot serve such calls in the state it is in.
+
+    For example it keeps no state, does not know the write of `min_consistency_token`, or finds a bundle unfit.
+    """
 
     code = StatusCode.FAILED_PRECONDITION
 
 
+class AbortedError(TanagerError):
+    """What was asked for is under way already: another bundle is being activated."""
+
+    code = StatusCode.ABORTED
+
+
 class ResourceExhaustedError(TanagerError):
-    """The server's queue is full, or a message is larger than 16 MiB.
+    """The server's queue or its disk is full, or a message is larger than 16 MiB.
 
     Attributes:
         retry_after_s: When to try again, in seconds from now; None if the server did not say.
@@ -129,11 +140,55 @@ class UnexpectedStatusError(TanagerError):
         self.code = code
 
 
+class ImportStoppedError(TanagerError):
+    """An import that ended early, at the first batch that was not written. What was in flight beside it was waited for.
+
+    `__cause__` is what went wrong: the error of that batch's call, or what a record or the iterable raised.
+
+    Attributes:
+        code: That of the batch's error; INVALID_ARGUMENT for a record that cannot be sent, UNKNOWN for an iterable that
+            broke off.
+        written: What came of the import so far.
+        not_written: Which records were taken from the iterable and not acknowledged, by their positions from 0 in the
+            order of the iterable. No later ones were taken. Where the code is DEADLINE_EXCEEDED, UNAVAILABLE, CANCELLED
+            or INTERNAL, they may have been written all the same; to write them again is harmless.
+        field_violations: What is wrong with which field, as in "items[2017].text", by positions again; empty if
+            unknown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request_id: str = "",
+        code: StatusCode,
+        written: ImportedItems | ImportedUsers | ImportedEvents,
+        not_written: tuple[range, ...],
+        field_violations: tuple[_details.FieldViolation, ...] = (),
+    ) -> None:
+        super().__init__(message, request_id=request_id)
+        self.code = code
+        self.written = written
+        self.not_written = not_written
+        self.field_violations = field_violations
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The arguments that have no default are not in `args`.
+        return _restored, (type(self), self.message, vars(self))
+
+
+def _restored(kind: type[ImportStoppedError], message: str, attributes: dict[str, object]) -> ImportStoppedError:
+    error = kind.__new__(kind, message)
+    vars(error).update(attributes)
+    return error
+
+
 _PLAIN: dict[StatusCode, type[TanagerError]] = {
     error.code: error
     for error in (
         NotFoundError,
         FailedPreconditionError,
+        AbortedError,
         InternalError,
         UnauthenticatedError,
         PermissionDeniedError,

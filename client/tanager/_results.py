@@ -2,96 +2,13 @@
 
 from __future__ import annotations
 
-import array
-import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
+
+from tanager._rows import Rows
 
 if TYPE_CHECKING:
-    import datetime as dt
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-_FLOAT_BYTES = 4
-
-
-class Strategy(StrEnum):
-    """How a list came about."""
-
-    #: Scored from the history, and from the wish too if one was sent.
-    PERSONAL = "personal"
-    #: Scored from the wish alone.
-    WISH = "wish"
-    #: Nothing was known about the user: the most popular items.
-    COLD_START = "cold_start"
-    #: Items like a given item.
-    SIMILAR = "similar"
-    #: Scored from the profile or the context: there was neither a history nor a wish.
-    PROFILE = "profile"
-    #: A value that this version of the client does not know.
-    UNKNOWN = "unknown"
-
-
-class Shortfall(StrEnum):
-    """Why fewer results came back than were asked for."""
-
-    #: As many came back as were asked for.
-    NONE = "none"
-    #: The seen and excluded items left fewer.
-    FILTER = "filter"
-    #: The catalogue holds fewer.
-    CATALOGUE = "catalogue"
-    #: A value that this version of the client does not know.
-    UNKNOWN = "unknown"
-
-
-class Source(StrEnum):
-    """A way by which an item became a candidate."""
-
-    #: Nearest to the wish in the space of the text encoder.
-    WISH = "wish"
-    #: Nearest in that space to the items of the history, or to the item asked about.
-    TEXT = "text"
-    #: Liked by the same users as the items of the history, or as the item asked about.
-    COLLABORATIVE = "collaborative"
-    #: One of the items that most users like.
-    POPULAR = "popular"
-    #: Often taken up soon after the items of the history.
-    TRANSITION = "transition"
-    #: Liked by users with the same attributes, or nearest to what the profile or the context says in words.
-    PROFILE = "profile"
-    #: What a model of the order in which users take up items says comes next.
-    SEQUENCE = "sequence"
-    #: A value that this version of the client does not know.
-    UNKNOWN = "unknown"
-
-
-class ReasonKind(StrEnum):
-    """What a term of a score comes from."""
-
-    #: An item of the history: who likes it likes this one.
-    COLLABORATIVE = "collaborative"
-    #: An item of the history: this one is often taken up soon after it.
-    TRANSITION = "transition"
-    #: An item of the history: its text is like this one's.
-    TEXT = "text"
-    #: The wish.
-    WISH = "wish"
-    #: An attribute of the profile that the bundle has learned of.
-    PROFILE = "profile"
-    #: What else the profile says in words.
-    PROFILE_TEXT = "profile_text"
-    #: The context.
-    CONTEXT = "context"
-    #: How much users like the item of whom as much is known.
-    POPULARITY = "popularity"
-    #: An item of the history: after it, this one is likelier to come next.
-    SEQUENCE = "sequence"
-    #: A value that this version of the client does not know.
-    UNKNOWN = "unknown"
+    from tanager._enums import ReasonKind, Shortfall, Source, Strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +44,8 @@ class Result:
         reasons: The largest terms of the score, largest first; empty unless asked for.
         other_contribution: The sum of the other terms: the score is this and what the reasons contribute. 0 unless
             asked for.
+        propensity: Probability with which the item had this place or another one of the page: 1 unless the server
+            explores.
     """
 
     item_id: str
@@ -137,6 +56,7 @@ class Result:
     sources: tuple[Source, ...]
     reasons: tuple[Reason, ...] = ()
     other_contribution: float = 0.0
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,25 +86,25 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ResultList(Sequence[Result]):
-    """What the two kinds of ranked lists have in common."""
+class _Served:
+    """What every answer tells of what answered."""
+
+    bundle_id: str
+    request_id: str
+    generation: int = 0
+    variant: str = ""
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ResultList(_Served, Rows[Result]):
+    """What the kinds of ranked lists have in common."""
 
     results: tuple[Result, ...]
     strategy: Strategy
-    shortfall: Shortfall
-    bundle_id: str
-    timing: Timing
-    request_id: str
 
-    def __len__(self) -> int:
-        return len(self.results)
-
-    @overload
-    def __getitem__(self, index: int) -> Result: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Result, ...]: ...
-    def __getitem__(self, index: int | slice) -> Result | tuple[Result, ...]:
-        return self.results[index]
+    def _rows(self) -> tuple[Result, ...]:
+        return self.results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,138 +115,127 @@ class Recommendations(_ResultList):
         results: The results themselves.
         strategy: How the list came about.
         shortfall: Why there are fewer than asked for, if there are.
-        unknown_item_count: Events of the history whose item the catalogue does not have.
+        unknown_item_count: Events and examples whose item the catalogue does not have.
         unknown_attribute_count: Values of the profile that say nothing: not known to the bundle, and no text.
+        next_page_token: What `recommend` takes as `page_token` for the next page; empty if there is none.
+        attribution_token: What to send with the events that come of this list; empty without a `user_id`, and from a
+            server that keeps no state.
         bundle_id: The bundle that answered: the sha256 over its contents.
+        generation: The catalogue as it was indexed; rises with each compaction and each activation.
+        variant: Which bundle of a split answered: "main", or the other one's name.
+        degraded: Whether something was left out because there was no time or no room for it.
         timing: Where the server's time went.
         request_id: What to look for in the server's logs.
     """
 
+    shortfall: Shortfall
     unknown_item_count: int
     unknown_attribute_count: int
+    timing: Timing
+    next_page_token: str = ""
+    attribution_token: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimilarItems(_ResultList):
     """The items like a given item, most like first: a sequence of `Result`.
 
-    Has the attributes of `Recommendations` but the two counts.
+    Has the attributes of `Recommendations` but the two counts and the two tokens.
     """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embeddings(Sequence["array.array[float]"]):
-    """Unit-length vectors in the order of their texts: a sequence of `array.array("f")`.
-
-    Attributes:
-        data: The vectors as they came, (texts, dim) float32, little-endian, row by row.
-        dim: Dimensions of one vector.
-        bundle_id: The bundle that answered: the sha256 over its contents.
-        timing: Where the server's time went.
-        request_id: What to look for in the server's logs.
-    """
-
-    data: bytes
-    dim: int
-    bundle_id: str
+    shortfall: Shortfall
     timing: Timing
-    request_id: str
-
-    def __len__(self) -> int:
-        return len(self.data) // (_FLOAT_BYTES * self.dim)
-
-    @overload
-    def __getitem__(self, index: int) -> array.array[float]: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[array.array[float], ...]: ...
-    def __getitem__(self, index: int | slice) -> array.array[float] | tuple[array.array[float], ...]:
-        rows = range(len(self))[index]  # negative, out of range and sliced indices mean what they mean for a list
-        return self._row(rows) if isinstance(rows, int) else tuple(map(self._row, rows))
-
-    def _row(self, row: int) -> array.array[float]:
-        size = _FLOAT_BYTES * self.dim
-        vector = array.array("f", self.data[row * size : (row + 1) * size])
-        if sys.byteorder == "big":
-            vector.byteswap()
-        return vector
-
-    def to_numpy(self) -> NDArray[np.float32]:
-        """All vectors as one array, (texts, dim) float32, read-only and without a copy.
-
-        Raises:
-            ImportError: NumPy, which the client itself does not need, is not installed.
-        """
-        import numpy as np
-
-        return np.frombuffer(self.data, dtype="<f4").reshape(-1, self.dim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """An immutable unit of model, catalogue and index.
+class Ranking(_ResultList):
+    """Given items, best first for a user: a sequence of `Result`.
 
-    Attributes:
-        bundle_id: The sha256, in hexadecimal, over its contents.
-        create_time: When it was exported, in UTC.
-        model_name: Name of the language model.
-        precision: Precision of the encoder: "fp32", "fp16" or "int8".
-        dim: Dimensions of an item's vector.
-        max_tokens: Tokens of a text that the encoder reads.
-        dataset_name: Name of the dataset it was made from.
-        simulated_behaviour: Whether the behaviour in that dataset was simulated.
-        item_count: Number of items.
-        domain_item_counts: Number of items by domain; items without one are under "".
-        quality: What the export measured of its quality, by name.
+    Has the attributes of `Recommendations` but the shortfall, the count of attributes and the two tokens.
+    `unknown_item_count` counts items and events.
     """
 
-    bundle_id: str
-    create_time: dt.datetime
-    model_name: str
-    precision: str
-    dim: int
-    max_tokens: int
-    dataset_name: str
-    simulated_behaviour: bool
-    item_count: int
-    domain_item_counts: Mapping[str, int]
-    quality: Mapping[str, float]
+    unknown_item_count: int
+    timing: Timing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
-    """How a server runs its encoder.
+class TrendingItems(_ResultList):
+    """What users take up lately, most first: a sequence of `Result`.
 
-    Attributes:
-        threads: Threads of one batch.
-        workers: Batches encoded at a time.
-        max_batch_tokens: Padded tokens in a batch, at most.
-        batch_cost_tokens: What a batch costs beyond its padded tokens, in tokens.
+    Has the attributes of `Recommendations` but the counts, the tokens and the timing. A score is the number of users
+    who took the item up, each by the weight and the age of the last time.
     """
 
-    threads: int
-    workers: int
-    max_batch_tokens: int
-    batch_cost_tokens: int
+    shortfall: Shortfall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """What a server is and what it serves.
+class UserRecommendations(Rows[Result]):
+    """One user's part of a `BatchRecommendations`: a sequence of `Result`.
 
     Attributes:
-        server_version: Version of the server.
-        start_time: When it began to listen, in UTC.
-        execution_provider: ONNX Runtime execution provider in use.
-        queue_depth: Texts waiting to be encoded at that moment.
-        bundle: The bundle being served.
-        runtime: How its encoder runs; zeros from a server that does not tell.
-        request_id: What to look for in the server's logs.
+        user_id: Id of the user.
+        results: The results themselves, best first.
+        strategy: How the list came about.
+        shortfall: Why there are fewer than asked for, if there are.
     """
 
-    server_version: str
-    start_time: dt.datetime
-    execution_provider: str
-    queue_depth: int
-    bundle: Bundle
-    runtime: Runtime
-    request_id: str
+    user_id: str
+    results: tuple[Result, ...]
+    strategy: Strategy
+    shortfall: Shortfall
+
+    def _rows(self) -> tuple[Result, ...]:
+        return self.results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRecommendations(_Served, Rows[UserRecommendations]):
+    """The items recommended to many users, in the order of the users: a sequence of `UserRecommendations`.
+
+    Has the attributes of `Recommendations` that tell what answered, and:
+
+    Attributes:
+        users: One list for each user.
+    """
+
+    users: tuple[UserRecommendations, ...]
+
+    def _rows(self) -> tuple[UserRecommendations, ...]:
+        return self.users
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudienceMember:
+    """A user who is likely to want an item.
+
+    Attributes:
+        user_id: Id of the user.
+        rank: The user's place in the list, from 1.
+        score: What the item scores for the user.
+        reasons: The largest terms of the score, largest first; empty unless asked for.
+    """
+
+    user_id: str
+    rank: int
+    score: float
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience(_Served, Rows[AudienceMember]):
+    """The users who are most likely to want an item, best first: a sequence of `AudienceMember`.
+
+    Has the attributes of `Recommendations` that tell what answered, and:
+
+    Attributes:
+        members: The users themselves.
+        candidate_count: Number of users who came into question.
+    """
+
+    members: tuple[AudienceMember, ...]
+    candidate_count: int
+
+    def _rows(self) -> tuple[AudienceMember, ...]:
+        return self.members

@@ -12,7 +12,27 @@ if TYPE_CHECKING:
     import os
 
 Attribute: TypeAlias = str | float | bool | Iterable[str]
-"""A value of a profile: a text, a number, true or false, or several texts."""
+"""A value of a profile or of an item: a text, a number, true or false, or several texts."""
+
+
+def check_weight(name: str, weight: float | None) -> None:
+    """Refuses what is no number.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if weight is not None and not isinstance(weight, numbers.Real):
+        raise TypeError(f"{name} must be a number, not {type(weight).__name__}")
+
+
+def check_time(name: str, time: dt.datetime | None) -> None:
+    """Refuses a time without a time zone: it would be read as UTC or as local time, depending on who reads it.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if time is not None and time.utcoffset() is None:
+        raise ValueError(f"{name} must have a time zone, for example datetime.now(timezone.utc)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +55,27 @@ class Event:
     time: dt.datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.weight is not None and not isinstance(self.weight, numbers.Real):
-            raise TypeError(f"Event.weight must be a number, not {type(self.weight).__name__}")
-        # A naive time would be read as UTC or as local time, depending on who reads it.
-        if self.time is not None and self.time.utcoffset() is None:
-            raise ValueError("Event.time must have a time zone, for example datetime.now(timezone.utc)")
+        check_weight("Event.weight", self.weight)
+        check_time("Event.time", self.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An item that says what is wanted now, or what is not.
+
+    Attributes:
+        item_id: Id of the item.
+        weight: How much, negative for what is not wanted; None leaves it to the server, which takes 1.
+
+    Raises:
+        TypeError: `weight` is not a number.
+    """
+
+    item_id: str
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        check_weight("Example.weight", self.weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +98,9 @@ class Diversity:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """How calls that were answered UNAVAILABLE are tried again; no other failure is.
+
+    Every method can be, for to do it twice is to do it once, but for `rollback_bundle`, which is never tried again. Of
+    a write that was done although its answer was lost, the answer to the next attempt counts what is new then: nothing.
 
     All attempts share the deadline of the call. When most calls to a server fail, retries stop by themselves.
 

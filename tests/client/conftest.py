@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,23 @@ import grpc
 import pytest
 
 import tanager
-from tanager.v1 import embedding_pb2_grpc, model_pb2_grpc, recommendation_pb2_grpc
+from tanager.v1 import (
+    catalog_pb2_grpc,
+    embedding_pb2_grpc,
+    event_pb2_grpc,
+    model_pb2_grpc,
+    recommendation_pb2_grpc,
+    user_pb2_grpc,
+)
 
+SERVICES = (
+    (catalog_pb2_grpc, "CatalogService"),
+    (embedding_pb2_grpc, "EmbeddingService"),
+    (event_pb2_grpc, "EventService"),
+    (model_pb2_grpc, "ModelService"),
+    (recommendation_pb2_grpc, "RecommendationService"),
+    (user_pb2_grpc, "UserService"),
+)
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 
 
@@ -79,31 +94,13 @@ class FakeServer:
         return call
 
 
-class Recommendation(recommendation_pb2_grpc.RecommendationServiceServicer):
-    def __init__(self, fake):
-        self.fake = fake
+def servicer(fake: FakeServer, base: type) -> Any:
+    """A servicer that answers every method of its service with what the fake was given for it."""
 
-    def Recommend(self, request, context):  # noqa: N802
-        return self.fake.answer("Recommend", request, context)
+    def method(name: str) -> Callable[[Any, Any, grpc.ServicerContext], Any]:
+        return lambda self, request, context: fake.answer(name, request, context)
 
-    def SimilarItems(self, request, context):  # noqa: N802
-        return self.fake.answer("SimilarItems", request, context)
-
-
-class Embedding(embedding_pb2_grpc.EmbeddingServiceServicer):
-    def __init__(self, fake):
-        self.fake = fake
-
-    def Embed(self, request, context):  # noqa: N802
-        return self.fake.answer("Embed", request, context)
-
-
-class Model(model_pb2_grpc.ModelServiceServicer):
-    def __init__(self, fake):
-        self.fake = fake
-
-    def GetStatus(self, request, context):  # noqa: N802
-        return self.fake.answer("GetStatus", request, context)
+    return type(base.__name__, (base,), {name: method(name) for name in vars(base) if name[0].isupper()})()
 
 
 class Awaited:
@@ -113,7 +110,19 @@ class Awaited:
         self.client = client
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("iter_"):
+            return functools.partial(self._iterate, getattr(self.client, name))
         return functools.partial(asyncio.to_thread, getattr(self.client, name))
+
+    def _iterate(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        iterator = method(*args, **kwargs)  # what is refused at once is refused here too
+        end = object()
+
+        async def read() -> AsyncIterator[Any]:
+            while (value := await asyncio.to_thread(next, iterator, end)) is not end:
+                yield value
+
+        return read()
 
 
 @pytest.fixture
@@ -124,9 +133,9 @@ def serve():
     def start(credentials: grpc.ServerCredentials | None = None) -> FakeServer:
         fake = FakeServer()
         server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
-        recommendation_pb2_grpc.add_RecommendationServiceServicer_to_server(Recommendation(fake), server)
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(Embedding(fake), server)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(Model(fake), server)
+        for module, service in SERVICES:
+            add = getattr(module, f"add_{service}Servicer_to_server")
+            add(servicer(fake, getattr(module, f"{service}Servicer")), server)
         if credentials is None:
             port = server.add_insecure_port("127.0.0.1:0")
         else:

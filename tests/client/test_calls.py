@@ -6,7 +6,7 @@ import struct
 import pytest
 
 import tanager
-from tanager import _convert
+from tanager import _answers
 from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 
 TIMING = common_pb2.Timing(queue_us=1, tokenize_us=20, encode_us=300, search_us=4000, rank_us=50000, batch_size=7)
@@ -178,7 +178,7 @@ async def test_diversity_that_says_nothing_sends_no_lambda(client, server):
 @pytest.mark.parametrize("kind", [kind for kind in tanager.ReasonKind if kind is not tanager.ReasonKind.UNKNOWN])
 def test_every_kind_of_reason_is_known_by_its_name(kind):
     wire = common_pb2.ReasonKind.Value(f"REASON_KIND_{kind.name}")
-    assert _convert._REASON_KINDS[wire] is kind
+    assert _answers._REASON_KINDS[wire] is kind
 
 
 @pytest.mark.parametrize(
@@ -347,4 +347,182 @@ async def test_one_text_in_place_of_many_is_refused(client, server):
         await client.embed("abc")
     with pytest.raises(TypeError, match="item_id must be a str, not int"):
         await client.similar_items(3)
+    assert server.calls == []
+
+
+async def test_recommend_sends_all_that_a_live_server_knows(client, server):
+    await client.recommend(
+        user_id="u",
+        filter='domain = "film"',
+        target_domains=["film"],
+        source_domains=("book", "game"),
+        examples=["a", tanager.Example("b", weight=-2)],
+        page_token="p",
+        min_consistency_token="t",
+    )
+    request = server.call.request
+    assert request == recommendation_pb2.RecommendRequest(
+        user_id="u",
+        filter='domain = "film"',
+        target_domains=["film"],
+        source_domains=["book", "game"],
+        examples=[recommendation_pb2.Example(item_id="a"), recommendation_pb2.Example(item_id="b", weight=-2)],
+        page_token="p",
+        min_consistency_token="t",
+    )
+    assert not request.examples[0].HasField("weight")
+
+
+async def test_recommend_tells_all_that_a_live_server_does(client, server):
+    served_by = common_pb2.ServedBy(
+        bundle_id="abc", strategy=common_pb2.STRATEGY_TRENDING, generation=3, variant="main", degraded=True
+    )
+    result = common_pb2.Result(item_id="a", sources=[common_pb2.SOURCE_EXPLORATION], propensity=0.25)
+    server.on(
+        "Recommend",
+        recommendation_pb2.RecommendResponse(
+            results=[result],
+            shortfall=common_pb2.SHORTFALL_DEADLINE,
+            served_by=served_by,
+            next_page_token="n",
+            attribution_token="x",
+        ),
+    )
+    answer = await client.recommend()
+    assert (answer.next_page_token, answer.attribution_token) == ("n", "x")
+    assert (answer.generation, answer.variant, answer.degraded) == (3, "main", True)
+    assert (answer.strategy, answer.shortfall) == (tanager.Strategy.TRENDING, tanager.Shortfall.DEADLINE)
+    assert (answer[0].propensity, answer[0].sources) == (0.25, (tanager.Source.EXPLORATION,))
+
+
+async def test_batch_recommend(client, server):
+    users = [
+        recommendation_pb2.UserRecommendations(
+            user_id="u",
+            results=RESULTS,
+            strategy=common_pb2.STRATEGY_PERSONAL,
+            shortfall=common_pb2.SHORTFALL_NONE,
+        ),
+        recommendation_pb2.UserRecommendations(user_id="v", strategy=common_pb2.STRATEGY_COLD_START),
+    ]
+    server.on("BatchRecommend", recommendation_pb2.BatchRecommendResponse(users=users, served_by=SERVED_BY))
+    answer = await client.batch_recommend(
+        (user_id for user_id in "uv"),
+        page_size=2,
+        filter="f",
+        target_domains=["d"],
+        source_domains=["s"],
+        exclude_item_ids=["x"],
+        include_seen=True,
+        request_id="r",
+    )
+    assert server.call.request == recommendation_pb2.BatchRecommendRequest(
+        user_ids=["u", "v"],
+        page_size=2,
+        filter="f",
+        target_domains=["d"],
+        source_domains=["s"],
+        exclude_item_ids=["x"],
+        include_seen=True,
+    )
+    assert [user.user_id for user in answer] == ["u", "v"]
+    assert [result.item_id for result in answer[0]] == ["film-1", "book-1"]
+    assert (answer[0].strategy, answer[0].shortfall) == (tanager.Strategy.PERSONAL, tanager.Shortfall.NONE)
+    assert (answer[1].strategy, len(answer[1])) == (tanager.Strategy.COLD_START, 0)
+    assert (answer.bundle_id, answer.request_id) == ("abc", "r")
+
+
+async def test_rank(client, server):
+    served_by = common_pb2.ServedBy(strategy=common_pb2.STRATEGY_RANK)
+    server.on(
+        "Rank",
+        recommendation_pb2.RankResponse(results=RESULTS, unknown_item_count=2, served_by=served_by, timing=TIMING),
+    )
+    answer = await client.rank(
+        ["a", "b"],
+        user_id="u",
+        text="t",
+        history=["c"],
+        profile={"age": 25},
+        context={"place": "sea"},
+        explain=True,
+        max_reasons=2,
+    )
+    assert server.call.request == recommendation_pb2.RankRequest(
+        item_ids=["a", "b"],
+        user_id="u",
+        text="t",
+        recent_events=[recommendation_pb2.Event(item_id="c")],
+        profile={"age": common_pb2.AttributeValue(number_value=25)},
+        context={"place": "sea"},
+        explain=True,
+        max_reasons=2,
+    )
+    assert [result.item_id for result in answer] == ["film-1", "book-1"]
+    assert (answer.strategy, answer.unknown_item_count, answer.timing.batch_size) == (tanager.Strategy.RANK, 2, 7)
+
+
+async def test_trending(client, server):
+    server.on(
+        "Trending",
+        recommendation_pb2.TrendingResponse(
+            results=RESULTS,
+            shortfall=common_pb2.SHORTFALL_FILTER,
+            served_by=common_pb2.ServedBy(strategy=common_pb2.STRATEGY_TRENDING),
+        ),
+    )
+    answer = await client.trending(
+        page_size=3, half_life_h=24, filter="f", target_domains=["film"], exclude_item_ids=["x"]
+    )
+    assert server.call.request == recommendation_pb2.TrendingRequest(
+        page_size=3, half_life_h=24, filter="f", target_domains=["film"], exclude_item_ids=["x"]
+    )
+    assert (len(answer), answer.strategy, answer.shortfall) == (
+        2,
+        tanager.Strategy.TRENDING,
+        tanager.Shortfall.FILTER,
+    )
+    await client.trending()
+    assert server.calls[1].request == recommendation_pb2.TrendingRequest()
+
+
+async def test_find_audience(client, server):
+    reason = common_pb2.Reason(kind="REASON_KIND_TEXT", item_id="a", title="A", contribution=0.5)
+    members = [
+        recommendation_pb2.AudienceMember(user_id="u", rank=1, score=0.5, reasons=[reason]),
+        recommendation_pb2.AudienceMember(user_id="v", rank=2, score=0.25),
+    ]
+    server.on(
+        "FindAudience",
+        recommendation_pb2.FindAudienceResponse(members=members, candidate_count=9, served_by=SERVED_BY),
+    )
+    answer = await client.find_audience("a", page_size=2, include_seen=True, filter="age >= 18", explain=True)
+    assert server.call.request == recommendation_pb2.FindAudienceRequest(
+        item_id="a", page_size=2, include_seen=True, filter="age >= 18", explain=True
+    )
+    typed = tanager.Reason(kind=tanager.ReasonKind.TEXT, item_id="a", title="A", attribute="", contribution=0.5)
+    assert list(answer) == [
+        tanager.AudienceMember(user_id="u", rank=1, score=0.5, reasons=(typed,)),
+        tanager.AudienceMember(user_id="v", rank=2, score=0.25),
+    ]
+    assert (answer.candidate_count, answer.bundle_id) == (9, "abc")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda c: c.recommend(examples="a"), TypeError, "examples must be an iterable such as a list, not str"),
+        (lambda c: c.recommend(examples=[3]), TypeError, r"examples\[0\] must be an item id \(a str\) or an Example"),
+        (lambda c: c.recommend(target_domains="film"), TypeError, "target_domains must be an iterable"),
+        (lambda c: c.recommend(user_id=3), TypeError, "user_id must be a str, not int"),
+        (lambda c: c.recommend(page_token=None), TypeError, "page_token must be a str"),
+        (lambda c: c.batch_recommend("abc"), TypeError, "user_ids must be an iterable such as a list, not str"),
+        (lambda c: c.rank("abc"), TypeError, "item_ids must be an iterable such as a list, not str"),
+        (lambda c: c.trending(half_life_h="24"), TypeError, "half_life_h must be a number, not str"),
+        (lambda c: c.find_audience(None), TypeError, "item_id must be a str, not NoneType"),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused_by_name(client, server, call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        await call(client)
     assert server.calls == []

@@ -10,7 +10,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 import tanager
-from tanager import _render, cli
+from tanager import cli
+from tanager._render import lists
+from tanager.commands import options
 from tanager.v1 import common_pb2, model_pb2, recommendation_pb2
 
 TIMING = common_pb2.Timing(queue_us=100, tokenize_us=200, encode_us=1500, search_us=300, rank_us=400, batch_size=3)
@@ -86,7 +88,7 @@ def test_a_shortfall_and_unknown_items_are_told_in_words(server, capsys):
     assert cli.main(["recommend"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("no items\n")
-    assert "shortfall  fewer than asked for: the rest is seen or excluded\n" in out
+    assert "shortfall  fewer than asked for: the rest is seen, excluded or filtered out\n" in out
     assert "ignored    2 of the history, not in the catalogue\n" in out
     assert "ignored    1 of the profile, not known and no text\n" in out
 
@@ -134,7 +136,7 @@ def test_diversity_on_the_command_line(server):
     ],
 )
 def test_what_the_server_names_is_told_by_its_option(message, told):
-    assert cli._in_own_words(message) == told
+    assert options.in_own_words(message, {}) == told
 
 
 def test_to_say_how_many_reasons_is_to_ask_for_them(server):
@@ -143,9 +145,9 @@ def test_to_say_how_many_reasons_is_to_ask_for_them(server):
 
 
 def test_every_strategy_and_shortfall_has_its_words():
-    assert set(_render._REASONS) == set(tanager.ReasonKind)
-    assert set(_render._STRATEGIES) == set(tanager.Strategy)
-    assert set(_render._SHORTFALLS) == set(tanager.Shortfall)
+    assert set(lists._REASONS) == set(tanager.ReasonKind)
+    assert set(lists._STRATEGIES) == set(tanager.Strategy)
+    assert set(lists._SHORTFALLS) == set(tanager.Shortfall)
 
 
 def test_titles_are_cut_and_cannot_move_the_cursor(server, capsys):
@@ -176,6 +178,7 @@ def test_recommend_as_json(server, capsys):
                 "sources": ["wish", "text"],
                 "reasons": [],
                 "other_contribution": 0.0,
+                "propensity": 1.0,
             },
             {
                 "item_id": "b2",
@@ -186,13 +189,19 @@ def test_recommend_as_json(server, capsys):
                 "sources": ["popular"],
                 "reasons": [],
                 "other_contribution": 0.0,
+                "propensity": 1.0,
             },
         ],
         "strategy": "wish",
         "shortfall": "none",
         "unknown_item_count": 0,
         "unknown_attribute_count": 0,
+        "next_page_token": "",
+        "attribution_token": "",
         "bundle_id": "abc",
+        "generation": 0,
+        "variant": "",
+        "degraded": False,
         "timing": {
             "queue_us": 100,
             "tokenize_us": 200,
@@ -251,7 +260,7 @@ def test_a_profile_and_a_context_are_read_from_the_command_line(server):
 
 @pytest.mark.parametrize(("text", "value"), [("nan", "nan"), ("-inf", "-inf"), ("1e3", 1000.0), ("True", "True")])
 def test_what_is_a_number_on_the_command_line(text, value):
-    assert cli._profile([f"a={text}"]) == {"a": value}
+    assert options.profile([f"a={text}"]) == {"a": value}
 
 
 @pytest.mark.parametrize("option", ["--profile", "--context"])

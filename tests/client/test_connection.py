@@ -220,8 +220,9 @@ def test_calls_are_spread_and_only_unavailable_is_retried():
     options = dict(_channel._options(tanager.Retry(initial_backoff_s=0.0125), None))
     config = json.loads(str(options["grpc.service_config"]))
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
-    (method,) = config["methodConfig"]
+    method, unrepeatable = config["methodConfig"]
     assert method["name"] == [{}]
+    assert unrepeatable == {"name": [{"service": "tanager.v1.ModelService", "method": "RollbackBundle"}]}
     assert method["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert method["retryPolicy"]["initialBackoff"] == "0.0125s"
     assert "retryThrottling" in config

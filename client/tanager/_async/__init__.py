@@ -1,0 +1,1 @@
+"""The methods of `AsyncClient`, by service."""
