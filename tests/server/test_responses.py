@@ -52,6 +52,7 @@ def test_results_are_those_that_protobuf_would_have_written(catalogue, page):
                 rank=rank,
                 score=score,
                 sources=[f"SOURCE_{source.name}" for source in Source if source & sources],
+                propensity=1.0,
             )
             for rank, (position, score, sources) in enumerate(page, start=1)
         ]
