@@ -159,5 +159,5 @@ def test_what_does_not_fit_is_refused(index, vectors, wrong, message):
 def test_links_of_another_index_are_refused(vectors, index_info):
     graph = HnswIndex.build(vectors, info=index_info).graph()
     for wrong in (graph.links + 1, graph.links[:-1], graph.links - 1):
-        with pytest.raises(ValueError, match="fit one another|another index"):
+        with pytest.raises(ValueError, match=r"fit one another|another index"):
             Searcher(vectors, wrong, graph.upper, graph.upper_starts, graph.entry, graph.levels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tanager_server.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 AttributeValue = str | int | float | bool | list[str]
+
+_NO_ATTRIBUTES: Mapping[str, AttributeValue] = MappingProxyType({})
 
 
 class Item(BaseModel):
@@ -45,10 +48,11 @@ class Catalogue:
         category_rows: (items + 1,) int64 and (entries,) int32: item i has the categories of the numbers that lie in the
             second array at first[i] : first[i + 1].
         popularity: (items,) float32: number of users who took it up; a fact to show, no part of the score.
+        attributes: by item, what else is known of it; not to be changed.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        ids, titles, domains, popularity = [], [], [], []
+        ids, titles, domains, popularity, attributes = [], [], [], [], []
         interned: dict[str, str] = {}
         numbers: dict[str, int] = {}
         starts, entries = [0], []
@@ -59,6 +63,8 @@ class Catalogue:
             titles.append(item.title)
             domains.append(interned.setdefault(item.domain, item.domain))
             popularity.append(item.popularity)
+            attributes.append(_interned(item.attributes, interned) if item.attributes else _NO_ATTRIBUTES)
+        self.attributes: tuple[Mapping[str, AttributeValue], ...] = tuple(attributes)
         self.ids = tuple(ids)
         self.titles = tuple(titles)
         self.domains = tuple(domains)
@@ -103,3 +109,19 @@ class Catalogue:
         if len(catalogue._positions) != len(catalogue.ids):
             raise BundleError(f"{path}: two items share an id; export the bundle again from a checked dataset")
         return catalogue
+
+
+def _interned(attributes: Mapping[str, AttributeValue], interned: dict[str, str]) -> dict[str, AttributeValue]:
+    """The attributes with names and texts that items share kept once."""
+
+    def once(text: str) -> str:
+        return interned.setdefault(text, text)
+
+    return {
+        once(name): once(value)
+        if isinstance(value, str)
+        else list(map(once, value))
+        if isinstance(value, list)
+        else value
+        for name, value in attributes.items()
+    }

@@ -5,8 +5,8 @@ allowed on its way. Here the graph that hnswlib built is walked by compiled code
 component (scalar quantisation, a scale for each vector); what was found is compared by the vectors themselves. Each
 query is searched for in the way that is quickest for it:
 
-* few are allowed, or many are wanted of them: a scan of the allowed rows. It is exact: the codes' own error bounds which
-  rows must be compared by their vectors;
+* few are allowed, or many are wanted of them: a scan of the allowed rows. It is exact: what codes are off by is known,
+  and bounds which rows must be compared by their vectors;
 * about the query most are allowed: a walk through all nodes that collects the allowed ones;
 * less are: a walk over allowed nodes alone, in which what lies behind a link to another one counts as linked
   (ACORN-1: Patel et al., 2024), and a longer one where fewer are allowed around the query than elsewhere, for there the
