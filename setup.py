@@ -25,6 +25,7 @@ setup(
         compiled("tanager_server.index._growth"),
         compiled("tanager_server.engine._ranking"),
         compiled("tanager_server.engine._terms"),
+        compiled("tanager_server.index._search"),
         compiled("tanager_server.rpc._results"),
     ],
 )

@@ -70,3 +70,16 @@ def test_categories_by_item(items_file):
     starts, entries = catalogue.category_rows
     assert catalogue.categories == ("x", "y", "z")
     assert (starts.tolist(), entries.tolist()) == ([0, 2, 2, 4], [0, 1, 0, 2])
+
+
+def test_attributes_by_item(items_file):
+    told = {
+        "a": {"year": 1990, "tags": ["x", "y"]},
+        "b": {},
+        "c": {"tags": ["y"], "seen": True, "mean": 1.5, "by": "y"},
+    }
+    catalogue = Catalogue.read(items_file(*(ITEM | {"id": name, "attributes": each} for name, each in told.items())))
+    assert [dict(each) for each in catalogue.attributes] == list(told.values())
+    first, _, last = catalogue.attributes
+    assert first["tags"][1] is last["by"]
+    assert [type(value) for value in last.values()] == [list, bool, float, str]

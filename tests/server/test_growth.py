@@ -111,7 +111,7 @@ def draw_request(random):
 def draw_wish(random, generation, view):
     direction = random.normal(size=16).astype(np.float32)
     direction /= np.linalg.norm(direction)
-    found = generation.index.search_allowed(direction, ITEMS, view.allowed, view.share)
+    found = generation.index.search_allowed(direction, ITEMS, view.allowed)
     return Asked(direction, found.positions, found.similarities, generation.scoring.wish, Source.WISH.value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tanager_server.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 AttributeValue = str | int | float | bool | list[str]
+
+_NO_ATTRIBUTES: Mapping[str, AttributeValue] = MappingProxyType({})
 
 
 class Item(BaseModel):
@@ -50,6 +53,7 @@ class Catalogue:
             numbers that lie in the second array at first[i] : first[i + 1].
         popularity: (items,) float32: of those it was made of, the number of users who took each up; a fact to show, no
             part of the score.
+        attributes: of those it was made of, what else is known of each; not to be changed.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
@@ -58,13 +62,15 @@ class Catalogue:
         self.domains: list[str] = []
         self._interned: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
-        popularity = []
+        popularity, attributes = [], []
         starts, entries = [0], []
         for item in items:
             entries += self.category_numbers(item.categories)
             starts.append(len(entries))
             self._append(item)
             popularity.append(item.popularity)
+            attributes.append(_interned(item.attributes, self._interned) if item.attributes else _NO_ATTRIBUTES)
+        self.attributes: tuple[Mapping[str, AttributeValue], ...] = tuple(attributes)
         self.category_rows = np.asarray(starts, dtype=np.int64), np.asarray(entries, dtype=np.int32)
         self.popularity: NDArray[np.float32] = np.asarray(popularity, dtype=np.float32)
         self._positions = {item_id: position for position, item_id in enumerate(self.ids)}
@@ -211,3 +217,19 @@ def _read(path: Path, number: int, line: bytes) -> Item:
         return Item.model_validate_json(line)
     except ValidationError as error:
         raise BundleError(f"{path}, line {number}: not an item: {error}") from error
+
+
+def _interned(attributes: Mapping[str, AttributeValue], interned: dict[str, str]) -> dict[str, AttributeValue]:
+    """The attributes with names and texts that items share kept once."""
+
+    def once(text: str) -> str:
+        return interned.setdefault(text, text)
+
+    return {
+        once(name): once(value)
+        if isinstance(value, str)
+        else list(map(once, value))
+        if isinstance(value, list)
+        else value
+        for name, value in attributes.items()
+    }

@@ -575,7 +575,7 @@ class Ranking : Tables {
     if (length < kLeastLength) return {};
     Array<float> query({static_cast<py::ssize_t>(1), static_cast<py::ssize_t>(direction.size())});
     for (std::size_t d = 0; d < direction.size(); ++d) query.mutable_data()[d] = direction[d] / length;
-    const auto found = search(query, reach, view.bytes, view.share).cast<Array<Position>>();
+    const auto found = search(query, reach, view.bytes).cast<Array<Position>>();
     const Positions items(found.data(), found.data() + found.size());
     for (const Position item : items) check(item);
     return items;

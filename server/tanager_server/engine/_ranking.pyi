@@ -12,7 +12,7 @@ _Asked = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], floa
 # Bytes of the items that may be answered with, items that are looked at one by one, share of the index that may be.
 _Allowed = NDArray[np.uint8] | None
 _View = tuple[_Allowed, NDArray[np.int64], float]
-_Search = Callable[[NDArray[np.float32], int, _Allowed, float], NDArray[np.int64]]
+_Search = Callable[[NDArray[np.float32], int, _Allowed], NDArray[np.int64]]
 
 class Ranking:
     def __init__(

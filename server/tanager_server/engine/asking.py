@@ -11,18 +11,15 @@ from tanager_server.engine.request import Source, Timing
 from tanager_server.index import Neighbourhood
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from tanager_server.bundle import KnownProfile
-    from tanager_server.engine.items import LiveItems
+    from tanager_server.engine.items import LiveItems, Mask
     from tanager_server.engine.request import RecommendQuery
     from tanager_server.index import Generation
     from tanager_server.runtime import TextEncoder
-
-    Mask = Callable[[], NDArray[np.uint8]]
-    """Of a filter, by position, as the items are when it is called."""
 
 # Texts that cancel one another out ask for nothing.
 _LEAST_LENGTH = 1e-6
@@ -108,7 +105,7 @@ async def answer(
         if view.allowed is not None:
             near = _allowed(near, view.allowed, reach)
         if view.allowed is not None and len(near.positions) < reach:
-            near = items.generation.index.search_allowed(wish.vector, reach, view.allowed, view.share)
+            near = items.generation.index.search_allowed(wish.vector, reach, view.allowed)
         found = Asked(wish.vector, near.positions[:reach], near.similarities[:reach], asked[0].weight, kind.value)
         return Answered(asked, [wish.vector], found, timing)
     encoded = await texts.encode_texts([question.text for question in asked], deadline=deadline, bulk=False)
@@ -122,7 +119,7 @@ async def answer(
     view = items.view(None if mask is None else mask())
     near = Neighbourhood(np.empty(0, np.int64), np.empty(0, np.float32))
     if view.share:
-        near = items.generation.index.search_allowed(direction, reach, view.allowed, view.share)
+        near = items.generation.index.search_allowed(direction, reach, view.allowed)
     found = Asked(direction, near.positions, near.similarities, length, kind.value)
     return Answered(asked, encoded.vectors, found, timing)
 

@@ -139,7 +139,7 @@ class Diversifier:
             return view.exact
         if view.allowed is None:
             return np.unique(index.search(queries, count).positions)
-        found = [index.search_allowed(query, count, view.allowed, view.share).positions for query in queries]
+        found = [index.search_allowed(query, count, view.allowed).positions for query in queries]
         return np.unique(np.concatenate(found))
 
     def _join(

@@ -20,11 +20,12 @@ from tanager_server.errors import ItemNotFoundError
 from tanager_server.state.trends import Trends
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from tanager_server.engine.asking import Answered, Mask
+    from tanager_server.engine.asking import Answered
+    from tanager_server.engine.items import Mask
     from tanager_server.engine.request import Explanation, RankQuery, RecommendQuery, SimilarQuery, TrendingQuery
     from tanager_server.engine.subject import History
     from tanager_server.index import Generation
@@ -115,7 +116,7 @@ class Engine:
             OverloadedError: there is something to encode, and the queue is full; or too many wait for their reasons.
             DeadlineExpiredError: the deadline passed before it was encoded.
         """
-        mask = self._mask(query.filter, query.target_domains)
+        mask = self.items.mask(query.filter, query.target_domains)
         subject = self._subject(query)
         excluded = self._excluded(query, subject)
         diversity, page_size = query.diversity, query.page_size
@@ -223,7 +224,7 @@ class Engine:
         """
         generation, began = self.generation, time.monotonic()
         half_life_h = query.half_life_h or self.trends.half_lives_h[0]
-        mask = self._mask(query.filter, query.target_domains)
+        mask = self.items.mask(query.filter, query.target_domains)
         allowed = self.items.live.astype(bool)
         if mask is not None:
             allowed &= mask()[: len(allowed)] != 0
@@ -266,14 +267,10 @@ class Engine:
         Raises:
             InvalidRequestError: the filter cannot be read.
         """
-        mask, allowed = self._mask(text, ()), self.items.live.astype(bool)
+        mask, allowed = self.items.mask(text), self.items.live.astype(bool)
         if mask is not None:
             allowed &= mask()[: len(allowed)] != 0
         return allowed
-
-    def _mask(self, text: str, domains: Collection[str]) -> Mask | None:
-        """What a filter and domains allow; None if that is everything."""
-        return None
 
     def _subject(self, query: RecommendQuery) -> _Subject:
         generation = self.generation

@@ -7,17 +7,26 @@ thread that answers them, so that the next call sees it.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tanager_server.errors import FieldViolation, InvalidRequestError
+from tanager_server.filter import Columns, FilterError, Predicates
+from tanager_server.filter.syntax import Comparison, Not, Present, Text
 from tanager_server.index import View
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from numpy.typing import NDArray
 
     from tanager_server.bundle import Item, ItemFigures
     from tanager_server.index import Generation
+
+    Mask = Callable[[], NDArray[np.uint8]]
+    """(rows,) of a filter, as the items are when it is called: 0 for those that it leaves out."""
 
 _SELECTIVE_SHARE = 0.02
 """Of the index: a filter that allows no more is answered by looking at every item that it allows."""
@@ -53,6 +62,8 @@ class LiveItems:
         self._made_of = generation.catalogue.rows
         """Positions below are the bundle's own items."""
         self._records: dict[int, Item] = {}
+        self._columns = Columns.of(generation.catalogue)
+        self._predicates = Predicates(self._columns)
         self._changed: set[int] | None = None
         self._begin(generation)
 
@@ -87,6 +98,38 @@ class LiveItems:
     def live(self) -> NDArray[np.uint8]:
         """(positions,) uint8: 1 for what can be recommended."""
         return self._live[: self.generation.catalogue.rows]
+
+    def mask(self, text: str, domains: Collection[str] = ()) -> Mask | None:
+        """What a filter and some domains allow; None if that is everything.
+
+        Raises:
+            InvalidRequestError: the filter cannot be read, or names what no item has.
+        """
+        if not text and not domains:
+            return None
+
+        def allowed() -> NDArray[np.uint8]:
+            found = np.ones(len(self._columns), np.uint8) if not text else self._predicates.compile(text).mask
+            if domains:
+                found = found & self._of_domains(domains)
+            mask = np.zeros(len(self._live), np.uint8)
+            mask[: len(found)] = found
+            return mask
+
+        try:
+            if text:
+                self._predicates.compile(text)
+        except FilterError as error:
+            raise InvalidRequestError(FieldViolation("filter", str(error))) from error
+        return allowed
+
+    def _of_domains(self, domains: Collection[str]) -> NDArray[np.uint8]:
+        found = np.zeros(len(self._columns), np.uint8)
+        for domain in domains:
+            node = Comparison("domain", "=", Text(domain)) if domain else Not(Present("domain"))
+            with contextlib.suppress(FilterError):  # no item has any domain
+                found |= self._predicates.compile(str(node)).mask
+        return found
 
     def view(self, mask: NDArray[np.uint8] | None = None) -> View:
         """The items that an answer may be made of.
@@ -133,6 +176,14 @@ class LiveItems:
             self._give(position, written.figures)
         self._records[position] = item
         self._live[position] = 1
+        self._columns.put(
+            position,
+            item_id=item.id,
+            title=item.title,
+            domain=item.domain,
+            categories=item.categories,
+            attributes=item.attributes,
+        )
         self._note(position)
         return position
 
@@ -152,6 +203,7 @@ class LiveItems:
         if position is None:
             return False
         self._live[position] = 0
+        self._columns.remove(position)
         self._note(position)
         return True
 

@@ -84,15 +84,15 @@ class Ranker:
         text_neighbours = TextNeighbours(generation.index, generation.vectors)
 
         def search(
-            query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None, share: float
+            query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None
         ) -> NDArray[np.int64]:
-            return generation.index.search_allowed(query[0], count, allowed, share).positions
+            return generation.index.search_allowed(query[0], count, allowed).positions
 
         def search_sequence(
-            query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None, share: float
+            query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None
         ) -> NDArray[np.int64]:
             assert generation.sequence is not None
-            return generation.sequence.index.search_allowed(query[0], count, allowed, share).positions
+            return generation.sequence.index.search_allowed(query[0], count, allowed).positions
 
         self._native = _ranking.Ranking(
             growth=generation.growth,

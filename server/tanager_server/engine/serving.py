@@ -29,8 +29,11 @@ class Serving:
         self.explainer = Explainer(generation)
         self.diversifier = Diversifier(generation, self.ranker, self.explainer)
         self.popular = PopularItems(generation.priors[0], len(generation.index))
+        generation.index.prepare()
         self.next_items = None
         if sequence is not None:
+            if generation.sequence is not None:
+                generation.sequence.index.prepare()
             head = sequence.over(generation.sequence_vectors)
             self.next_items = NextItems(head, weight=generation.scoring.sequence)
 

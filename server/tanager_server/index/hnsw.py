@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import hnswlib
 import numpy as np
 
 from tanager_server.errors import BundleError
+from tanager_server.index.filtered import FilteredIndex
+from tanager_server.index.nearest import Nearest, Neighbourhood
 from tanager_server.index.topk import top
 
 if TYPE_CHECKING:
@@ -32,30 +33,22 @@ _EXACT_SHARE = 8
 _ADDED_AT_A_TIME = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The items nearest to each of some queries, nearest first.
+class Graph(NamedTuple):
+    """The links of an index, by positions; -1 fills rows up.
 
     Attributes:
-        positions: (queries, k) int64.
-        similarities: (queries, k) float32, inner products with the query.
+        links: (items, width) int32: the lowest layer, which has all items.
+        upper: (rows, width) int32: the layers above, those of an item one after the other, the lowest first.
+        upper_starts: (items,) int64: first row of the item in `upper`, of those that have one.
+        entry: the item that a search begins at.
+        levels: how many layers are above the lowest.
     """
 
-    positions: NDArray[np.int64]
-    similarities: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbourhood:
-    """The items nearest to one query, nearest first.
-
-    Attributes:
-        positions: (k,) int64.
-        similarities: (k,) float32, inner products with the query.
-    """
-
-    positions: NDArray[np.int64]
-    similarities: NDArray[np.float32]
+    links: NDArray[np.int32]
+    upper: NDArray[np.int32]
+    upper_starts: NDArray[np.int64]
+    entry: int
+    levels: int
 
 
 class HnswIndex:
@@ -64,9 +57,15 @@ class HnswIndex:
     def __init__(self, native: hnswlib.Index, vectors: NDArray[np.float32]) -> None:
         self._native = native
         self._vectors = vectors
+        self._filtered: FilteredIndex | None = None
 
     def __len__(self) -> int:
         return len(self._vectors)
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(items, dim) float32, unit length."""
+        return self._vectors
 
     @classmethod
     def build(cls, vectors: NDArray[np.float32], *, info: IndexInfo, seed: int = 0) -> HnswIndex:
@@ -135,7 +134,7 @@ class HnswIndex:
         return HnswIndex(native, vectors)
 
     def search_allowed(
-        self, query: NDArray[np.float32], k: int, allowed: NDArray[np.uint8] | None, share: float
+        self, query: NDArray[np.float32], k: int, allowed: NDArray[np.uint8] | None
     ) -> Neighbourhood:
         """The nearest items of one query that are allowed; all of them if they are fewer.
 
@@ -143,19 +142,18 @@ class HnswIndex:
             query: (dim,) float32, unit length.
             k: how many.
             allowed: (items or more,) uint8, other than 0 for the items that may be found; None for all.
-            share: what part of the items that is, about.
         """
         if allowed is None:
             found = self.search(query[None], k)
             return Neighbourhood(found.positions[0], found.similarities[0])
-        reach = min(len(self), int(k / max(share, 1e-9)) + k)
-        while True:
-            found = self.search(query[None], reach)
-            keep = allowed[found.positions[0]] != 0
-            positions, similarities = found.positions[0][keep][:k], found.similarities[0][keep][:k]
-            if len(positions) == k or reach == len(self):
-                return Neighbourhood(positions, similarities)
-            reach = min(len(self), 4 * reach)
+        found = self.prepare().search(query[None], k, allowed)
+        return Neighbourhood(found.positions[0], found.similarities[0])
+
+    def prepare(self) -> FilteredIndex:
+        """Makes, once, what searches that do not allow all items take: in seconds, where there are many."""
+        if self._filtered is None:
+            self._filtered = FilteredIndex(self)
+        return self._filtered
 
     def search(self, queries: NDArray[np.float32], k: int) -> Nearest:
         """The nearest items of each query, in one native call.
@@ -180,3 +178,28 @@ class HnswIndex:
         similarities = queries @ self._vectors.T
         positions = np.stack([top(row, min(k, len(self))) for row in similarities])
         return Nearest(positions, np.take_along_axis(similarities, positions, axis=1))
+
+    def graph(self) -> Graph:
+        """A copy of the links. Takes as much memory again as the index while it is made."""
+        state = self._native.__getstate__()[0]
+        count, width, upper_width = len(self), state["max_M0"], state["max_M"]
+        elements = state["data_level0"].view(np.uint8).reshape(count, -1)
+        # hnswlib numbers elements as its threads come by; the label is the position.
+        labels = elements[:, state["label_offset"] : state["label_offset"] + 8].copy().view(np.int64).ravel()
+        start = state["offset_level0"]
+        lowest = _links(elements[:, start : start + 4 * (width + 1)], labels)
+        links = np.empty_like(lowest)
+        links[labels] = lowest
+        levels = state["element_levels"][:count]
+        upper_starts = np.empty(count, np.int64)
+        upper_starts[labels] = np.cumsum(levels) - levels
+        upper = _links(state["link_lists"].view(np.uint8).reshape(-1, 4 * (upper_width + 1)), labels)
+        return Graph(links, upper, upper_starts, int(labels[state["enterpoint_node"]]), state["max_level"])
+
+
+def _links(rows: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Links as hnswlib has them, a 16-bit count in 4 bytes and as many numbers of elements, as positions."""
+    numbers = rows.copy().view(np.uint32)
+    counts, elements = numbers[:, :1] & 0xFFFF, numbers[:, 1:]
+    used = np.arange(elements.shape[1]) < counts
+    return np.where(used, labels[np.where(used, elements, 0)], -1).astype(np.int32)

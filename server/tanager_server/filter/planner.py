@@ -1,0 +1,250 @@
+"""Filters as masks over the items' positions, kept, and brought up to date by what changed since."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections import OrderedDict
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tanager_server.filter.columns import PREFIX, TITLE, Column, Columns, Kind
+from tanager_server.filter.syntax import (
+    And,
+    Comparison,
+    FilterError,
+    Node,
+    Not,
+    Or,
+    Present,
+    Text,
+    TitleHas,
+    parse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+_COMPARE: dict[str, Callable[..., Any]] = {  # of arrays, or of texts
+    "=": operator.eq,
+    ":": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+# Of more names than this the nearest are not looked for.
+_MOST_NAMES = 1000
+_NAMED = 5
+
+
+class Predicate:
+    """What a filter matches at one version of the columns. Immutable.
+
+    Attributes:
+        node: the filter.
+        text: its canonical text.
+        version: of the columns.
+        mask: (items,) uint8, read-only: 1 where the item of that position matches and was not removed.
+        count: how many do.
+    """
+
+    def __init__(self, node: Node, text: str, version: int, matches: NDArray[np.bool_]) -> None:
+        self.node = node
+        self.text = text
+        self.version = version
+        self.mask: NDArray[np.uint8] = matches.view(np.uint8)
+        self.mask.flags.writeable = False
+        self.count = int(np.count_nonzero(matches))
+
+    @cached_property
+    def positions(self) -> NDArray[np.int32]:
+        """(count,) int32, ascending: those that match. Made when it is first asked for."""
+        return np.flatnonzero(self.mask.view(np.bool_)).astype(np.int32)
+
+
+class Predicates:
+    """Filters over some columns. Masks are kept by canonical text, and the least lately used go first.
+
+    Args:
+        columns: what to filter by.
+        capacity: how many masks to keep; each takes a byte for every item.
+    """
+
+    def __init__(self, columns: Columns, *, capacity: int = 128) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity}: one mask at least")
+        self._columns = columns
+        self._capacity = capacity
+        self._kept: OrderedDict[str, Predicate] = OrderedDict()
+        self._parsed = lru_cache(maxsize=4 * capacity)(_parse)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def compile(self, text: str) -> Predicate:
+        """What the filter matches now.
+
+        A mask that is kept is evaluated anew only where items changed since; one that was given out never changes.
+
+        Raises:
+            FilterError: the filter is malformed, names an attribute that no item has, or compares lists.
+        """
+        node, canonical = self._parsed(text)
+        check(node, self._columns)
+        kept = self._kept.get(canonical)
+        predicate = _evaluated(node, canonical, self._columns) if kept is None else _refreshed(kept, self._columns)
+        self._kept[canonical] = predicate
+        self._kept.move_to_end(canonical)
+        if len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return predicate
+
+
+def check(node: Node, columns: Columns) -> None:
+    """Refuses what no item could match.
+
+    Raises:
+        FilterError: an attribute is named that no item has, or lists are compared with anything but `:`.
+    """
+    if isinstance(node, And | Or):
+        for part in node.operands:
+            check(part, columns)
+    elif isinstance(node, Not):
+        check(node.operand, columns)
+    elif isinstance(node, Comparison | Present):
+        column = columns.column(node.name)
+        if column is None:
+            raise FilterError(node.position, f"no item has an attribute {node.name!r}; {_nearest(node.name, columns)}")
+        if isinstance(node, Comparison) and column.counts[Kind.LIST] == column.present:
+            if node.operator != ":":
+                raise FilterError(
+                    node.position,
+                    f"{node.name} holds lists, which '{node.operator}' compares with nothing; write {node.name}:…",
+                )
+            if not isinstance(node.value, Text):
+                raise FilterError(node.position, f"{node.name} holds lists of texts; put the value in quotes")
+
+
+def evaluate(node: Node, columns: Columns, at: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+    """Which items match, of some positions or of all; those that were removed do not.
+
+    What `at` has is what the columns have: no check of names. An attribute that no item has is missing everywhere.
+    """
+    live = (columns.live if at is None else columns.live[at]).view(np.bool_)
+    return _matches(node, columns, at, len(live)) & live
+
+
+def _parse(text: str) -> tuple[Node, str]:
+    node = parse(text)
+    return node, str(node)
+
+
+def _evaluated(node: Node, text: str, columns: Columns) -> Predicate:
+    return Predicate(node, text, columns.version, evaluate(node, columns))
+
+
+def _refreshed(kept: Predicate, columns: Columns) -> Predicate:
+    if kept.version == columns.version:
+        return kept
+    changed = columns.changed_since(kept.version)
+    if changed is None:
+        return _evaluated(kept.node, kept.text, columns)
+    matches = np.zeros(len(columns), np.bool_)
+    matches[: len(kept.mask)] = kept.mask
+    matches[changed] = evaluate(kept.node, columns, changed)
+    return Predicate(kept.node, kept.text, columns.version, matches)
+
+
+def _nearest(name: str, columns: Columns) -> str:
+    names = columns.names()[:_MOST_NAMES]
+    by_folded = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(name.removeprefix(PREFIX).casefold(), by_folded, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(by_folded[each] for each in near)}?"
+    more = ", …" if len(names) > _NAMED else ""
+    return f"there are {', '.join(names[:_NAMED])}{more}" if names else "the catalogue is empty"
+
+
+def _matches(node: Node, columns: Columns, at: NDArray[np.int64] | None, count: int) -> NDArray[np.bool_]:
+    if isinstance(node, And | Or):
+        matches = np.full(count, isinstance(node, And))
+        for part in node.operands:
+            if isinstance(node, And):
+                matches &= _matches(part, columns, at, count)
+            else:
+                matches |= _matches(part, columns, at, count)
+        return matches
+    if isinstance(node, Not):
+        return ~_matches(node.operand, columns, at, count)
+    column = columns.column(TITLE if isinstance(node, TitleHas) else node.name)
+    if column is None:
+        return np.zeros(count, np.bool_)
+    kinds, values = column.kinds[: len(columns)], column.values[: len(columns)]
+    if at is not None:
+        kinds, values = kinds[at], values[at]
+    if isinstance(node, TitleHas):
+        wanted = node.value
+        return _where(
+            kinds,
+            values,
+            Kind.TEXT,
+            lambda codes: column.texts.where(codes, lambda title: wanted in title, folded=True),
+        )
+    if isinstance(node, Present):
+        return kinds != Kind.MISSING
+    return _compared(node, column, kinds, values)
+
+
+def _compared(
+    node: Comparison, column: Column, kinds: NDArray[np.uint8], values: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    compare, value = _COMPARE[node.operator], node.value
+    if isinstance(value, bool):
+        return (kinds == Kind.BOOL) & compare(values, value)
+    if isinstance(value, float):
+        return (kinds == Kind.NUMBER) & compare(values, value)
+    matches = np.zeros(len(kinds), np.bool_)
+    if column.counts[Kind.TEXT]:
+        matches |= _texts(node.operator, value, column, kinds, values)
+    if column.counts[Kind.NUMBER] and (time := value.time) is not None:
+        matches |= (kinds == Kind.NUMBER) & compare(values, time)
+    if column.counts[Kind.LIST] and node.operator == ":":
+        lists = column.lists
+        if value.is_open:
+            matches |= _where(kinds, values, Kind.LIST, lambda codes: lists.where(codes, value.matches))
+        else:
+            matches |= _where(kinds, values, Kind.LIST, lambda codes: lists.where_holding(codes, value.value))
+    return matches
+
+
+def _texts(
+    comparison: str, value: Text, column: Column, kinds: NDArray[np.uint8], values: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    texts, compare = column.texts, _COMPARE[comparison]
+    if comparison in ("<", "<=", ">", ">="):
+        return _where(
+            kinds, values, Kind.TEXT, lambda codes: texts.where(codes, lambda text: compare(text, value.value))
+        )
+    if not value.is_open:
+        return (kinds == Kind.TEXT) & compare(values, texts.find(value.value))
+    equal = _where(kinds, values, Kind.TEXT, lambda codes: texts.where(codes, value.matches))
+    return (kinds == Kind.TEXT) & ~equal if comparison == "!=" else equal
+
+
+def _where(
+    kinds: NDArray[np.uint8],
+    values: NDArray[np.float64],
+    kind: Kind,
+    test: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """Where the value is of the kind and its code passes."""
+    of_kind = kinds == kind
+    matches = np.zeros(len(kinds), np.bool_)
+    matches[of_kind] = test(values[of_kind].astype(np.int64))
+    return matches

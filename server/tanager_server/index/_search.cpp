@@ -1,0 +1,475 @@
+// The inner loops of filtered.py, which says what they compute and why.
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "../engine/_native.h"
+
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#include <immintrin.h>
+#define WITH_X86_KERNELS
+#endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace {
+
+using Node = std::int32_t;
+using Scored = std::pair<float, Node>;
+using Code = std::uint8_t;
+
+constexpr std::size_t kLine = 64;     // bytes of a cache line, to which rows of codes are padded
+constexpr int kZero = 128;            // the code of 0.0
+constexpr float kRounding = 1e-5F;    // what sums of float32 may be off by, of unit vectors
+constexpr float kLongest = 1.05F;     // no vector as its codes have it is longer
+constexpr std::size_t kAhead = 8;     // rows that are asked for before they are needed
+constexpr std::size_t kEntries = 64;  // allowed nodes that a walk begins at
+constexpr std::size_t kEnough = 48;   // neighbours of a node, of those behind others
+
+// Measured by tests/bench/filtered_search.py, at 200,000 vectors: what is quickest at a recall@10 of 0.95 and more.
+constexpr std::size_t kFew = 7000;     // rows that a scan is the quickest for
+constexpr std::size_t kMany = 20000;   // and is where a walk is long
+constexpr std::size_t kScanShare = 8;  // nor is a walk worth it for more than one in so many
+// Shares of allowed nodes around a query.
+constexpr double kLoose = 0.25, kTight = 0.08, kSparse = 0.035;
+constexpr double kAgainst = 0.7;  // of the share everywhere: below, the filter is against the query
+// Times `ef`, where allowed nodes are badly linked, and where they are far from the query.
+constexpr std::size_t kSparseBreadth = 3, kFarBreadth = 20;
+
+// sum(codes[d] * query[d]): unsigned times signed, as processors have it.
+using Kernel = int (*)(const Code*, const std::int8_t*, std::size_t);
+
+int multiply_codes_plainly(const Code* codes, const std::int8_t* query, std::size_t width) {
+  int sum = 0;
+  for (std::size_t d = 0; d < width; ++d) sum += static_cast<int>(codes[d]) * static_cast<int>(query[d]);
+  return sum;
+}
+
+#ifdef WITH_X86_KERNELS
+__attribute__((target("avx2"))) int multiply_codes_avx2(const Code* codes, const std::int8_t* query,
+                                                        std::size_t width) {
+  __m256i sum = _mm256_setzero_si256();
+  for (std::size_t d = 0; d < width; d += 16) {
+    const __m256i a = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + d)));
+    const __m256i b = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(query + d)));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  }
+  __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+  half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4E));
+  half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xB1));
+  return _mm_cvtsi128_si32(half);
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) int multiply_codes_vnni(const Code* codes,
+                                                                                        const std::int8_t* query,
+                                                                                        std::size_t width) {
+  __m512i sum = _mm512_setzero_si512();
+  for (std::size_t d = 0; d < width; d += 64) {
+    sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(codes + d), _mm512_loadu_si512(query + d));
+  }
+  return _mm512_reduce_add_epi32(sum);
+}
+#endif
+
+Kernel best_kernel() {
+#ifdef WITH_X86_KERNELS
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw")) {
+    return multiply_codes_vnni;
+  }
+  if (__builtin_cpu_supports("avx2")) return multiply_codes_avx2;
+#endif
+  return multiply_codes_plainly;
+}
+
+const Kernel multiply_codes = best_kernel();
+
+// Memory that is read in any order: of large pages where the system has them, or every read would miss the TLB too.
+template <typename T>
+class Table {
+ public:
+  explicit Table(std::size_t size) {
+    const std::size_t bytes = (std::max<std::size_t>(size * sizeof(T), 1) + kPage - 1) / kPage * kPage;
+    data_.reset(static_cast<T*>(std::aligned_alloc(kPage, bytes)));
+    if (!data_) throw std::bad_alloc();
+#if defined(__linux__)
+    madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a wish: where it is not granted all works the same
+#endif
+    std::memset(data_.get(), 0, bytes);
+  }
+  T* data() const { return data_.get(); }
+
+ private:
+  static constexpr std::size_t kPage = std::size_t{2} << 20;
+  struct Free {
+    void operator()(T* data) const { std::free(data); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+// Codes of a vector: value = scale * (code - kZero), but for an error of at most `error` (its length).
+struct Quantised {
+  float scale, error;
+};
+
+template <typename T>
+Quantised quantise(const float* vector, std::size_t dim, T* codes, int zero) {
+  float largest = 0.0F;
+  for (std::size_t d = 0; d < dim; ++d) largest = std::max(largest, std::fabs(vector[d]));
+  const float scale = largest > 0.0F ? largest / 127.0F : 1.0F, inverse = 1.0F / scale;
+  float squares = 0.0F;
+  for (std::size_t d = 0; d < dim; ++d) {
+    const int code = static_cast<int>(vector[d] * inverse + (vector[d] < 0.0F ? -0.5F : 0.5F));
+    codes[d] = static_cast<T>(code + zero);
+    const float difference = vector[d] - scale * static_cast<float>(code);
+    squares += difference * difference;
+  }
+  return {scale, std::sqrt(squares)};
+}
+
+enum class Strategy { kBest, kScan, kAround, kThrough };
+
+struct Plan {
+  Strategy strategy;
+  std::size_t ef;
+};
+
+struct Query {
+  const float* vector;
+  std::vector<std::int8_t> codes;
+  float scale, error, length;
+  int base;
+};
+
+class Searcher {
+ public:
+  Searcher(const py::array& vectors, const py::array& links, const py::array& upper, const py::array& upper_starts,
+           Node entry, int levels)
+      : vectors_array_(take<float>(vectors, 2, "vectors")),
+        upper_array_(take<Node>(upper, 2, "upper")),
+        upper_starts_array_(take<Position>(upper_starts, 1, "upper_starts")),
+        vectors_(vectors_array_.data()),
+        upper_(upper_array_.data()),
+        upper_starts_(upper_starts_array_.data()),
+        count_(static_cast<std::size_t>(vectors_array_.shape(0))),
+        dim_(static_cast<std::size_t>(vectors_array_.shape(1))),
+        width_(static_cast<std::size_t>(take<Node>(links, 2, "links").shape(1))),
+        upper_width_(static_cast<std::size_t>(upper_array_.shape(1))),
+        stride_((dim_ + kLine - 1) / kLine * kLine),
+        entry_(entry),
+        levels_(levels),
+        codes_memory_(count_ * stride_),
+        links_(count_ * width_),
+        visited_(count_),
+        codes_(codes_memory_.data()) {
+    const auto all = take<Node>(links, 2, "links");
+    if (count_ == 0 || all.shape(0) != vectors_array_.shape(0) || upper_starts_array_.size() != all.shape(0)) {
+      throw py::value_error("the arrays do not fit one another");
+    }
+    std::memcpy(links_.data(), all.data(), count_ * width_ * sizeof(Node));
+    check();
+    quantised_.resize(count_);
+    for (std::size_t i = 0; i < count_; ++i) {
+      quantised_[i] = quantise(vectors_ + i * dim_, dim_, codes_ + i * stride_, kZero);
+    }
+  }
+
+  // The k allowed that are nearest, exactly: by codes first, then by vectors where codes leave it open.
+  std::vector<Scored> scan(const Query& query, const Node* allowed, std::size_t count, std::size_t k) {
+    if (k > count) throw py::value_error("fewer are allowed than are asked for");
+    for (std::size_t i = 0; i < count; ++i) {
+      if (allowed[i] < 0 || static_cast<std::size_t>(allowed[i]) >= count_) throw py::index_error("no such position");
+    }
+    approximate_.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i + kAhead < count) prefetch(allowed[i + kAhead]);
+      approximate_[i] = product(query, allowed[i]);
+    }
+    order_ = approximate_;
+    std::nth_element(order_.begin(), order_.begin() + (k - 1), order_.end(), std::greater<>());
+    const float kth = order_[k - 1];
+    std::vector<Node> nodes;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (approximate_[i] >= kth) nodes.push_back(allowed[i]);
+    }
+    std::vector<Scored> found = exactly(query, nodes);
+    // These are k, so whatever belongs there is no further than the furthest of them; its codes may be off.
+    const float least = std::min_element(found.begin(), found.end())->first;
+    nodes.clear();
+    for (std::size_t i = 0; i < count; ++i) {
+      const float off = query.length * quantised_[allowed[i]].error + query.error * kLongest + kRounding;
+      if (approximate_[i] < kth && approximate_[i] + off >= least) nodes.push_back(allowed[i]);
+    }
+    const std::vector<Scored> more = exactly(query, nodes);
+    found.insert(found.end(), more.begin(), more.end());
+    sort_best(found, k);
+    return found;
+  }
+
+  // The k allowed that the graph leads to. With `kThrough` every node is stepped on, as in hnswlib; without it only
+  // allowed ones are, and what lies behind a link to another one counts as linked: ACORN-1, Patel et al., 2024.
+  // Nothing where more than `budget` nodes would have to be looked at.
+  template <bool kThrough>
+  std::vector<Scored> walk(const Query& query, Node entry, const std::uint8_t* mask, std::size_t k, std::size_t ef,
+                           std::size_t budget) {
+    if (++tag_ == 0) {
+      std::fill(visited_.data(), visited_.data() + count_, 0);
+      tag_ = 1;
+    }
+    candidates_.clear(), results_.clear();
+    float least = -std::numeric_limits<float>::infinity();  // of the results, once there are enough
+    std::size_t visits = 0;
+    const auto meet = [&](Node node) {
+      const float similarity = product(query, node);
+      if (similarity <= least) return;
+      candidates_.emplace_back(similarity, node);
+      std::push_heap(candidates_.begin(), candidates_.end());
+      if (!mask[node]) return;
+      results_.emplace_back(similarity, node);
+      std::push_heap(results_.begin(), results_.end(), std::greater<>());
+      if (results_.size() > ef) {
+        std::pop_heap(results_.begin(), results_.end(), std::greater<>());
+        results_.pop_back();
+      }
+      if (results_.size() == ef) least = results_.front().first;
+    };
+    begin(entry, mask, kThrough ? 0 : kEntries);
+    for (const Node node : fresh_) meet(node);
+    while (!candidates_.empty()) {
+      std::pop_heap(candidates_.begin(), candidates_.end());
+      const auto [similarity, node] = candidates_.back();
+      candidates_.pop_back();
+      if (similarity < least) break;
+      if (visits > budget) return {};
+      fresh_.clear();
+      const Node* links = row(node);
+      for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) {
+        if (!kThrough) prefetch_links(links[l]);
+        if (kThrough || mask[links[l]]) visit(links[l]);
+      }
+      if (!kThrough) {
+        for (std::size_t l = 0; fresh_.size() < kEnough && l < width_ && links[l] >= 0; ++l) {
+          if (mask[links[l]] || visited_.data()[links[l]] == tag_) continue;
+          visited_.data()[links[l]] = tag_;
+          const Node* behind = row(links[l]);
+          for (std::size_t m = 0; m < width_ && behind[m] >= 0; ++m) {
+            if (mask[behind[m]]) visit(behind[m]);
+          }
+        }
+      }
+      visits += fresh_.size();
+      for (const Node next : fresh_) meet(next);
+      if (kThrough && !candidates_.empty()) prefetch_links(candidates_.front().second);
+    }
+    std::vector<Node> nodes;
+    for (const auto& result : results_) nodes.push_back(result.second);
+    std::vector<Scored> found = exactly(query, nodes);
+    sort_best(found, k);
+    return found;
+  }
+
+  // See FilteredIndex.search. `count` is how many are allowed; where they lie is found out if it is not told.
+  py::tuple search(const py::array& some_queries, std::size_t k, const py::array& some_mask, std::size_t count,
+                   const std::optional<py::array>& some_positions, std::size_t ef, Strategy strategy) {
+    const auto queries = take<float>(some_queries, 2, "queries");
+    const auto mask = take<std::uint8_t>(some_mask, 1, "mask");
+    if (queries.shape(1) != static_cast<py::ssize_t>(dim_) || mask.size() < static_cast<py::ssize_t>(count_)) {
+      throw py::value_error("the arrays do not fit one another");
+    }
+    if (k == 0 || k > count) throw py::value_error("one item at least, and no more than are allowed");
+    std::optional<Array<Node>> positions;
+    if (some_positions) positions = take<Node>(*some_positions, 1, "positions");
+    const Node* allowed = positions ? positions->data() : nullptr;
+    if (positions && static_cast<std::size_t>(positions->size()) != count) throw py::value_error("count: of positions");
+    const auto rows = static_cast<std::size_t>(queries.shape(0));
+    Array<Position> found_positions({rows, k});
+    Array<float> similarities({rows, k});
+    std::array<std::size_t, 4> taken{};
+    for (std::size_t q = 0; q < rows; ++q) {
+      const Query query = prepare(queries.data() + q * dim_);
+      Plan plan{strategy, std::max(ef, k)};
+      Node entry = entry_;
+      if (strategy != Strategy::kScan && (strategy != Strategy::kBest || count > kFew)) entry = descend(query);
+      if (strategy == Strategy::kBest) plan = choose(entry, mask.data(), count, plan.ef);
+      std::vector<Scored> found;
+      if (plan.strategy == Strategy::kThrough) found = walk<true>(query, entry, mask.data(), k, plan.ef, count);
+      if (plan.strategy == Strategy::kAround) found = walk<false>(query, entry, mask.data(), k, plan.ef, count);
+      if (found.size() < k) {
+        if (allowed == nullptr) allowed = list(mask.data(), count);
+        found = scan(query, allowed, count, k);
+        plan.strategy = Strategy::kScan;
+      }
+      ++taken[static_cast<std::size_t>(plan.strategy)];
+      for (std::size_t i = 0; i < k; ++i) {
+        found_positions.mutable_data()[q * k + i] = found[i].second;
+        similarities.mutable_data()[q * k + i] = found[i].first;
+      }
+    }
+    return py::make_tuple(found_positions, similarities, py::make_tuple(taken[1], taken[2], taken[3]));
+  }
+
+ private:
+  Query prepare(const float* vector) const {
+    Query query{vector, std::vector<std::int8_t>(stride_, 0), 0, 0, 0, 0};
+    const auto [scale, error] = quantise(vector, dim_, query.codes.data(), 0);
+    query.scale = scale, query.error = error;
+    query.length = std::sqrt(dot(vector, vector, dim_));
+    for (const auto code : query.codes) query.base += kZero * code;
+    return query;
+  }
+
+  float product(const Query& query, Node node) const {
+    const int sum = multiply_codes(codes_ + static_cast<std::size_t>(node) * stride_, query.codes.data(), stride_);
+    return quantised_[node].scale * query.scale * static_cast<float>(sum - query.base);
+  }
+
+  void prefetch(Node node) const {
+    const Code* codes = codes_ + static_cast<std::size_t>(node) * stride_;
+    for (std::size_t b = 0; b < stride_; b += kLine) __builtin_prefetch(codes + b);
+    __builtin_prefetch(&quantised_[node]);
+  }
+
+  // How to search from here. What decides is how many are allowed at all, which a scan takes time for, and how large
+  // their share is around the query, which is what a walk meets: a filter may allow only what is far from it.
+  Plan choose(Node entry, const std::uint8_t* mask, std::size_t count, std::size_t ef) const {
+    if (count <= kFew || ef * kScanShare > count) return {Strategy::kScan, ef};
+    const Node* links = row(entry);
+    std::size_t near = 0, allowed = 0;
+    for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) prefetch_links(links[l]);
+    for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) {
+      const Node* behind = row(links[l]);
+      for (std::size_t m = 0; m < width_ && behind[m] >= 0; ++m) ++near, allowed += mask[behind[m]] != 0;
+    }
+    const double share = near == 0 ? 0.0 : static_cast<double>(allowed) / static_cast<double>(near);
+    const double everywhere = static_cast<double>(count) / static_cast<double>(count_);
+    if (share < kAgainst * everywhere || share < kSparse) {
+      return {count <= kMany ? Strategy::kScan : Strategy::kAround, kFarBreadth * ef};
+    }
+    if (share >= kLoose) return {Strategy::kThrough, ef};
+    return {Strategy::kAround, share >= kTight ? ef : kSparseBreadth * ef};
+  }
+
+  const Node* row(Node node) const { return links_.data() + static_cast<std::size_t>(node) * width_; }
+
+  void prefetch_links(Node node) const {
+    for (std::size_t l = 0; l < width_; l += kLine / sizeof(Node)) __builtin_prefetch(row(node) + l);
+  }
+
+  void visit(Node node) {
+    if (visited_.data()[node] == tag_) return;
+    visited_.data()[node] = tag_;
+    prefetch(node);
+    fresh_.push_back(node);
+  }
+
+  // Where a walk begins: where the upper layers lead to, and `entries` allowed nodes from all over the catalogue, for
+  // the allowed may be far from there.
+  void begin(Node entry, const std::uint8_t* mask, std::size_t entries) {
+    fresh_.clear();
+    visit(entry);
+    for (std::size_t e = 0; e < entries; ++e) {
+      std::size_t node = count_ * e / entries;
+      const std::size_t end = std::min(node + kLine, count_);
+      while (node < end && !mask[node]) ++node;
+      if (node < end) visit(static_cast<Node>(node));
+    }
+  }
+
+  Node descend(const Query& query) const {
+    Node at = entry_;
+    float best = product(query, at);
+    for (int level = levels_; level > 0; --level) {
+      for (bool better = true; better;) {
+        better = false;
+        const Node* links = upper_ + (upper_starts_[at] + level - 1) * static_cast<Position>(upper_width_);
+        for (std::size_t l = 0; l < upper_width_ && links[l] >= 0; ++l) prefetch(links[l]);
+        for (std::size_t l = 0; l < upper_width_ && links[l] >= 0; ++l) {
+          const float similarity = product(query, links[l]);
+          if (similarity > best) best = similarity, at = links[l], better = true;
+        }
+      }
+    }
+    return at;
+  }
+
+  std::vector<Scored> exactly(const Query& query, const std::vector<Node>& nodes) {
+    const Positions positions(nodes.begin(), nodes.end());
+    std::vector<float> products(nodes.size());
+    multiply(vectors_, positions, query.vector, dim_, products.data());
+    std::vector<Scored> found;
+    for (std::size_t i = 0; i < nodes.size(); ++i) found.emplace_back(products[i], nodes[i]);
+    return found;
+  }
+
+  const Node* list(const std::uint8_t* mask, std::size_t count) {
+    listed_.clear();
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (mask[i]) listed_.push_back(static_cast<Node>(i));
+    }
+    if (listed_.size() != count) throw py::value_error("count: of the mask");
+    return listed_.data();
+  }
+
+  // Highest first; equals in the order of the catalogue.
+  static void sort_best(std::vector<Scored>& found, std::size_t k) {
+    std::sort(found.begin(), found.end(), [](const Scored& a, const Scored& b) {
+      return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
+    if (found.size() > k) found.resize(k);
+  }
+
+  void check() const {
+    const auto fits = [this](Node node) { return node >= -1 && node < static_cast<Node>(count_); };
+    bool good = entry_ >= 0 && fits(entry_);
+    for (std::size_t i = 0; good && i < count_ * width_; ++i) good = fits(links_.data()[i]);
+    for (py::ssize_t i = 0; good && i < upper_array_.size(); ++i) good = fits(upper_[i]);
+    for (std::size_t i = 0; good && i < count_; ++i) {
+      good = upper_starts_[i] >= 0 && upper_starts_[i] <= upper_array_.shape(0);
+    }
+    if (!good) throw py::value_error("links: of another index");
+  }
+
+  Array<float> vectors_array_;
+  Array<Node> upper_array_;
+  Array<Position> upper_starts_array_;
+  const float* vectors_;
+  const Node* upper_;
+  const Position* upper_starts_;
+  std::size_t count_, dim_, width_, upper_width_, stride_;
+  Node entry_;
+  int levels_;
+  Table<Code> codes_memory_;
+  Table<Node> links_;
+  Table<std::uint32_t> visited_;
+  Code* codes_;
+  std::vector<Quantised> quantised_;
+  // What one search needs; the interpreter's lock is held throughout.
+  std::uint32_t tag_ = 0;
+  std::vector<Scored> candidates_, results_;
+  std::vector<Node> fresh_, listed_;
+  std::vector<float> approximate_, order_;
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_search, module) {
+  py::enum_<Strategy>(module, "Strategy")
+      .value("BEST", Strategy::kBest)
+      .value("SCAN", Strategy::kScan)
+      .value("AROUND", Strategy::kAround)
+      .value("THROUGH", Strategy::kThrough);
+  py::class_<Searcher>(module, "Searcher")
+      .def(py::init<const py::array&, const py::array&, const py::array&, const py::array&, Node, int>(),
+           py::arg("vectors"), py::arg("links"), py::arg("upper"), py::arg("upper_starts"), py::arg("entry"),
+           py::arg("levels"))
+      .def("search", &Searcher::search);
+}
