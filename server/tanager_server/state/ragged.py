@@ -90,10 +90,10 @@ class Ragged:
         first = offset if count is None else offset + length - min(count, length)
         return self.blocks[column][start >> _OFFSET_BITS][first : offset + length].copy()
 
-    def last(self, row: int, column: int) -> int | float:
-        """The last value of a row that is not empty."""
+    def value(self, row: int, column: int, place: int) -> int | float:
+        """The value at a place that the row has."""
         start = self._start_of[row]
-        return self._views[column][start >> _OFFSET_BITS][(start & _OFFSET) + self._length_of[row] - 1]  # type: ignore[no-any-return]
+        return self._views[column][start >> _OFFSET_BITS][(start & _OFFSET) + place]  # type: ignore[no-any-return]
 
     def append(self, row: int, values: Sequence[int | float]) -> None:
         """Puts an entry behind all others of a row."""

@@ -74,16 +74,21 @@ class Trends:
             return
         self._extend(number + 1)
         as_of = self._time_of[number]
-        if time_ns > as_of:
-            if as_of != _NEVER:
-                for sums, half_life in zip(self._sum_of, self._half_lives_ns, strict=True):
-                    sums[number] *= 2.0 ** ((as_of - time_ns) / half_life)
+        if time_ns < as_of or as_of == _NEVER:
+            if as_of == _NEVER:
+                self._time_of[number] = time_ns
+            self._change(number, weight, time_ns)
+            if before is not None:
+                self._change(number, -before.weight, before.time_ns)
+        else:  # the usual case, in one go
             self._time_of[number] = time_ns
-        self._change(number, weight, time_ns)
+            for sums, half_life in zip(self._sum_of, self._half_lives_ns, strict=True):
+                fresh = sums[number] * 2.0 ** ((as_of - time_ns) / half_life) + weight
+                if before is not None:
+                    fresh -= before.weight * 2.0 ** ((before.time_ns - time_ns) / half_life)
+                sums[number] = fresh
         if before is None:
             self._takers_of[number] += 1
-        else:
-            self._change(number, -before.weight, before.time_ns)
 
     def _change(self, number: int, weight: float, time_ns: int) -> None:
         age = self._time_of[number] - time_ns
@@ -125,7 +130,9 @@ class Trends:
             raise ValueError(f"half_life_h: counts are kept for {kept}")
         which = self.half_lives_h.index(half_life_h)
         numbers = np.flatnonzero(self._takers[: self._count])
-        ages = np.maximum(now_ns - self._as_of[numbers], 0)
-        fade = np.exp2((ages * (-1.0 / self._half_lives_ns[which])).astype(np.float32))
+        ages = np.maximum(now_ns - self._as_of[: self._count], 0)
+        scores = np.exp2((ages * (-1.0 / self._half_lives_ns[which])).astype(np.float32))
+        scores *= self._sums[which, : self._count]
         # What is left of a difference may be less than nothing by its rounding.
-        return numbers, np.maximum(self._sums[which, numbers], 0.0).astype(np.float32) * fade
+        np.maximum(scores, 0.0, out=scores)
+        return numbers, scores if len(numbers) == self._count else scores[numbers]

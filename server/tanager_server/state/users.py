@@ -220,7 +220,7 @@ class Users:
         known = user_id in self._slots
         slot, events = self._slot_of(user_id), self.events
         entry = (number, weight, time_ns, self._kind(kind))
-        if not events.length(slot) or time_ns >= events.last(slot, _TIMES):
+        if not events.length(slot) or time_ns >= events.value(slot, _TIMES, events.length(slot) - 1):
             events.append(slot, entry)
         else:
             events.insert(slot, int(events.latest(slot, _TIMES).searchsorted(time_ns, side="right")), entry)
@@ -339,11 +339,12 @@ class Users:
         slot = self._slots.get(user_id)
         if slot is None:
             return None
-        weights = self.events.latest(slot, _WEIGHTS)
-        found = np.flatnonzero((self.events.latest(slot, _NUMBERS) == number) & (weights > 0))
-        if not len(found):
-            return None
-        return TakeUp(float(weights[found[-1]]), int(self.events.latest(slot, _TIMES)[found[-1]]))
+        found = self.events.latest(slot, _NUMBERS) == number
+        for place in found.nonzero()[0][::-1].tolist():
+            weight = self.events.value(slot, _WEIGHTS, place)
+            if weight > 0:
+                return TakeUp(weight, int(self.events.value(slot, _TIMES, place)))
+        return None
 
     def _taken_by(self, slot: int) -> TakeUps:
         numbers, weights, times = (self.events.latest(slot, column) for column in (_NUMBERS, _WEIGHTS, _TIMES))

@@ -27,8 +27,7 @@ def check(ragged, model):
         assert ragged.latest(row, 1).tolist() == [value / 2 for value in values]
         assert ragged.latest(row, 0, 3).tolist() == values[-3:]
         assert ragged.length(row) == len(values)
-        if values:
-            assert ragged.last(row, 0) == values[-1]
+        assert [ragged.value(row, 0, place) for place in range(len(values))] == values
         rooms += [(int(ragged.starts[row]), int(ragged._sizes[row]))] * bool(ragged._sizes[row])
     rooms += [(start, size) for size, starts in ragged._rooms.items() for start in starts]
     spans = sorted(rooms)
