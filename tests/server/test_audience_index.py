@@ -27,16 +27,24 @@ class HeadDouble:
 
     def expect(self, histories):
         self.read += len(histories)
-        sums = [self.vectors[history[-3:]].sum(axis=0) for history in histories]
+        sums = [self.vectors[np.array(history[-3:]) % len(self.vectors)].sum(axis=0) for history in histories]
         return np.array(sums, np.float32).reshape(len(histories), self.vectors.shape[1])
 
 
-@pytest.fixture(scope="module", params=["no head", "head"])
+@pytest.fixture(scope="module", params=["no head", "head", "all numbers known", "text in bytes"])
 def world(request, make_generation, unit_vectors):
     """A generation, its head, numbers that lie in another order than positions, and the exact scores of anybody."""
     vectors = unit_vectors(ITEMS, 5, 3) if request.param == "head" else None
     generation = make_generation(ITEMS, history_limit=LIMIT, sequence=vectors)
     head = None if vectors is None else HeadDouble(vectors)
+    if request.param == "text in bytes":
+        patch = pytest.MonkeyPatch()
+        patch.setattr(audience_index, "_EXACT_ITEMS", 0)
+        patch.setattr(audience_index, "_ITEMS_PART", 25)
+        request.addfinalizer(patch.undo)
+    if request.param == "all numbers known":
+        positions = np.random.default_rng(1).permutation(ITEMS).astype(np.int32)
+        return World(generation, head, Items(positions, generation.vectors))
     positions = np.full(NUMBERS, -1, np.int32)
     positions[np.random.default_rng(1).permutation(NUMBERS)[:ITEMS]] = np.arange(ITEMS)
     return World(generation, head, Items(positions, generation.vectors))
@@ -188,8 +196,11 @@ def test_an_item_that_came_later_is_scored_by_its_figures(world, unit_vectors):
     number = world.number(4)
     item = world.item(index, number)
     vectors = np.concatenate([world.items.vectors, item.vector[None], unit_vectors(3)])
-    items = Items(np.append(world.items.positions, np.int32(ITEMS)), vectors)
+    positions = np.concatenate([world.items.positions, np.full(NUMBERS - len(world.items.positions) + 1, -1, np.int32)])
+    positions[NUMBERS] = ITEMS
+    items = Items(positions, vectors)
     old = index.find(item, 10, items=world.items, include_seen=True)
+    index.tables.put_items(np.array([ITEMS]), items)
     new = index.find(item._replace(number=NUMBERS), 10, items=items)
     assert new.user_ids == old.user_ids
     users.add_event(new.user_ids[0], NUMBERS, "click", 0.1, 99)

@@ -9,6 +9,7 @@ namespace {
 
 // Four sums side by side: B, T, text, and the weights that the text is divided by.
 typedef float Four __attribute__((vector_size(16)));
+typedef std::int32_t Bits __attribute__((vector_size(16)));
 
 constexpr float kOut = -std::numeric_limits<float>::infinity();
 
@@ -151,7 +152,8 @@ class Scorer {
   FOR_EACH_PROCESSOR
   std::int64_t score_each(const People& people, const std::int64_t* slots, std::size_t count, bool include_seen,
                           float* scores) const {
-    constexpr std::size_t kAhead = 6;
+    constexpr std::size_t kAhead = 4;
+    constexpr std::int32_t kLine = 16, kMostAhead = 128;  // events
     const std::int64_t* starts = people.starts.data();
     const std::int32_t* lengths = people.lengths.data();
     std::int64_t candidates = 0;
@@ -161,14 +163,36 @@ class Scorer {
       if (i + kAhead < count && slots[i + kAhead] >= 0 && slots[i + kAhead] < people.slots) {
         const std::int64_t next = slots[i + kAhead];
         if (lengths[next] > 0) {
-          __builtin_prefetch(people.numbers.row(starts[next], lengths[next]));
-          __builtin_prefetch(people.weights.row(starts[next], lengths[next]));
+          const std::int32_t* numbers = people.numbers.row(starts[next], lengths[next]);
+          const float* weights = people.weights.row(starts[next], lengths[next]);
+          for (std::int32_t e = 0; e < std::min(lengths[next], kMostAhead); e += kLine) {
+            __builtin_prefetch(numbers + e);
+            __builtin_prefetch(weights + e);
+          }
         }
       }
       scores[i] = people.allowed.data()[slot] ? of_user(people, slot, include_seen) : kOut;
       candidates += scores[i] != kOut;
     }
     return candidates;
+  }
+
+  // What an event of a weight adds, with so many later ones. Negative weights add to the weights of the text too.
+  inline Four term(std::uint32_t number, float weight, std::size_t age) const {
+    constexpr Bits kWithoutSignOfLast = {-1, -1, -1, 0x7fffffff};
+    const Four all = {weight, weight, weight, weight};
+    return reinterpret_cast<Four>(reinterpret_cast<Bits>(all) & kWithoutSignOfLast) * recency_[age] * cells_[number];
+  }
+
+  // The sums over events all of whose items are known, oldest first. Four at a time, as one addition waits for another.
+  inline Four add_up(const std::int32_t* numbers, const float* weights, std::size_t events) const {
+    Four sums[4] = {};
+    std::size_t e = 0;
+    for (; e + 4 <= events; e += 4) {
+      for (std::size_t k = 0; k < 4; ++k) sums[k] += term(numbers[e + k], weights[e + k], events - 1 - e - k);
+    }
+    for (; e < events; ++e) sums[0] += term(numbers[e], weights[e], events - 1 - e);
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
   }
 
   inline float of_user(const People& people, std::int64_t slot, bool include_seen) const {
@@ -179,21 +203,22 @@ class Scorer {
       const std::int64_t start = people.starts.data()[slot];
       const std::int32_t* numbers = people.numbers.row(start, length);
       const float* weights = people.weights.row(start, length);
-      if (!include_seen) {
-        bool seen = false;
-        for (std::int32_t e = 0; e < length; ++e) seen |= numbers[e] == target_;
-        if (seen) return kOut;
+      bool seen = false;
+      std::uint32_t highest = 0;
+      for (std::int32_t e = 0; e < length; ++e) {
+        seen |= numbers[e] == target_;
+        highest = std::max(highest, static_cast<std::uint32_t>(numbers[e]));
       }
-      const Four* cells = cells_.data();
-      const auto known = static_cast<std::uint32_t>(cells_.size());
-      for (std::int32_t e = length; e-- > 0 && events < limit_;) {
-        const auto number = static_cast<std::uint32_t>(numbers[e]);
-        if (number >= known) continue;
-        const Four cell = cells[number];
-        if (!all_known_ && cell[3] == 0.0F) continue;
-        const float weight = weights[e];
-        const Four signed_weight = {weight, weight, weight, std::abs(weight)};
-        sums += signed_weight * recency_[events++] * cell;
+      if (seen && !include_seen) return kOut;
+      if (all_known_ && highest < cells_.size()) {
+        events = std::min(static_cast<std::size_t>(length), limit_);
+        sums = add_up(numbers + (length - events), weights + (length - events), events);
+      } else {
+        for (std::int32_t e = length; e-- > 0 && events < limit_;) {
+          const auto number = static_cast<std::uint32_t>(numbers[e]);
+          if (number >= cells_.size() || cells_[number][3] == 0.0F) continue;
+          sums += term(number, weights[e], events++);
+        }
       }
     }
     const double share = events > 0 ? static_cast<double>(events) / (static_cast<double>(events) + known_events_) : 0.0;
@@ -222,14 +247,41 @@ class Scorer {
   float prior_, prior_known_;
   std::vector<float> attributes_, sequence_;  // by row of A, with its weight in the score; of the item
   std::vector<Four> recency_;                 // weights in the score by the number of later events
-  std::vector<Four> cells_;                   // by number: what an event of weight 1 adds; the last is 0 for no item
+  std::vector<Four> cells_;  // by number: what an event of weight 1 adds; the last is 0 where there is no item
   bool all_known_;
 };
+
+FOR_EACH_PROCESSOR
+void multiply_bytes(const std::int8_t* rows, std::size_t count, const std::int8_t* vector, std::size_t dim,
+                    std::int32_t* products) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int8_t* row = rows + i * dim;
+    std::int32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::size_t d = 0; d < dim; ++d) sum += static_cast<std::int32_t>(row[d]) * vector[d];
+    products[i] = sum;
+  }
+}
+
+// products[i] = <rows[i], vector>, of numbers in a byte each.
+void products(const Array<std::int8_t>& rows, const Array<std::int8_t>& vector, Array<std::int32_t>& into) {
+  if (rows.ndim() != 2 || vector.ndim() != 1 || into.ndim() != 1 || rows.shape(1) != vector.size() ||
+      rows.shape(0) != into.size()) {
+    throw py::value_error("rows, a vector as long as they are, and a number for each");
+  }
+  const std::int8_t *from = rows.data(), *with = vector.data();
+  std::int32_t* to = into.mutable_data();
+  const auto count = static_cast<std::size_t>(rows.shape(0)), dim = static_cast<std::size_t>(rows.shape(1));
+  const py::gil_scoped_release others_may_run;
+  multiply_bytes(from, count, with, dim, to);
+}
 
 }  // namespace
 
 PYBIND11_MODULE(_audience, module) {
   module.doc() = "One item's score for many users.";
+  module.def("products", &products, py::arg("rows").noconvert(), py::arg("vector").noconvert(),
+             py::arg("into").noconvert());
   py::class_<Scorer>(module, "Scorer")
       .def(py::init<const py::kwargs&>())
       .def("correct", &Scorer::correct, py::arg("numbers").noconvert(), py::arg("alike").noconvert())

@@ -6,16 +6,19 @@ its columns of B and T and the products of its text. The histories are read wher
 at once and nothing has to follow it but two things that are kept by slot: the rows of A that a profile has, and what the
 sequence head expects next.
 
+The text of a large catalogue is read in bytes at first; the users who come of that, and some more, are scored once more
+with exact products. So no score that is returned is an estimate.
+
 Items that came after the bundle was made are given by their figures like all others: see `AudienceItem`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tanager_server.engine._audience import Scorer
+from tanager_server.engine._audience import Scorer, products
 from tanager_server.engine.audience import Columns
 from tanager_server.index.topk import top
 from tanager_server.state.ragged import Ragged
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 _PART = 8192  # slots that are scored at a time: about a millisecond
 _SPARE = 64  # users beyond those asked for whose scores are looked at once more
+_EXACT_ITEMS = 8192  # up to so many the text of all items is multiplied exactly, which takes about two milliseconds
+_ITEMS_PART = 32768  # items whose text is multiplied at a time
 _HEAD_BATCH = 256  # histories that the sequence head reads at a time
 # Users whose histories changed and are read anew before anybody is scored. If they are more, those of the best are.
 _MOST_REFRESHED = 256
@@ -91,10 +96,10 @@ class Items(NamedTuple):
 
     def of(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
         """Positions of items by their numbers, -1 where there is none."""
-        found: NDArray[np.int32] = np.where(numbers < len(self.positions), 1, 0).astype(np.int32)
-        if not len(self.positions):
-            return found - 1
-        return np.where(found > 0, self.positions[np.minimum(numbers, len(self.positions) - 1)], -1).astype(np.int32)
+        found = np.full(len(numbers), -1, np.int32)
+        has = numbers < len(self.positions)
+        found[has] = self.positions[numbers[has]]
+        return found
 
 
 class Members(NamedTuple):
@@ -111,11 +116,60 @@ class Members(NamedTuple):
     candidates: int
 
 
+class TextBytes:
+    """Vectors of items in a byte for each dimension, for products that are about right.
+
+    Args:
+        vectors: (rows, dim) float32.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self._rows, self._scales = np.zeros(vectors.shape, np.int8), np.zeros(len(vectors), np.float32)
+        for start in range(0, len(vectors), _ITEMS_PART):
+            part = slice(start, start + _ITEMS_PART)
+            self._rows[part], self._scales[part] = _to_bytes(vectors[part])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that is held."""
+        return self._rows.nbytes + self._scales.nbytes
+
+    def put(self, positions: NDArray[np.integer[Any]], vectors: NDArray[np.float32]) -> None:
+        """Takes over what items have now.
+
+        Args:
+            positions: (n,) of items that are new, or whose vectors changed.
+            vectors: (rows, dim) float32, of all items.
+        """
+        if len(vectors) > len(self._rows):
+            rows, scales = np.zeros(vectors.shape, np.int8), np.zeros(len(vectors), np.float32)
+            rows[: len(self._rows)], scales[: len(self._scales)] = self._rows, self._scales
+            self._rows, self._scales = rows, scales
+        self._rows[positions], self._scales[positions] = _to_bytes(vectors[positions])
+
+    def products(self, vector: NDArray[np.float32]) -> Generator[None, None, NDArray[np.float32]]:
+        """(rows,) float32: products of a vector with all of them; lets others run now and then."""
+        rows, scales = self._rows, self._scales
+        of_vector, scale = _to_bytes(vector[None])
+        found = np.empty(len(rows), np.int32)
+        for start in range(0, len(rows), _ITEMS_PART):
+            part = slice(start, start + _ITEMS_PART)
+            products(rows[part], of_vector[0], found[part])
+            yield
+        return found.astype(np.float32) * (scales * scale[0])
+
+
 class AudienceTables:
     """What is known of users by slot in the terms of one generation. Made by `build`, in any thread.
 
     Attributes:
         scoring: the blend.
+        attributes: rows of A for each slot.
+        expected: (slots or more, dim) float32: what the sequence head expects next, times its weight in the score.
+        text: the text of items in bytes, where they are many.
     """
 
     def __init__(self, generation: Generation, head: Head | None) -> None:
@@ -131,6 +185,7 @@ class AudienceTables:
         self.expected = np.zeros((1024, generation.sequence_vectors.shape[1]), np.float32)
         self._stale = np.zeros(1024, bool)  # whose `expected` is not up to date
         self._version = 0
+        self.text: TextBytes | None = None
 
     @classmethod
     def build(
@@ -145,6 +200,8 @@ class AudienceTables:
             head: reads histories, where the generation has a sequence head.
         """
         tables, versions = cls(generation, head), []
+        if len(items.vectors) > _EXACT_ITEMS:
+            tables.text = TextBytes(items.vectors)
         for part in snapshots:
             versions.append(part.version)
             tables._extend(part.first + len(part.profiles))
@@ -178,8 +235,21 @@ class AudienceTables:
 
     @property
     def nbytes(self) -> int:
-        """Memory that is held by slot."""
-        return self.attributes.nbytes + self.expected.nbytes + self._stale.nbytes
+        """Memory that is held."""
+        text = 0 if self.text is None else self.text.nbytes
+        return self.attributes.nbytes + self.expected.nbytes + self._stale.nbytes + text
+
+    def put_items(self, positions: NDArray[np.integer[Any]], items: Items) -> None:
+        """Takes in items that are new, or whose vectors changed. Must be called for all of them.
+
+        Args:
+            positions: (n,) where they are.
+            items: the catalogue with them.
+        """
+        if self.text is not None:
+            self.text.put(positions, items.vectors)
+        elif len(items.vectors) > 2 * _EXACT_ITEMS:
+            self.text = TextBytes(items.vectors)
 
     def follow(self, users: Users, items: Items) -> None:
         """Takes in what changed of users since it was last called; of their histories only so much at a time."""
@@ -296,7 +366,11 @@ class AudienceIndex:
         else:
             slots = min(slots, len(allowed))
             allowed = ((allowed[:slots] != 0) & (users.alive[:slots] != 0)).astype(np.uint8)
-        scorer = _scorer(item, tables, items)
+        if tables.text is None:
+            alike = items.vectors @ item.vector
+        else:
+            alike = yield from tables.text.products(item.vector)
+        scorer = _scorer(item, tables, items, alike)
         scores = np.empty(slots, np.float32)
         candidates = 0
         for start in range(0, slots, _PART):
@@ -315,6 +389,9 @@ class AudienceIndex:
             return Members([], [], candidates)
         tables.read_again(users, best, items)
         best.sort()
+        if tables.text is not None:
+            numbers = _numbers_of(users, best, items)
+            scorer.correct(numbers, items.vectors[items.of(numbers)] @ item.vector)
         final = np.empty(len(best), np.float32)
         _score(scorer, users, tables, best, allowed, include_seen, final)
         order = top(final, count)
@@ -323,13 +400,26 @@ class AudienceIndex:
         return Members(ids, final[order].tolist(), candidates)
 
 
-def _scorer(item: AudienceItem, tables: AudienceTables, items: Items) -> Scorer:
+def _to_bytes(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Vectors in steps of a 127th of their largest number, and the steps."""
+    steps = np.abs(vectors).max(axis=1) / np.float32(127)
+    return np.rint(vectors / np.where(steps > 0, steps, 1)[:, None]).astype(np.int8), steps
+
+
+def _numbers_of(users: Users, slots: NDArray[np.int64], items: Items) -> NDArray[np.int32]:
+    """Numbers of all items in histories, as far as the catalogue has them."""
+    numbers = np.unique(np.concatenate([users.events.latest(slot, 0) for slot in slots.tolist()]))
+    known: NDArray[np.int32] = numbers[items.of(numbers) >= 0]
+    return known
+
+
+def _scorer(item: AudienceItem, tables: AudienceTables, items: Items, alike: NDArray[np.float32]) -> Scorer:
     scoring = tables.scoring
     attributes = np.bincount(item.attributes.indices, item.attributes.weights, minlength=tables.attribute_count)
     return Scorer(
         number=item.number,
         positions=items.positions,
-        alike=items.vectors @ item.vector,
+        alike=alike,
         neighbours=tuple(item.neighbours),
         follows=tuple(item.transitions),
         prior=item.priors[0],
