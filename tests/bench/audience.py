@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,9 +25,6 @@ from tanager_server.engine.audience_index import AudienceIndex, AudienceTables, 
 from tanager_server.index import Generation
 from tanager_server.runtime import SequenceHead
 from tanager_server.state.users import Users
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SHAKEN = 0.03  # of every dimension: a cosine of about 0.86 at 384
 _EXCHANGED = 0.2
@@ -55,7 +51,9 @@ def draw(dataset: Dataset, positions: dict[str, int], copies: int, count: int, e
     items = items + len(dataset.items) * random.integers(copies, size=len(items))
     known = Users()
     for number in range(count):
-        known.put_profile(f"user-{number}", dict(dataset.users[int(models[number])].attributes) if dataset.users else {})
+        known.put_profile(
+            f"user-{number}", dict(dataset.users[int(models[number])].attributes) if dataset.users else {}
+        )
     known.load_events(
         [f"user-{number}" for number in range(count)],
         users,

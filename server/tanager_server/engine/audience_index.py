@@ -1,10 +1,10 @@
 """Whom an item is for, among all users that the server knows.
 
-Scores are those of `Audience`, and nobody is passed over: for each event of each user a compiled loop adds what the item
-gets for it, which takes some nanoseconds. All that depends on the item is put into one small table by item number before:
-its columns of B and T and the products of its text. The histories are read where `Users` keeps them, so a change counts
-at once and nothing has to follow it but two things that are kept by slot: the rows of A that a profile has, and what the
-sequence head expects next.
+Scores are those of `Audience`, and nobody is passed over: for each event of each user a compiled loop adds what the
+item gets for it, which takes some nanoseconds. All that depends on the item is put into one table by item number
+before: its columns of B and T and the products of its text. The histories are read where `Users` keeps them, so a
+change counts at once, and only two things that are kept by slot have to follow it: the rows of A that a profile has,
+and what the sequence head expects next.
 
 The text of a large catalogue is read in bytes at first; the users who come of that, and some more, are scored once more
 with exact products. So no score that is returned is an estimate.
@@ -159,7 +159,8 @@ class TextBytes:
             part = slice(start, start + _ITEMS_PART)
             products(rows[part], of_vector[0], found[part])
             yield
-        return found.astype(np.float32) * (scales * scale[0])
+        products_of_items: NDArray[np.float32] = found.astype(np.float32) * (scales * scale[0])
+        return products_of_items
 
 
 class AudienceTables:
@@ -354,8 +355,8 @@ class AudienceIndex:
             item: what for.
             count: how many users are wanted.
             items: the catalogue.
-            allowed: (slots,) uint8, other than 0 for slots of users who may be among them; slots beyond it may not. None
-                for all.
+            allowed: (slots,) uint8, other than 0 for slots of users who may be among them; slots beyond it may not.
+                None for all.
             include_seen: whether users who did something with the item may be among them.
         """
         users, tables = self._users, self.tables
@@ -420,8 +421,8 @@ def _scorer(item: AudienceItem, tables: AudienceTables, items: Items, alike: NDA
         number=item.number,
         positions=items.positions,
         alike=alike,
-        neighbours=tuple(item.neighbours),
-        follows=tuple(item.transitions),
+        neighbours=item.neighbours,
+        follows=item.transitions,
         prior=item.priors[0],
         prior_known=item.priors[1],
         attributes=(scoring.profile * attributes).tolist(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,7 +33,7 @@ def check(ragged, model):
         rooms += [(int(ragged.starts[row]), int(ragged._sizes[row]))] * bool(ragged._sizes[row])
     rooms += [(start, size) for size, starts in ragged._rooms.items() for start in starts]
     spans = sorted(rooms)
-    for (start, size), (following, _) in zip(spans, spans[1:], strict=False):
+    for (start, size), (following, _) in itertools.pairwise(spans):
         assert start + size <= following, "two rooms overlap"
 
 
