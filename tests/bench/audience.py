@@ -3,7 +3,7 @@
     python -m tests.bench.audience build/ml/bundle build/ml/dataset
 
 Makes up users: each has the latest events of one of the dataset's users, of about the length asked for, a part of them
-exchanged for others' so that no two are alike, and the profile of one. Asks for the audience of random items, and prints
+exchanged for others' so that no two are alike, and the profile of one. Asks for the audience of random items and prints
 the median and the 99th percentile in milliseconds, the share of the best that belongs there beside exact scoring of
 everybody (recall), memory, and what an event costs. With `--items` as many more items, each a copy of one with its text
 vector shaken, stand for a larger catalogue: histories are drawn from all of them.
@@ -51,9 +51,8 @@ def draw(dataset: Dataset, positions: dict[str, int], copies: int, count: int, e
     items = items + len(dataset.items) * random.integers(copies, size=len(items))
     known = Users()
     for number in range(count):
-        known.put_profile(
-            f"user-{number}", dict(dataset.users[int(models[number])].attributes) if dataset.users else {}
-        )
+        profile = dataset.users[int(models[number]) % len(dataset.users)].attributes if dataset.users else {}
+        known.put_profile(f"user-{number}", profile)
     known.load_events(
         [f"user-{number}" for number in range(count)],
         users,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,10 +15,18 @@ from tanager_server.engine.audience import Users as Histories
 from tanager_server.engine.audience_index import AudienceIndex, AudienceTables, Items
 from tanager_server.state.users import Users
 
+if TYPE_CHECKING:
+    from tanager_server.bundle.profile import ProfileValue
+
 ITEMS = 60
 LIMIT = 8
 NUMBERS = 70  # beyond the items: of no item
-PROFILES = [{}, {"color": "red"}, {"color": "blue", "age": 20.0}, {"color": ("red", "blue"), "shoe": "large"}]
+PROFILES: list[dict[str, ProfileValue]] = [
+    {},
+    {"color": "red"},
+    {"color": "blue", "age": 20.0},
+    {"color": ("red", "blue"), "shoe": "large"},
+]
 
 
 class HeadDouble:
@@ -37,17 +47,14 @@ def world(request, make_generation, unit_vectors):
     vectors = unit_vectors(ITEMS, 5, 3) if request.param == "head" else None
     generation = make_generation(ITEMS, history_limit=LIMIT, sequence=vectors)
     head = None if vectors is None else HeadDouble(vectors)
-    if request.param == "text in bytes":
-        patch = pytest.MonkeyPatch()
-        patch.setattr(audience_index, "_EXACT_ITEMS", 0)
-        patch.setattr(audience_index, "_ITEMS_PART", 25)
-        request.addfinalizer(patch.undo)
-    if request.param == "all numbers known":
-        positions = np.random.default_rng(1).permutation(ITEMS).astype(np.int32)
-        return World(generation, head, Items(positions, generation.vectors))
-    positions = np.full(NUMBERS, -1, np.int32)
-    positions[np.random.default_rng(1).permutation(NUMBERS)[:ITEMS]] = np.arange(ITEMS)
-    return World(generation, head, Items(positions, generation.vectors))
+    numbers = ITEMS if request.param == "all numbers known" else NUMBERS
+    positions = np.full(numbers, -1, np.int32)
+    positions[np.random.default_rng(1).permutation(numbers)[:ITEMS]] = np.arange(ITEMS)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "text in bytes":
+            patch.setattr(audience_index, "_EXACT_ITEMS", 0)
+            patch.setattr(audience_index, "_ITEMS_PART", 25)
+        yield World(generation, head, Items(positions, generation.vectors))
 
 
 class World:

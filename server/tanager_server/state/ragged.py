@@ -71,8 +71,8 @@ class Ragged:
     @property
     def nbytes(self) -> int:
         """Memory that is held."""
-        own = (self.starts, self.lengths, self._sizes)
-        return sum(array.nbytes for array in (*own, *(block for blocks in self.blocks for block in blocks)))
+        of_blocks = sum(block.nbytes for blocks in self.blocks for block in blocks)
+        return of_blocks + self.starts.nbytes + self.lengths.nbytes + self._sizes.nbytes
 
     def length(self, row: int) -> int:
         """Entries of a row."""

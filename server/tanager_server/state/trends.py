@@ -115,9 +115,10 @@ class Trends:
         count = int(taken.numbers.max(initial=-1)) + 1
         self._extend(count)
         self._count = count
-        for counted in (self._takers, *self._sums):
-            counted[:] = 0
+        self._takers[:] = 0
         self._as_of[:] = _NEVER
+        for sums in self._sums:
+            sums[:] = 0.0
         np.maximum.at(self._as_of, taken.numbers, taken.times_ns)
         self._takers[:count] = np.bincount(taken.numbers, minlength=count)
         ages = (self._as_of[taken.numbers] - taken.times_ns).astype(np.float64)

@@ -40,7 +40,8 @@ def check(ragged, model):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(STEPS, max_size=60))
 def test_rows_are_those_of_lists(steps):
-    ragged, model = Ragged(np.int32, np.float32, block_entries=16), [[] for _ in range(ROWS)]
+    ragged = Ragged(np.int32, np.float32, block_entries=16)
+    model: list[list[int]] = [[] for _ in range(ROWS)]
     ragged.extend(ROWS)
     for what, row, value in steps:
         if what == "append":
