@@ -97,10 +97,11 @@ def main() -> None:
     index = AudienceIndex(users, tables)
 
     chosen = random.integers(base, size=arguments.calls).tolist()
-    times, turns = [], []
+    times, of_cpu, turns = [], [], []
     for position in chosen:
         search = index.search(tables.item(position, position), arguments.top, items=items)
         began = last = time.perf_counter()
+        cpu = time.thread_time()
         try:
             while True:
                 next(search)
@@ -109,7 +110,9 @@ def main() -> None:
                 last = now
         except StopIteration:
             times.append(time.perf_counter() - began)
+            of_cpu.append(time.thread_time() - cpu)
     _show("a call", times)
+    _show("  of one core", of_cpu)
     _show("until others run", turns)
 
     changes = [(f"user-{random.integers(len(users))}", int(random.integers(base))) for _ in range(20_000)]
