@@ -21,6 +21,7 @@ def compiled(module: str) -> Pybind11Extension:
 setup(
     packages=[name for root in ("client", "server", "export") for name in find_packages(root)],
     ext_modules=[
+        compiled("tanager_server.engine._audience"),
         compiled("tanager_server.engine._diversity"),
         compiled("tanager_server.index._growth"),
         compiled("tanager_server.engine._ranking"),

@@ -69,9 +69,9 @@ class Audience:
     def __init__(self, generation: Generation, sequence: SequenceHead | None = None) -> None:
         self._generation, self._sequence = generation, sequence
         items = len(generation.catalogue)
-        self._together = _Columns(generation.neighbours, items)
-        self._follows = _Columns(generation.transitions, items)
-        self._attributes = _Columns(generation.profile, items)
+        self._together = Columns(generation.neighbours, items)
+        self._follows = Columns(generation.transitions, items)
+        self._attributes = Columns(generation.profile, items)
 
     def score(self, positions: Sequence[int], users: Users) -> NDArray[np.float32]:
         """(positions, users) float32: what each item scores for each user.
@@ -146,20 +146,30 @@ class Audience:
         return expected
 
 
-class _Columns:
-    """A sparse matrix by column."""
+class Columns:
+    """A sparse matrix by column.
+
+    Args:
+        matrix: by row.
+        columns: how many there are.
+    """
 
     def __init__(self, matrix: Neighbours | ProfileWeights, columns: int) -> None:
         self._height = len(matrix.indptr) - 1
         order = np.argsort(matrix.indices, kind="stable")
-        rows = np.repeat(np.arange(self._height), np.diff(matrix.indptr))
+        rows = np.repeat(np.arange(self._height, dtype=np.int32), np.diff(matrix.indptr))
         self._rows, self._weights = rows[order], matrix.weights[order]
         self._starts = np.searchsorted(matrix.indices[order], np.arange(columns + 1))
 
     def column(self, position: int) -> NDArray[np.float64]:
         """(rows,) float64."""
+        rows, weights = self.entries(position)
+        return np.bincount(rows, weights=weights, minlength=self._height).astype(np.float64)
+
+    def entries(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Rows that have an entry in the column, in ascending order, and the entries."""
         part = slice(self._starts[position], self._starts[position + 1])
-        return np.bincount(self._rows[part], weights=self._weights[part], minlength=self._height).astype(np.float64)
+        return self._rows[part], self._weights[part]
 
 
 def _check(users: Users, *, items: int, attributes: int) -> None:

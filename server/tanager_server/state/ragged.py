@@ -7,7 +7,7 @@ through the blocks. Rooms that are left are used again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLOCK_ENTRIES = 1 << 17
 """Entries of a block; a longer row has a block of its own."""
+
+_ValueT = TypeVar("_ValueT", bound=np.generic)
 
 _OFFSET_BITS = 32
 _OFFSET = (1 << _OFFSET_BITS) - 1
@@ -45,20 +47,20 @@ class Ragged:
         self._dtypes, self._block_entries = tuple(np.dtype(dtype) for dtype in dtypes), block_entries
         self.blocks: list[list[NDArray[Any]]] = [[] for _ in dtypes]
         # The same memory: single numbers are read and written several times faster through these.
-        self._views: list[list[memoryview]] = [[] for _ in dtypes]
+        self._views: list[list[Any]] = [[] for _ in dtypes]
         self._current, self._free_from = 0, block_entries  # block that is filled, and how far it is
         self._rooms: dict[int, list[int]] = {}  # starts of rooms that nothing lies in, by their size
         self.rows = 0
+        self.starts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.lengths: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._sizes: NDArray[np.int32] = np.zeros(0, np.int32)  # of the rooms
         self._make_rows(1024)
 
     def _make_rows(self, count: int) -> None:
-        starts, lengths, sizes = (np.zeros(count, dtype) for dtype in (np.int64, np.int32, np.int32))
-        if self.rows:
-            starts[: self.rows] = self.starts[: self.rows]
-            lengths[: self.rows] = self.lengths[: self.rows]
-            sizes[: self.rows] = self._sizes[: self.rows]
-        self.starts, self.lengths, self._sizes = starts, lengths, sizes
-        self._start_of, self._length_of, self._size_of = memoryview(starts), memoryview(lengths), memoryview(sizes)
+        self.starts = longer(self.starts, count)
+        self.lengths = longer(self.lengths, count)
+        self._sizes = longer(self._sizes, count)
+        self._start_of, self._length_of, self._size_of = self.starts.data, self.lengths.data, self._sizes.data
 
     def extend(self, rows: int) -> None:
         """Makes it so many rows at least; new ones are empty."""
@@ -69,8 +71,8 @@ class Ragged:
     @property
     def nbytes(self) -> int:
         """Memory that is held."""
-        own = (self.starts, self.lengths, self._sizes)
-        return sum(array.nbytes for array in (*own, *(block for blocks in self.blocks for block in blocks)))
+        of_blocks = sum(block.nbytes for blocks in self.blocks for block in blocks)
+        return of_blocks + self.starts.nbytes + self.lengths.nbytes + self._sizes.nbytes
 
     def length(self, row: int) -> int:
         """Entries of a row."""
@@ -90,10 +92,11 @@ class Ragged:
         first = offset if count is None else offset + length - min(count, length)
         return self.blocks[column][start >> _OFFSET_BITS][first : offset + length].copy()
 
-    def last(self, row: int, column: int) -> int | float:
-        """The last value of a row that is not empty."""
+    def value(self, row: int, column: int, place: int) -> int | float:
+        """The value at a place that the row has."""
         start = self._start_of[row]
-        return self._views[column][start >> _OFFSET_BITS][(start & _OFFSET) + self._length_of[row] - 1]  # type: ignore[no-any-return]
+        value: int | float = self._views[column][start >> _OFFSET_BITS][(start & _OFFSET) + place]
+        return value
 
     def append(self, row: int, values: Sequence[int | float]) -> None:
         """Puts an entry behind all others of a row."""
@@ -219,7 +222,7 @@ class Ragged:
     def _new_block(self, entries: int) -> int:
         for blocks, views, dtype in zip(self.blocks, self._views, self._dtypes, strict=True):
             blocks.append(np.zeros(entries, dtype))
-            views.append(memoryview(blocks[-1]))
+            views.append(blocks[-1].data)
         return len(self.blocks[0]) - 1
 
     def _open_block(self) -> None:
@@ -232,8 +235,15 @@ class Ragged:
         self._current, self._free_from = self._new_block(self._block_entries), 0
 
 
+def longer(array: NDArray[_ValueT], count: int) -> NDArray[_ValueT]:
+    """A longer array that begins with this one; behind it are zeros."""
+    result = np.zeros(count, array.dtype)
+    result[: len(array)] = array
+    return result
+
+
 def _ranges(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0, 1, … counts[0] - 1, 0, 1, … counts[1] - 1, …"""
+    """For each count, one after the other, the numbers from 0 up to it."""
     ends = np.cumsum(counts)
     ranges: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
     return ranges

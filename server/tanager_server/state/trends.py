@@ -1,7 +1,7 @@
 """What is taken up lately: for each item the number of users who took it up, fading with the time since.
 
-A user counts once for an item: the last time, by its weight, halved with every half-life that has passed since. An item's
-sum is kept as of the latest of those times, so that a number says all and nothing is ever swept:
+A user counts once for an item: the last time, by its weight, halved with every half-life that has passed since. The sum
+of an item is kept as of the latest of those times, so that a number says all and nothing is ever swept:
 sum(now) = sum(as of t) * 2 ** -((now - t) / half-life). Differences are rounded as float64 is, relative to the largest
 weight in the sum.
 """
@@ -9,9 +9,11 @@ weight in the sum.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tanager_server.state.ragged import longer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,18 +45,19 @@ class Trends:
         self.half_lives_h = tuple(float(half_life) for half_life in half_lives_h)
         self._half_lives_ns = [half_life * _NS_PER_H for half_life in self.half_lives_h]
         self._count = 0
+        self._takers: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._as_of: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._sums: list[NDArray[np.float64]] = [np.zeros(0) for _ in half_lives_h]
         self._make_room(1024)
 
     def _make_room(self, count: int) -> None:
-        takers, as_of = np.zeros(count, np.int32), np.full(count, _NEVER, np.int64)
-        sums = np.zeros((len(self.half_lives_h), count))
-        if self._count:
-            takers[: self._count], as_of[: self._count] = self._takers[: self._count], self._as_of[: self._count]
-            sums[:, : self._count] = self._sums[:, : self._count]
-        self._takers, self._as_of, self._sums = takers, as_of, sums
+        before = len(self._as_of)
+        self._takers, self._as_of = longer(self._takers, count), longer(self._as_of, count)
+        self._as_of[before:] = _NEVER
+        self._sums = [longer(sums, count) for sums in self._sums]
         # The same memory: single numbers are read and written several times faster through these.
-        self._takers_of, self._time_of = memoryview(takers), memoryview(as_of)
-        self._sum_of = [memoryview(row) for row in sums]
+        self._takers_of, self._time_of = self._takers.data, self._as_of.data
+        self._sum_of: list[Any] = [sums.data for sums in self._sums]
 
     def _extend(self, count: int) -> None:
         if count > len(self._takers):
@@ -74,16 +77,21 @@ class Trends:
             return
         self._extend(number + 1)
         as_of = self._time_of[number]
-        if time_ns > as_of:
-            if as_of != _NEVER:
-                for sums, half_life in zip(self._sum_of, self._half_lives_ns, strict=True):
-                    sums[number] *= 2.0 ** ((as_of - time_ns) / half_life)
+        if time_ns < as_of or as_of == _NEVER:
+            if as_of == _NEVER:
+                self._time_of[number] = time_ns
+            self._change(number, weight, time_ns)
+            if before is not None:
+                self._change(number, -before.weight, before.time_ns)
+        else:  # the usual case, in one go
             self._time_of[number] = time_ns
-        self._change(number, weight, time_ns)
+            for sums, half_life in zip(self._sum_of, self._half_lives_ns, strict=True):
+                fresh = sums[number] * 2.0 ** ((as_of - time_ns) / half_life) + weight
+                if before is not None:
+                    fresh -= before.weight * 2.0 ** ((before.time_ns - time_ns) / half_life)
+                sums[number] = fresh
         if before is None:
             self._takers_of[number] += 1
-        else:
-            self._change(number, -before.weight, before.time_ns)
 
     def _change(self, number: int, weight: float, time_ns: int) -> None:
         age = self._time_of[number] - time_ns
@@ -104,10 +112,13 @@ class Trends:
 
     def load(self, taken: TakeUps) -> None:
         """Counts what all users took up, in place of all that was counted before."""
-        self._count = 0
         count = int(taken.numbers.max(initial=-1)) + 1
-        self._make_room(max(count, len(self._takers)))
         self._extend(count)
+        self._count = count
+        self._takers[:] = 0
+        self._as_of[:] = _NEVER
+        for sums in self._sums:
+            sums[:] = 0.0
         np.maximum.at(self._as_of, taken.numbers, taken.times_ns)
         self._takers[:count] = np.bincount(taken.numbers, minlength=count)
         ages = (self._as_of[taken.numbers] - taken.times_ns).astype(np.float64)
@@ -125,7 +136,9 @@ class Trends:
             raise ValueError(f"half_life_h: counts are kept for {kept}")
         which = self.half_lives_h.index(half_life_h)
         numbers = np.flatnonzero(self._takers[: self._count])
-        ages = np.maximum(now_ns - self._as_of[numbers], 0)
-        fade = np.exp2((ages * (-1.0 / self._half_lives_ns[which])).astype(np.float32))
+        ages = np.maximum(now_ns - self._as_of[: self._count], 0)
+        scores = np.exp2((ages * (-1.0 / self._half_lives_ns[which])).astype(np.float32))
+        scores *= self._sums[which][: self._count]
         # What is left of a difference may be less than nothing by its rounding.
-        return numbers, np.maximum(self._sums[which, numbers], 0.0).astype(np.float32) * fade
+        np.maximum(scores, 0.0, out=scores)
+        return numbers, scores if len(numbers) == self._count else scores[numbers]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tanager_server.state.ragged import Ragged
+from tanager_server.state.ragged import Ragged, longer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -163,17 +163,15 @@ class Users:
         self._kinds: dict[str, int] = {}
         self._kind_names: list[str] = []
         self._names: dict[str, str] = {}  # of attributes: one object for each
+        self.alive: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        # Versions of the last change of a slot, of its profile, and of its user.
+        self._stamps: list[NDArray[np.int64]] = [np.zeros(0, np.int64) for _ in range(3)]
         self._make_slots(1024)
 
     def _make_slots(self, count: int) -> None:
-        alive = np.zeros(count, np.uint8)
-        stamps = np.zeros((3, count), np.int64)
-        if self._ids:
-            alive[: len(self.alive)] = self.alive
-            stamps[:, : self._stamps.shape[1]] = self._stamps
-        self.alive, self._stamps = alive, stamps
-        # Versions of the last change of a slot, of its profile, and of its user.
-        self._changed, self._profile_changed, self._user_changed = map(memoryview, stamps)
+        self.alive = longer(self.alive, count)
+        self._stamps = [longer(stamps, count) for stamps in self._stamps]
+        self._changed, self._profile_changed, self._user_changed = (stamps.data for stamps in self._stamps)
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -189,7 +187,7 @@ class Users:
     @property
     def nbytes(self) -> int:
         """Memory of the histories, without ids and profiles."""
-        return self.events.nbytes + self.alive.nbytes + self._stamps.nbytes
+        return self.events.nbytes + self.alive.nbytes + sum(stamps.nbytes for stamps in self._stamps)
 
     def slot(self, user_id: str) -> int | None:
         """The slot of a user."""
@@ -220,7 +218,7 @@ class Users:
         known = user_id in self._slots
         slot, events = self._slot_of(user_id), self.events
         entry = (number, weight, time_ns, self._kind(kind))
-        if not events.length(slot) or time_ns >= events.last(slot, _TIMES):
+        if not events.length(slot) or time_ns >= events.value(slot, _TIMES, events.length(slot) - 1):
             events.append(slot, entry)
         else:
             events.insert(slot, int(events.latest(slot, _TIMES).searchsorted(time_ns, side="right")), entry)
@@ -270,7 +268,7 @@ class Users:
         order = np.lexsort((columns[_TIMES], all_slots))
         self.events.load(all_slots[order], *(column[order] for column in columns))
         self.version += 1
-        self._stamps[0, slot_of[np.unique(users)]] = self.version
+        self._stamps[0][slot_of[np.unique(users)]] = self.version
 
     def purge(self, user_id: str) -> Purged | None:
         """Forgets a user; None if nothing is known."""
@@ -339,11 +337,12 @@ class Users:
         slot = self._slots.get(user_id)
         if slot is None:
             return None
-        weights = self.events.latest(slot, _WEIGHTS)
-        found = np.flatnonzero((self.events.latest(slot, _NUMBERS) == number) & (weights > 0))
-        if not len(found):
-            return None
-        return TakeUp(float(weights[found[-1]]), int(self.events.latest(slot, _TIMES)[found[-1]]))
+        found = self.events.latest(slot, _NUMBERS) == number
+        for place in found.nonzero()[0][::-1].tolist():
+            weight = self.events.value(slot, _WEIGHTS, place)
+            if weight > 0:
+                return TakeUp(weight, int(self.events.value(slot, _TIMES, place)))
+        return None
 
     def _taken_by(self, slot: int) -> TakeUps:
         numbers, weights, times = (self.events.latest(slot, column) for column in (_NUMBERS, _WEIGHTS, _TIMES))
@@ -372,7 +371,7 @@ class Users:
     def _since(self, stamp: int, version: int) -> NDArray[np.int64]:
         if version >= self.version:
             return np.empty(0, np.int64)
-        return np.flatnonzero(self._stamps[stamp, : len(self._ids)] > version)
+        return np.flatnonzero(self._stamps[stamp][: len(self._ids)] > version)
 
     def same_user_since(self, slot: int, version: int) -> bool:
         """Whether a slot has a user, and had the same one at a version."""

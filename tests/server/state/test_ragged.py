@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,19 +29,19 @@ def check(ragged, model):
         assert ragged.latest(row, 1).tolist() == [value / 2 for value in values]
         assert ragged.latest(row, 0, 3).tolist() == values[-3:]
         assert ragged.length(row) == len(values)
-        if values:
-            assert ragged.last(row, 0) == values[-1]
+        assert [ragged.value(row, 0, place) for place in range(len(values))] == values
         rooms += [(int(ragged.starts[row]), int(ragged._sizes[row]))] * bool(ragged._sizes[row])
     rooms += [(start, size) for size, starts in ragged._rooms.items() for start in starts]
     spans = sorted(rooms)
-    for (start, size), (following, _) in zip(spans, spans[1:], strict=False):
+    for (start, size), (following, _) in itertools.pairwise(spans):
         assert start + size <= following, "two rooms overlap"
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(STEPS, max_size=60))
 def test_rows_are_those_of_lists(steps):
-    ragged, model = Ragged(np.int32, np.float32, block_entries=16), [[] for _ in range(ROWS)]
+    ragged = Ragged(np.int32, np.float32, block_entries=16)
+    model: list[list[int]] = [[] for _ in range(ROWS)]
     ragged.extend(ROWS)
     for what, row, value in steps:
         if what == "append":

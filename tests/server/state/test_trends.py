@@ -24,11 +24,11 @@ EVENT = st.tuples(
 
 def counted(events, now, half_life):
     """By the contract: users who took an item up, each by the weight and the age of the last time."""
-    last = {}
+    last: dict[tuple[str, int], tuple[float, int]] = {}
     for name, number, weight, time in events:
         if weight > 0 and (last.get((name, number)) is None or last[name, number][1] <= time):
             last[name, number] = (weight, time)
-    scores = {}
+    scores: dict[int, float] = {}
     for (_, number), (weight, time) in last.items():
         scores[number] = scores.get(number, 0.0) + weight * 2.0 ** (-(now - time) / (half_life * HOUR))
     return scores
@@ -46,7 +46,8 @@ def check(trends, events):
 @settings(max_examples=200, deadline=None)
 @given(steps=st.lists(st.one_of(EVENT, EVENT, EVENT, NAMES), max_size=40))
 def test_counts_are_those_of_counting_anew(steps):
-    users, trends, events = Users(), Trends(HALF_LIVES), []
+    users, trends = Users(), Trends(HALF_LIVES)
+    events: list[tuple[str, int, float, int]] = []
     for step in steps:
         if isinstance(step, str):
             purged = users.purge(step)
