@@ -137,16 +137,16 @@ class BatchRecommendResponse(_message.Message):
     def __init__(self, users: _Optional[_Iterable[_Union[UserRecommendations, _Mapping]]] = ..., served_by: _Optional[_Union[_common_pb2.ServedBy, _Mapping]] = ...) -> None: ...
 
 class UserRecommendations(_message.Message):
-    __slots__ = ("user_id", "results", "strategy", "shortfall")
-    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("results", "user_id", "strategy", "shortfall")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     SHORTFALL_FIELD_NUMBER: _ClassVar[int]
-    user_id: str
     results: _containers.RepeatedCompositeFieldContainer[_common_pb2.Result]
+    user_id: str
     strategy: _common_pb2.Strategy
     shortfall: _common_pb2.Shortfall
-    def __init__(self, user_id: _Optional[str] = ..., results: _Optional[_Iterable[_Union[_common_pb2.Result, _Mapping]]] = ..., strategy: _Optional[_Union[_common_pb2.Strategy, str]] = ..., shortfall: _Optional[_Union[_common_pb2.Shortfall, str]] = ...) -> None: ...
+    def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Result, _Mapping]]] = ..., user_id: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Strategy, str]] = ..., shortfall: _Optional[_Union[_common_pb2.Shortfall, str]] = ...) -> None: ...
 
 class RankRequest(_message.Message):
     __slots__ = ("item_ids", "user_id", "text", "recent_events", "profile", "context", "explain", "max_reasons")

@@ -1,12 +1,14 @@
 """One recommendation, stage by stage: resolve, encode, candidates, score, rank."""
 
 from tanager_server.engine.audience import Audience, Users
+from tanager_server.engine.audiences import AudienceQuery, FoundAudience
 from tanager_server.engine.engine import Engine
 from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.known import KnownUsers
 from tanager_server.engine.live import Live
 from tanager_server.engine.request import (
     NO_EVENTS,
+    BatchQuery,
     Diversity,
     Events,
     Explanation,
@@ -28,10 +30,13 @@ from tanager_server.engine.request import (
 __all__ = [
     "NO_EVENTS",
     "Audience",
+    "AudienceQuery",
+    "BatchQuery",
     "Diversity",
     "Engine",
     "Events",
     "Explanation",
+    "FoundAudience",
     "Indexer",
     "KnownUsers",
     "Live",

@@ -68,7 +68,7 @@ class Audience:
 
     def __init__(self, generation: Generation, sequence: SequenceHead | None = None) -> None:
         self._generation, self._sequence = generation, sequence
-        items = len(generation.catalogue)
+        items = len(generation.vectors)
         self._together = Columns(generation.neighbours, items)
         self._follows = Columns(generation.transitions, items)
         self._attributes = Columns(generation.profile, items)
@@ -85,9 +85,9 @@ class Audience:
             IndexError: there is no such item or attribute.
         """
         generation, scoring = self._generation, self._generation.scoring
-        _check(users, items=len(generation.catalogue), attributes=len(generation.profile.attributes))
+        _check(users, items=len(generation.vectors), attributes=len(generation.profile.attributes))
         for position in positions:
-            if not 0 <= position < len(generation.catalogue):
+            if not 0 <= position < len(generation.vectors):
                 raise IndexError(f"no such item: {position}")
         lengths = np.diff(users.starts)
         count = len(lengths)

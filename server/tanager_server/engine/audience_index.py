@@ -178,7 +178,7 @@ class AudienceTables:
         self._profile: ProfileWeights = generation.profile
         self._head = head if generation.sequence is not None else None
         self._generation = generation
-        items = len(generation.catalogue)
+        items = len(generation.vectors)
         self._together = Columns(generation.neighbours, items)
         self._follows = Columns(generation.transitions, items)
         self._by_attribute = Columns(generation.profile, items)

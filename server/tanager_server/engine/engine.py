@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,29 +10,31 @@ import numpy as np
 
 from tanager_server.bundle import KnownProfile
 from tanager_server.engine.asking import NOTHING_ASKED, answer, questions
+from tanager_server.engine.audiences import Audiences
 from tanager_server.engine.diversity import most_candidates
 from tanager_server.engine.items import LiveItems
 from tanager_server.engine.known import NO_PAST, KnownUsers
 from tanager_server.engine.ranking import SPARE
-from tanager_server.engine.request import Page, Recommendation, Shortfall, Source, Strategy, Timing
+from tanager_server.engine.request import Page, Recommendation, RecommendQuery, Shortfall, Source, Strategy, Timing
 from tanager_server.engine.serving import Serving
 from tanager_server.engine.subject import resolve_history
-from tanager_server.errors import ItemNotFoundError
+from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError
 from tanager_server.state.trends import Trends
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from numpy.typing import NDArray
 
     from tanager_server.engine.asking import Answered
     from tanager_server.engine.items import Mask
-    from tanager_server.engine.request import Explanation, RankQuery, RecommendQuery, SimilarQuery, TrendingQuery
+    from tanager_server.engine.request import BatchQuery, Explanation, RankQuery, SimilarQuery, TrendingQuery
     from tanager_server.engine.subject import History
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, SequenceHead, TextEncoder
 
 _SHOWN_ID_CHARS = 100
+_TURN_S = 0.001  # for which a batch may hold up other calls
 NO_PROFILE = KnownProfile()
 
 
@@ -68,6 +71,7 @@ class Engine:
         self.known = KnownUsers(generation.catalogue) if known is None else known
         self._texts = texts
         self._serving = Serving(generation, sequence)
+        self.audiences = Audiences(self, sequence)
 
     @property
     def generation(self) -> Generation:
@@ -167,6 +171,38 @@ class Engine:
             explanations,
         )
 
+    async def batch(self, query: BatchQuery, *, deadline: float) -> AsyncIterator[Recommendation]:
+        """Recommends for many users, one after the other; lets other calls in between.
+
+        Raises:
+            As `recommend`.
+        """
+        turn = time.monotonic()
+        for user_id in query.user_ids:
+            yield await self.recommend(query.query._replace(user_id=user_id), deadline=deadline)
+            if time.monotonic() - turn > _TURN_S:
+                if self._texts.clock() > deadline:
+                    raise DeadlineExpiredError("user_ids: the deadline passed; ask for fewer users at a time")
+                await asyncio.sleep(0)
+                turn = time.monotonic()
+
+    async def explain_item(self, position: int, user_id: str, *, count: int) -> Explanation:
+        """Why an item is for a user of whom something is stored.
+
+        Args:
+            position: of the item.
+            user_id: who.
+            count: how many reasons to tell at most.
+        """
+        subject = self._subject(RecommendQuery(page_size=1, user_id=user_id))
+        serving, history, left_out = self._serving, subject.history, None
+        if serving.next_items is not None and history.expected is not None:
+            left_out = await serving.next_items.left_out(history)
+        (explanation,) = serving.explainer.explain(
+            [position], history=history, attributes=subject.profile.rows, left_out=left_out, count=count
+        )
+        return explanation
+
     async def rank(self, query: RankQuery, *, deadline: float) -> Recommendation:
         """Orders given items for a user.
 
@@ -245,9 +281,7 @@ class Engine:
             scores += [0.0] * len(rest.positions)
             sources += rest.sources
         page = Page(found, scores, sources, began)
-        return Recommendation(
-            generation, page, Strategy.TRENDING, self._shortfall(page, query.page_size), 0, Timing()
-        )
+        return Recommendation(generation, page, Strategy.TRENDING, self._shortfall(page, query.page_size), 0, Timing())
 
     def position(self, item_id: str) -> int:
         """Where an item is.

@@ -94,6 +94,10 @@ class LiveItems:
         """
         return self._records.get(position) or self.generation.catalogue.item(position)
 
+    def of_bundle(self, position: int) -> bool:
+        """Whether the bundle has the item, whatever was written over it."""
+        return position < self._made_of
+
     @property
     def live(self) -> NDArray[np.uint8]:
         """(positions,) uint8: 1 for what can be recommended."""

@@ -30,7 +30,7 @@ from tanager_server.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -92,6 +92,20 @@ def fingerprint(manifest: Manifest) -> str:
     return hashlib.sha256("\n".join([*parts, manifest.encoder.item_prompt]).encode()).hexdigest()
 
 
+class _Keys:
+    """Names by the keys that stand for them in a snapshot."""
+
+    def __init__(self, keys: Iterator[tuple[int, str]]) -> None:
+        known = dict(keys)
+        self.names = list(known.values())
+        self._places = np.zeros(max(known, default=0) + 1, np.int64)
+        self._places[list(known)] = np.arange(len(known))
+
+    def places(self, keys: Sequence[int]) -> NDArray[np.int64]:
+        """(keys,) int64: where in `names` each key's name is."""
+        return self._places[np.array(keys, np.int64)]
+
+
 class Live:
     """Writes of all kinds, over one store.
 
@@ -140,6 +154,7 @@ class Live:
             for written in self._figure([items[place] for place in some], own):
                 engine.items.put(written)
         self._load_users(snapshot)
+        engine.audiences.rebuild()
         self._seq = snapshot.seq
         _log.info(
             "state",
@@ -157,13 +172,25 @@ class Live:
         known = self._engine.known
         for user in snapshot.users():
             known.users.put_profile(user.user_id, read_profile(user.data))
-        user_ids = {key: name for block in snapshot.user_keys() for key, name in block}
-        item_numbers = {key: known.numbers.number(name) for block in snapshot.item_keys() for key, name in block}
-        kinds = snapshot.kinds()
-        for block in snapshot.event_rows():
-            for by, item, kind, weight, time_ns, *_ in block:
-                known.users.add_event(user_ids[by], item_numbers[item], kinds[kind], weight, time_ns)
-            self._events += len(block)
+        users = _Keys(key_and_name for block in snapshot.user_keys() for key_and_name in block)
+        items = _Keys(key_and_name for block in snapshot.item_keys() for key_and_name in block)
+        kinds = _Keys(iter(snapshot.kinds().items()))
+        numbers = known.numbers.numbers(items.names)
+        blocks = [
+            (
+                users.places(column[0]),
+                numbers[items.places(column[1])],
+                kinds.places(column[2]),
+                np.array(column[3], np.float32),
+                np.array(column[4], np.int64),
+            )
+            for block in snapshot.event_rows()
+            if (column := list(zip(*block, strict=True)))
+        ]
+        if blocks:
+            by, of, kind, weight, time_ns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+            known.users.load_events(users.names, by, of, kinds.names, kind, weight, time_ns)
+            self._events = len(by)
         self._trends.load(known.users.take_ups())
 
     def begin(self, journal: Journal, indexer: Indexer) -> None:
@@ -373,9 +400,11 @@ class Live:
             vectors = {one.item_id: np.frombuffer(one.vector, "<f4") for one in write.vectors}
             items = [read_item(stored.data) for stored in write.items]
             prepared = self._figure(items, [vectors.get(item.id) for item in items])
+        positions = []
         for written in prepared:
-            position = self._engine.items.put(written)
-            self._engine.known.moved(written.item.id, position)
+            positions.append(self._engine.items.put(written))
+            self._engine.known.moved(written.item.id, positions[-1])
+        self._engine.audiences.moved(positions)
         if self._indexer is not None:
             self._indexer.look()
 
@@ -386,4 +415,3 @@ class Live:
         known.users.add_event(event.user_id, number, event.kind, event.weight, event.time_ns)
         self._events += 1
         self._trends.add(number, event.weight, event.time_ns, before)
-

@@ -83,9 +83,7 @@ class Ranker:
         self.mean = text.mean
         text_neighbours = TextNeighbours(generation.index, generation.vectors)
 
-        def search(
-            query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None
-        ) -> NDArray[np.int64]:
+        def search(query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None) -> NDArray[np.int64]:
             return generation.index.search_allowed(query[0], count, allowed).positions
 
         def search_sequence(

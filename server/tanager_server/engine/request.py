@@ -130,6 +130,13 @@ class RankQuery(NamedTuple):
     subject: RecommendQuery
 
 
+class BatchQuery(NamedTuple):
+    """A valid request for recommendations for many users, each as `query` says."""
+
+    user_ids: Sequence[str]
+    query: RecommendQuery
+
+
 class TrendingQuery(NamedTuple):
     """A valid request for what users take up lately.
 

@@ -133,9 +133,7 @@ class HnswIndex:
         native.set_ef(info.ef_search)
         return HnswIndex(native, vectors)
 
-    def search_allowed(
-        self, query: NDArray[np.float32], k: int, allowed: NDArray[np.uint8] | None
-    ) -> Neighbourhood:
+    def search_allowed(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.uint8] | None) -> Neighbourhood:
         """The nearest items of one query that are allowed; all of them if they are fewer.
 
         Args:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     ]
 
 _MICROSECONDS = 1e6
+_USERS_TAG = bytes([1 << 3 | 2])  # of BatchRecommendResponse; `results` is the first field there too
 _SOURCES = [
     common_pb2.Result(sources=[f"SOURCE_{source.name}" for source in Source if source & flags]).SerializeToString()
     for flags in range(1 << len(Source))
@@ -72,21 +73,45 @@ class ResponseEncoder:
             rest.next_page_token = next_page_token
         return b"".join((results, usual, rest.SerializeToString()))
 
-    def _told(self, explanation: Explanation) -> bytes:
+    def encode_user(self, user_id: str, answer: Recommendation) -> bytes:
+        """One of the `users` of a serialised BatchRecommendResponse."""
+        if answer.generation.catalogue is not self._catalogue:
+            self._begin(answer.generation)
+        page = answer.page
+        results = self._results.encode(page.positions, page.scores, page.sources)
+        strategy = getattr(common_pb2, f"STRATEGY_{answer.strategy.name}")
+        shortfall = getattr(common_pb2, f"SHORTFALL_{answer.shortfall.name}")
+        message = recommendation_pb2.UserRecommendations(user_id=user_id, strategy=strategy, shortfall=shortfall)
+        body = results + message.SerializeToString()
+        return _USERS_TAG + _varint(len(body)) + body
+
+    def reasons(self, explanation: Explanation) -> list[common_pb2.Reason]:
+        """Reasons as messages."""
         catalogue = self._catalogue
+        return [
+            common_pb2.Reason(
+                kind=f"REASON_KIND_{reason.kind.name}",
+                item_id=catalogue.ids[reason.position] if reason.position >= 0 else "",
+                title=catalogue.titles[reason.position] if reason.position >= 0 else "",
+                attribute=reason.attribute,
+                contribution=reason.contribution,
+            )
+            for reason in explanation.reasons
+        ]
+
+    def _told(self, explanation: Explanation) -> bytes:
         return common_pb2.Result(
-            reasons=[
-                common_pb2.Reason(
-                    kind=f"REASON_KIND_{reason.kind.name}",
-                    item_id=catalogue.ids[reason.position] if reason.position >= 0 else "",
-                    title=catalogue.titles[reason.position] if reason.position >= 0 else "",
-                    attribute=reason.attribute,
-                    contribution=reason.contribution,
-                )
-                for reason in explanation.reasons
-            ],
-            other_contribution=explanation.other,
+            reasons=self.reasons(explanation), other_contribution=explanation.other
         ).SerializeToString()
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
 
 
 def _usual(response: Response, bundle_id: str, strategy: Strategy, shortfall: Shortfall) -> bytes:

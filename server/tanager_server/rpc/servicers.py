@@ -24,12 +24,13 @@ from tanager_server.rpc.paging import Pages
 from tanager_server.rpc.responses import ResponseEncoder
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
 
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.engine import Engine, Live
+    from tanager_server.engine import Engine, Live, Recommendation
     from tanager_server.runtime import Calibration
 
 _MICROSECONDS = 1e6
@@ -77,7 +78,6 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         answer = self._engine.similar(validation.similar_query(request))
         return self._responses.encode(recommendation_pb2.SimilarItemsResponse, answer)
 
-
     async def Rank(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.RankRequest, context: ServicerContext[Message, Message]
     ) -> bytes:
@@ -93,6 +93,46 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         half_lives_h = self._engine.trends.half_lives_h
         answer = self._engine.trending(validation.trending_query(request, half_lives_h))
         return self._responses.encode(recommendation_pb2.TrendingResponse, answer)
+
+    async def BatchRecommend(  # noqa: N802  # gRPC's name
+        self, request: recommendation_pb2.BatchRecommendRequest, context: ServicerContext[Message, Message]
+    ) -> bytes:
+        """See the contract."""
+        query, engine = validation.batch_query(request), self._engine
+        parts, bundle_id = [], engine.generation.manifest.bundle_id
+        answers = engine.batch(query, deadline=engine.deadline(deadline_s()))
+        async for user_id, answer in _named(query.user_ids, answers):
+            parts.append(self._responses.encode_user(user_id, answer))
+            bundle_id = answer.generation.manifest.bundle_id
+        served_by = common_pb2.ServedBy(bundle_id=bundle_id, variant="main")
+        parts.append(recommendation_pb2.BatchRecommendResponse(served_by=served_by).SerializeToString())
+        return b"".join(parts)
+
+    async def FindAudience(  # noqa: N802  # gRPC's name
+        self, request: recommendation_pb2.FindAudienceRequest, context: ServicerContext[Message, Message]
+    ) -> recommendation_pb2.FindAudienceResponse:
+        """See the contract."""
+        query = validation.audience_query(request)
+        if self._live is None:
+            raise StatelessError
+        found = await self._engine.audiences.find(query)
+        response = recommendation_pb2.FindAudienceResponse(
+            candidate_count=found.candidates,
+            served_by=common_pb2.ServedBy(bundle_id=self._engine.generation.manifest.bundle_id, variant="main"),
+        )
+        for rank, (user_id, score) in enumerate(zip(found.user_ids, found.scores, strict=True), start=1):
+            member = response.members.add(user_id=user_id, rank=rank, score=score)
+            if found.explanations:
+                member.reasons.extend(self._responses.reasons(found.explanations[rank - 1]))
+        return response
+
+
+async def _named(
+    user_ids: Sequence[str], answers: AsyncIterator[Recommendation]
+) -> AsyncIterator[tuple[str, Recommendation]]:
+    names = iter(user_ids)
+    async for answer in answers:
+        yield next(names), answer
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tanager_server.engine import NO_EVENTS, Diversity, Events, RankQuery, RecommendQuery, SimilarQuery, TrendingQuery
+from tanager_server.engine import (
+    NO_EVENTS,
+    AudienceQuery,
+    BatchQuery,
+    Diversity,
+    Events,
+    RankQuery,
+    RecommendQuery,
+    SimilarQuery,
+    TrendingQuery,
+)
 from tanager_server.rpc.checks import (
     NANOS,
     NO_VALUES,
@@ -32,6 +42,11 @@ MAX_PAGE_SIZE = 1_000
 MAX_TEXTS = 1_024
 MAX_EXAMPLES = 100
 MAX_DOMAINS = 100
+MAX_BATCH_USERS = 10_000
+MAX_BATCH_PAGE_SIZE = 100
+MAX_BATCH_RESULTS = 100_000
+MAX_AUDIENCE = 10_000
+DEFAULT_AUDIENCE = 100
 DEFAULT_PAGE_SIZE = 10
 MAX_WORKED_PAGE_SIZE = 100
 """Results that can be explained, or chosen for diversity: that takes time, in which no other call is answered."""
@@ -96,6 +111,56 @@ def rank_query(request: recommendation_pb2.RankRequest) -> RankQuery:
     )
     violations.check()
     return RankQuery(tuple(request.item_ids), subject)
+
+
+def batch_query(request: recommendation_pb2.BatchRecommendRequest) -> BatchQuery:
+    """Checks and converts a BatchRecommendRequest.
+
+    Raises:
+        InvalidRequestError: fields are out of their bounds.
+    """
+    violations = Violations()
+    if request.filter:
+        check_text("filter", request.filter, violations)
+    page_size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE_SIZE
+    if not 1 <= page_size <= MAX_BATCH_PAGE_SIZE:
+        violations.add("page_size", f"must be 1 to {MAX_BATCH_PAGE_SIZE}, is {page_size}")
+    if check_count("user_ids", request.user_ids, violations, most=MAX_BATCH_USERS, what="ids"):
+        check_distinct("user_ids", request.user_ids, violations)
+        for index, user_id in enumerate(request.user_ids):
+            check_id(f"user_ids[{index}]", user_id, violations)
+        if len(request.user_ids) * page_size > MAX_BATCH_RESULTS:
+            violations.add("user_ids", f"all results together may be {MAX_BATCH_RESULTS} at most; send fewer")
+    query = RecommendQuery(
+        page_size=page_size,
+        exclude=_excluded(request.exclude_item_ids, violations),
+        include_seen=request.include_seen,
+        source_domains=_domains("source_domains", request.source_domains, violations),
+        target_domains=_domains("target_domains", request.target_domains, violations),
+        filter=request.filter,
+    )
+    violations.check()
+    return BatchQuery(tuple(request.user_ids), query)
+
+
+def audience_query(request: recommendation_pb2.FindAudienceRequest) -> AudienceQuery:
+    """Checks and converts a FindAudienceRequest.
+
+    Raises:
+        InvalidRequestError: fields are out of their bounds.
+    """
+    violations = Violations()
+    check_id("item_id", request.item_id, violations)
+    if request.filter:
+        check_text("filter", request.filter, violations)
+    page_size = request.page_size if request.HasField("page_size") else DEFAULT_AUDIENCE
+    if not 1 <= page_size <= MAX_AUDIENCE:
+        violations.add("page_size", f"must be 1 to {MAX_AUDIENCE}, is {page_size}")
+    if request.explain and page_size > MAX_WORKED_PAGE_SIZE:
+        violations.add("explain", f"page_size must be at most {MAX_WORKED_PAGE_SIZE} with it, is {page_size}")
+    violations.check()
+    reasons = DEFAULT_REASONS if request.explain else 0
+    return AudienceQuery(request.item_id, page_size, request.include_seen, request.filter, reasons)
 
 
 def trending_query(request: recommendation_pb2.TrendingRequest, half_lives_h: Sequence[float]) -> TrendingQuery:

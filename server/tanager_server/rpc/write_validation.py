@@ -35,6 +35,7 @@ MAX_EVENTS = 10_000
 MAX_CATEGORIES = 100
 MAX_TITLE_CHARS = 1_000
 MAX_TOKEN_CHARS = 10_000
+_DAY_NS = 86_400 * NANOS
 
 
 def upserted_items(request: catalog_pb2.UpsertItemsRequest) -> list[Item]:
@@ -161,8 +162,10 @@ def _event(
     if message.HasField("event_time"):
         check_time(f"{field}.event_time", message.event_time, violations)
         time_ns = message.event_time.seconds * NANOS + message.event_time.nanos
-        if abs(time_ns) >= 1 << 63:
-            violations.add(f"{field}.event_time", "must be between the years 1678 and 2262")
+        if time_ns > now_ns + _DAY_NS:
+            violations.add(f"{field}.event_time", "lies more than a day ahead; it counts as the latest until then")
+        elif time_ns <= -1 << 63:
+            violations.add(f"{field}.event_time", "must be in the year 1678 or later")
     context = b""
     if message.context:
         found = context_texts(f"{field}.context", message.context, violations)
