@@ -133,7 +133,7 @@ def verify(path: Path) -> Verified:
                 connection = connect(file, mode="rw", sole=True)
             return _verified(stack.enter_context(contextlib.closing(connection)), file)
     except sqlite3.Error as error:
-        busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        busy = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF == sqlite3.SQLITE_BUSY
         raise StateError(f"{file}: {'in use by another process' if busy else error}") from error
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,11 +23,12 @@ from tanager_server.errors import (
     StorageFullError,
     StorageReadOnlyError,
 )
-from tanager_server.state import AddImpressions, Impression, PutItems, SqliteStore, StoredItem, faults
+from tanager_server.state import AddImpressions, Impression, PutItems, SqliteStore, StoredItem
 from tanager_server.state.faults import os_storage_error, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # linux/fs.h
 
@@ -109,7 +110,7 @@ def test_a_disk_that_is_read_only_at_start_is_refused(tmp_path: Path):
 
 _ON_A_SMALL_DISK = """
 import sys
-from pathlib import Path
+import tempfile
 from tanager_server.errors import StorageError, StorageFullError
 from tanager_server.state import *
 
@@ -151,7 +152,17 @@ def test_a_disk_that_is_full(tmp_path: Path):
     if shutil.which("unshare") is None or not _can_mount(tmp_path):
         pytest.skip("mounting a small file system needs user namespaces")
     script = 'mount -t tmpfs -o size=4m none "$1" && head -c 1000000 /dev/zero > "$1/ballast" && exec "$2" -c "$3" "$1"'
-    command = ["unshare", "-rm", "sh", "-ec", script, "sh", tmp_path, sys.executable, _ON_A_SMALL_DISK]
+    command: list[str | Path] = [
+        "unshare",
+        "-rm",
+        "sh",
+        "-ec",
+        script,
+        "sh",
+        tmp_path,
+        sys.executable,
+        _ON_A_SMALL_DISK,
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("passed")
@@ -178,7 +189,7 @@ def test_what_sqlite_does_not_tell_the_disk_is_asked(
     def refuse(**_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(faults.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     assert type(storage_error(_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path)) is kind
 
 
