@@ -2,9 +2,10 @@
 
     python -m tests.bench.state [--directory DIR] [--events N] [--runs N] [--load-events N]
 
-One client on an event loop sends batches of new events and waits for each to be acknowledged, by turns with a state that
-survives a loss of power and one that survives the end of the process. Ids are random, users and items 100,000 each. The
-disk decides: give a directory on the one that the state is to live on. Prints a line for each run, and the medians.
+One client on an event loop sends batches of new events and waits for each to be acknowledged, by turns with a state
+that survives a loss of power and one that survives the end of the process. Ids are random, users and items 100,000 each
+and new at first. The disk decides, so before each run it is asked how long it takes to sync a small write, which is what
+a batch must wait for to survive a loss of power. Prints a line for each run, and the medians.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import random
 import statistics
 import tempfile
@@ -32,6 +34,7 @@ _USERS = _ITEMS = 100_000
 _KINDS = ("view", "click", "like", "hide")
 _BATCH = 100
 _FILL_BATCH = 10_000
+_SYNCS, _SYNC_BYTES = 200, 16 << 10
 
 
 def main() -> None:
@@ -47,6 +50,7 @@ def main() -> None:
         for run in range(arguments.runs):
             for mode in _MODES if run % 2 == 0 else reversed(_MODES):
                 batches = list(_batches(arguments.events, _BATCH, seed=run))
+                sync_ms = _sync_s(Path(directory) / "sync") * 1e3
                 with SqliteStore(Path(directory) / f"{mode}-{run}", survives=mode) as store:
                     seconds = asyncio.run(_ingest(store, batches))
                 rate = arguments.events / sum(seconds)
@@ -54,6 +58,7 @@ def main() -> None:
                 p50, p99 = statistics.median(seconds) * 1e3, statistics.quantiles(seconds, n=100)[-1] * 1e3
                 print(
                     f"survives {mode:<8} {rate:>8,.0f} events/s   batch of {_BATCH}: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+                    f"   a sync: {sync_ms:.2f} ms"
                 )
         for mode in _MODES:
             print(f"survives {mode:<8} {statistics.median(found[mode]):>8,.0f} events/s acknowledged, median")
@@ -71,6 +76,23 @@ async def _ingest(store: SqliteStore, batches: list[list[StoredEvent]]) -> list[
             seconds.append(time.perf_counter() - began)
             assert all(outcome.new)
     return seconds
+
+
+def _sync_s(path: Path) -> float:
+    """The median of many syncs, each after a write of 16 KiB to a file that has its size already."""
+    seconds = []
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        os.pwrite(descriptor, bytes(_SYNCS * _SYNC_BYTES), 0)
+        os.fsync(descriptor)
+        for n in range(_SYNCS):
+            os.pwrite(descriptor, os.urandom(_SYNC_BYTES), n * _SYNC_BYTES)
+            began = time.perf_counter()
+            os.fdatasync(descriptor)
+            seconds.append(time.perf_counter() - began)
+    finally:
+        os.close(descriptor)
+    return statistics.median(seconds)
 
 
 def _load(directory: Path, events: int, runs: int) -> None:
