@@ -4,8 +4,8 @@
 
 One client on an event loop sends batches of new events and waits for each to be acknowledged, by turns with a state
 that survives a loss of power and one that survives the end of the process. Ids are random, users and items 100,000 each
-and new at first. The disk decides, so before each run it is asked how long it takes to sync a small write, which is what
-a batch must wait for to survive a loss of power. Prints a line for each run, and the medians.
+and new at first. The disk decides, so before each run it is asked how long it takes to sync a small write: a batch that
+is to survive a loss of power waits for one. Prints a line for each run, and the medians.
 """
 
 from __future__ import annotations
