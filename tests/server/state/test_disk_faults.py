@@ -110,7 +110,7 @@ def test_a_disk_that_is_read_only_at_start_is_refused(tmp_path: Path):
 
 _ON_A_SMALL_DISK = """
 import sys
-import tempfile
+from pathlib import Path
 from tanager_server.errors import StorageError, StorageFullError
 from tanager_server.state import *
 
