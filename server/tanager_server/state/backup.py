@@ -55,7 +55,7 @@ def _copy(file: Path, copy: Path, progress: Callable[[int, int], None] | None) -
         if progress is not None:
             progress(total - remaining, total)
 
-    with translated(file.parent), closing(connect(file, mode="ro")) as source:
+    with translated(file.parent), closing(connect(file, mode="ro", sole=True)) as source:
         source.execute("BEGIN")
         source.execute("SELECT seq FROM counter").fetchone()  # the moment that is copied
         with translated(copy.parent, _BACKUP):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import TYPE_CHECKING, Self
@@ -33,9 +34,6 @@ class DirectoryLock:
             raise StateError(f"{path}: {error.strerror}; the server must be able to write there") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The file stays when the lock is released: to remove it would let two hold two files of one name.
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
         except BlockingIOError as error:
             pid = os.pread(self._descriptor, _PID_BYTES, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._descriptor)
@@ -43,9 +41,10 @@ class DirectoryLock:
         except OSError as error:
             os.close(self._descriptor)
             raise StateError(f"{path}: {error.strerror}; the state cannot be locked") from error
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+        # The file stays when the lock is released: to remove it would let two hold two files of one name.
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only who has it cannot be told
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
         """Lets the directory go; once is enough."""

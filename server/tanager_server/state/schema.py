@@ -11,9 +11,9 @@ log-structured merge trees do, O'Neil et al. 1996).
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from tanager_server.errors import StateError
@@ -110,43 +110,45 @@ def new_state_id() -> str:
 
 
 def verify(path: Path) -> Verified:
-    """Checks a state, in use or not, or a backup: that it is sound throughout and of a version that can be served.
+    """Checks a state that is not in use, or a backup: that it is sound throughout and of a version that can be served.
 
-    Reads the whole file.
+    Reads the whole file. A state that this very process has open can be checked too.
 
     Args:
         path: the directory.
 
     Raises:
-        StateError: it is not; the message names the file and what is wrong.
+        StateError: it is not, or another process has it; the message names the file and what is wrong.
     """
     file = path / FILE
     if not file.is_file():
         raise StateError(f"{file}: no such file; {path} is no state directory")
     try:
-        try:
-            with closing(connect(file, mode="ro")) as connection:
-                return _verified(connection, file)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-                raise
-        # The log of a server that ended without closing can be read only by one who may write.
-        with DirectoryLock(path), closing(connect(file, mode="rw")) as connection:
-            return _verified(connection, file)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(DirectoryLock(path))
+            except StateError:  # in use, or on a disk that cannot be written, as a backup may be
+                connection = connect(file, mode="ro", timeout_s=0)
+            else:  # what a server that was killed left in the log can be read only by one who may write
+                connection = connect(file, mode="rw", sole=True)
+            return _verified(stack.enter_context(contextlib.closing(connection)), file)
     except sqlite3.Error as error:
-        raise StateError(f"{file}: {error}") from error
+        busy = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF == sqlite3.SQLITE_BUSY
+        raise StateError(f"{file}: {'in use by another process' if busy else error}") from error
 
 
-def connect(file: Path, *, mode: str, timeout_s: float = 5.0) -> sqlite3.Connection:
+def connect(file: Path, *, mode: str, sole: bool = False, timeout_s: float = 5.0) -> sqlite3.Connection:
     """Opens a file in autocommit mode, for any thread.
 
     Args:
         file: the database.
         mode: `ro`, `rw` or `rwc`, as SQLite has them.
+        sole: whether this process alone uses the file. The log's index is then in memory and not in a mapped file, by
+            which the kernel would kill the process (SIGBUS) when the disk turns read-only under it.
         timeout_s: how long to wait for another program that holds the file.
     """
     return sqlite3.connect(
-        f"{file.absolute().as_uri()}?mode={mode}",
+        f"{file.absolute().as_uri()}?mode={mode}&vfs={'unix-excl' if sole else 'unix'}",
         uri=True,
         timeout=timeout_s,
         isolation_level=None,

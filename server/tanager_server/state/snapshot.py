@@ -31,7 +31,7 @@ class SqliteSnapshot:
     def __init__(self, file: Path) -> None:
         self._directory = file.parent
         with translated(self._directory):
-            self._connection = connect(file, mode="ro")
+            self._connection = connect(file, mode="ro", sole=True)
             try:
                 self._connection.execute("BEGIN")
                 (self.seq,) = self._connection.execute("SELECT seq FROM counter").fetchone()

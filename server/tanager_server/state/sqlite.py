@@ -53,6 +53,7 @@ class SqliteStore:
         self._directory, self._file = directory, directory / FILE
         self._commit_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._closed = False
+        self._failing: type[StorageError] | None = None
         self._traces_remain = False
         self._truncate_at = -math.inf
         with contextlib.ExitStack() as undo:
@@ -63,7 +64,7 @@ class SqliteStore:
             self._lock = undo.enter_context(DirectoryLock(directory))
             try:
                 self._connection = undo.enter_context(contextlib.closing(_open(self._file, survives)))
-                self._reader = undo.enter_context(contextlib.closing(connect(self._file, mode="ro")))
+                self._reader = undo.enter_context(contextlib.closing(connect(self._file, mode="ro", sole=True)))
                 self._seq = int(self._connection.execute("SELECT seq FROM counter").fetchone()[0])
                 named = self._connection.execute("SELECT value FROM meta WHERE name = ?", (STATE_ID,)).fetchone()
                 self._state_id = str(named[0])
@@ -96,10 +97,11 @@ class SqliteStore:
             except BaseException as error:
                 self._roll_back()
                 if isinstance(error, sqlite3.Error) and (mine := storage_error(error, self._directory)) is not None:
-                    _log.error("the state could not be written", exc_info=error, extra={"file": str(self._file)})
+                    self._note(mine, error)
                     raise mine from error
                 raise
             self._seq += len(writes)
+            self._note(None)
             if any(isinstance(write, PurgeUser) for write in writes):
                 self._traces_remain, self._truncate_at = True, -math.inf
             if self._traces_remain and time.monotonic() >= self._truncate_at:
@@ -148,6 +150,17 @@ class SqliteStore:
         if self._closed:
             raise StorageError("the state is closed")
 
+    def _note(self, failure: StorageError | None, cause: Exception | None = None) -> None:
+        """Logs when writes begin to fail, and when they no longer do."""
+        kind = type(failure) if failure is not None else None
+        if kind is self._failing:
+            return
+        self._failing = kind
+        if failure is None:
+            _log.info("the state can be written again", extra={"file": str(self._file)})
+        else:
+            _log.error("the state cannot be written: %s", failure, exc_info=cause, extra={"file": str(self._file)})
+
     def _roll_back(self) -> None:
         self._writer.forget()
         if self._connection.in_transaction:
@@ -173,7 +186,7 @@ class SqliteStore:
 def _open(file: Path, survives: Survives) -> sqlite3.Connection:
     if not file.exists():
         sync_directory(file.parent.parent)
-    connection = connect(file, mode="rwc", timeout_s=_BUSY_TIMEOUT_MS / 1e3)
+    connection = connect(file, mode="rwc", sole=True, timeout_s=_BUSY_TIMEOUT_MS / 1e3)
     try:
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[survives]}")
         connection.execute("PRAGMA secure_delete = ON")

@@ -206,7 +206,8 @@ class Outcome:
         seq: the write's place in the order of all writes.
         existed: for each row of the write in turn, earlier rows of the same write counted: whether the item was there
             and not deleted, the user had a profile, the event or impression was known (so this one was ignored), the
-            item of a vector was there unchanged (so the vector was kept). Empty for writes that name no rows.
+            item of a vector was there unchanged (so the vector was kept), anything was kept of the user to purge. Empty
+            for DropVectors and ExpireImpressions.
         removed: rows that PurgeUser, DropVectors or ExpireImpressions removed.
     """
 

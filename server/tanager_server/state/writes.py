@@ -97,6 +97,9 @@ class Writer:
     def _put_items(self, write: PutItems, seq: int) -> Outcome:
         if any(item.deleted for item in write.items):
             raise ValueError("PutItems writes items that are there; DeleteItems deletes")
+        vectors_of = {vector.item_id for vector in write.vectors}
+        if not vectors_of <= {item.item_id for item in write.items}:
+            raise ValueError("PutItems writes vectors of its own items; PutVectors those of others")
         existed = self._existed(
             "SELECT json_group_array(item_id) FROM items WHERE seq IS NOT NULL AND NOT deleted AND item_id IN {rows}",
             [item.item_id for item in write.items],
@@ -108,7 +111,7 @@ class Writer:
             [(item.item_id, item.data, 0, seq) for item in write.items],
         )
         if write.vectors:
-            self._remove_vectors(list({vector.item_id for vector in write.vectors}))
+            self._remove_vectors(list(vectors_of))
             self._insert_vectors(write.vectors)
         return Outcome(seq, existed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import sqlite3
@@ -139,6 +140,9 @@ def test_two_servers_never_share_a_state(tmp_path: Path):
         )
         other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
         assert f"in use by process {os.getpid()}" in other.stderr
+        code = code.replace("SqliteStore(", "verify(")
+        other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+        assert "in use by another process" in other.stderr
     SqliteStore(tmp_path).close()
 
 
@@ -148,6 +152,15 @@ def test_the_lock_is_free_again_after_a_refusal(tmp_path: Path):
         SqliteStore(tmp_path)
     (tmp_path / FILE).unlink()
     SqliteStore(tmp_path).close()
+
+
+def test_the_lock_of_a_full_disk_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with SqliteStore(tmp_path), pytest.raises(StateError, match="in use by process unknown"):
+        SqliteStore(tmp_path)
 
 
 def test_a_directory_that_cannot_be_is_refused(tmp_path: Path):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tanager_server.state import Outcome, Write
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
@@ -53,14 +55,15 @@ def events(store: SqliteStore) -> list[StoredEvent]:
         return list(snapshot.events())
 
 
-def one(store: SqliteStore, write: writes.Write) -> writes.Outcome:
+def one(store: SqliteStore, write: Write) -> Outcome:
     (outcome,) = store.commit([write])
     return outcome
 
 
 def test_a_new_state_is_empty(store: SqliteStore):
     assert store.seq == 0
-    assert items(store) == events(store) == []
+    assert items(store) == []
+    assert events(store) == []
     with store.load() as snapshot:
         assert snapshot.meta() == {"state_id": store.state_id}
         assert snapshot.seq == 0
@@ -246,7 +249,7 @@ def test_the_state_keeps_its_name(store: SqliteStore):
         PutUsers([StoredUser("good", b""), StoredUser("bad", [])]),  # type: ignore[arg-type]
     ],
 )
-def test_what_cannot_be_stored_takes_nothing_along(store: SqliteStore, bad: writes.Write):
+def test_what_cannot_be_stored_takes_nothing_along(store: SqliteStore, bad: Write):
     store.commit([AddEvents([event("before", "before")])])
     with pytest.raises(Exception, match=r".") as raised:
         store.commit([PutItems([StoredItem("good", b"")]), AddEvents([event("new", "new", "new")]), bad])
