@@ -81,5 +81,6 @@ def test_attributes_by_item(items_file):
     catalogue = Catalogue.read(items_file(*(ITEM | {"id": name, "attributes": each} for name, each in told.items())))
     assert [dict(each) for each in catalogue.attributes] == list(told.values())
     first, _, last = catalogue.attributes
+    assert isinstance(first["tags"], list)
     assert first["tags"][1] is last["by"]
     assert [type(value) for value in last.values()] == [list, bool, float, str]

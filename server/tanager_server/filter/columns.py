@@ -6,7 +6,7 @@ import itertools
 import math
 from array import array
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Catalogue
     from tanager_server.bundle.catalogue import AttributeValue
+
+_ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
 ID, TITLE, DOMAIN, CATEGORIES = "id", "title", "domain", "categories"
 BUILT_IN = (ID, TITLE, DOMAIN, CATEGORIES)
@@ -84,11 +86,20 @@ class Column:
 
     def fill(self, values: Iterable[AttributeValue | Sequence[str] | None]) -> None:
         """Sets the values of the first items, of which none has one yet."""
-        coded = list(map(self._coded, values))
-        kinds = np.fromiter((kind for kind, _ in coded), np.uint8, len(coded))
-        self.kinds[: len(coded)] = kinds
-        self.values[: len(coded)] = np.fromiter((number for _, number in coded), np.float64, len(coded))
-        self.counts = np.bincount(kinds, minlength=len(Kind)).tolist()
+        kinds, numbers = bytearray(), array("d")
+        code, text = self.texts.code, int(Kind.TEXT)
+        for value in values:
+            if isinstance(value, str):  # the most frequent, without a call more
+                kinds.append(text)
+                numbers.append(code(value))
+            else:
+                kind, number = self._coded(value)
+                kinds.append(kind)
+                numbers.append(number)
+        count = len(numbers)
+        self.kinds[:count] = np.frombuffer(kinds, np.uint8, count)
+        self.values[:count] = np.frombuffer(numbers, np.float64, count)
+        self.counts = np.bincount(self.kinds[:count], minlength=len(Kind)).tolist()
 
     def _coded(self, value: AttributeValue | Sequence[str] | None) -> tuple[int, float]:
         if value is None:
@@ -254,7 +265,7 @@ def as_number(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _grown(values: NDArray[np.generic], capacity: int) -> NDArray[np.generic]:
+def _grown(values: NDArray[_ScalarT], capacity: int) -> NDArray[_ScalarT]:
     grown = np.zeros(capacity, values.dtype)
     grown[: len(values)] = values
     return grown

@@ -34,27 +34,29 @@ class Texts:
         """The text's code, -1 if it has none."""
         return self._codes.get(text, -1)
 
-    def where(
-        self, codes: NDArray[np.int64], matches: Callable[[str], bool], *, folded: bool = False
-    ) -> NDArray[np.bool_]:
-        """Of which of the codes the text matches, casefolded or as it is.
+    def where(self, codes: NDArray[np.int64], matches: Callable[[str], bool]) -> NDArray[np.bool_]:
+        """Of which of the codes the text matches.
 
         A text is looked at once for all that have it, unless there are fewer codes than texts.
         """
-        texts = self._all_folded() if folded else self._texts
+        texts = self._texts
         if len(codes) < len(texts):
             return np.fromiter((matches(texts[code]) for code in codes.tolist()), np.bool_, len(codes))
         return np.fromiter(map(matches, texts), np.bool_, len(texts))[codes]
+
+    def where_holding(self, codes: NDArray[np.int64], part: str) -> NDArray[np.bool_]:
+        """Of which of the codes the text holds a part, which is casefolded, in any case."""
+        self._folded += [text.casefold() for text in self._texts[len(self._folded) :]]
+        texts = self._folded
+        if len(codes) < len(texts):
+            return np.fromiter([part in texts[code] for code in codes.tolist()], np.bool_, len(codes))
+        return np.fromiter([part in text for text in texts], np.bool_, len(texts))[codes]
 
     def keep(self, codes: Sequence[int]) -> None:
         """Keeps those of the codes alone, which are 0, 1, … from then on."""
         self._texts = [self._texts[code] for code in codes]
         self._codes = {text: code for code, text in enumerate(self._texts)}
         self._folded = []
-
-    def _all_folded(self) -> list[str]:
-        self._folded += [text.casefold() for text in self._texts[len(self._folded) :]]
-        return self._folded
 
 
 class Lists:

@@ -194,27 +194,27 @@ def _matches(node: Node, columns: Columns, at: NDArray[np.int64] | None, count: 
             kinds,
             values,
             Kind.TEXT,
-            lambda codes: column.texts.where(codes, lambda title: wanted in title, folded=True),
+            lambda codes: column.texts.where_holding(codes, wanted),
         )
     if isinstance(node, Present):
-        return kinds != Kind.MISSING
+        return np.not_equal(kinds, Kind.MISSING)
     return _compared(node, column, kinds, values)
 
 
 def _compared(
     node: Comparison, column: Column, kinds: NDArray[np.uint8], values: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    compare, value = _COMPARE[node.operator], node.value
+    symbol, value = node.operator, node.value
     if isinstance(value, bool):
-        return (kinds == Kind.BOOL) & compare(values, value)
+        return (kinds == Kind.BOOL) & _compare(symbol, values, value)
     if isinstance(value, float):
-        return (kinds == Kind.NUMBER) & compare(values, value)
+        return (kinds == Kind.NUMBER) & _compare(symbol, values, value)
     matches = np.zeros(len(kinds), np.bool_)
     if column.counts[Kind.TEXT]:
-        matches |= _texts(node.operator, value, column, kinds, values)
+        matches |= _texts(symbol, value, column, kinds, values)
     if column.counts[Kind.NUMBER] and (time := value.time) is not None:
-        matches |= (kinds == Kind.NUMBER) & compare(values, time)
-    if column.counts[Kind.LIST] and node.operator == ":":
+        matches |= (kinds == Kind.NUMBER) & _compare(symbol, values, time)
+    if column.counts[Kind.LIST] and symbol == ":":
         lists = column.lists
         if value.is_open:
             matches |= _where(kinds, values, Kind.LIST, lambda codes: lists.where(codes, value.matches))
@@ -224,17 +224,21 @@ def _compared(
 
 
 def _texts(
-    comparison: str, value: Text, column: Column, kinds: NDArray[np.uint8], values: NDArray[np.float64]
+    symbol: str, value: Text, column: Column, kinds: NDArray[np.uint8], values: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    texts, compare = column.texts, _COMPARE[comparison]
-    if comparison in ("<", "<=", ">", ">="):
-        return _where(
-            kinds, values, Kind.TEXT, lambda codes: texts.where(codes, lambda text: compare(text, value.value))
-        )
+    texts = column.texts
+    if symbol in ("<", "<=", ">", ">="):
+        ordered, bound = _COMPARE[symbol], value.value
+        return _where(kinds, values, Kind.TEXT, lambda codes: texts.where(codes, lambda text: ordered(text, bound)))
     if not value.is_open:
-        return (kinds == Kind.TEXT) & compare(values, texts.find(value.value))
+        return (kinds == Kind.TEXT) & _compare(symbol, values, texts.find(value.value))
     equal = _where(kinds, values, Kind.TEXT, lambda codes: texts.where(codes, value.matches))
-    return (kinds == Kind.TEXT) & ~equal if comparison == "!=" else equal
+    return (kinds == Kind.TEXT) & ~equal if symbol == "!=" else equal
+
+
+def _compare(symbol: str, values: NDArray[np.float64], bound: float) -> NDArray[np.bool_]:
+    compared: NDArray[np.bool_] = _COMPARE[symbol](values, bound)
+    return compared
 
 
 def _where(

@@ -290,7 +290,9 @@ def _stray(sign: str) -> str:
 
 
 def _quoted(text: str, start: int) -> tuple[_Token, int]:
-    quote, value, stars, at = text[start], [], [], start + 1
+    quote, at = text[start], start + 1
+    value: list[str] = []
+    stars: list[int] = []
     while at < len(text):
         sign = text[at]
         if sign == quote:

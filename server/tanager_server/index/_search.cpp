@@ -42,7 +42,7 @@ constexpr std::size_t kScanShare = 8;  // nor is a walk worth it for more than o
 constexpr double kLoose = 0.25, kTight = 0.08, kSparse = 0.035;
 constexpr double kAgainst = 0.7;  // of the share everywhere: below, the filter is against the query
 // Times `ef`, where allowed nodes are badly linked, and where they are far from the query.
-constexpr std::size_t kSparseBreadth = 3, kFarBreadth = 20;
+constexpr std::size_t kSparseBreadth = 4, kFarBreadth = 20;
 
 // sum(codes[d] * query[d]): unsigned times signed, as processors have it.
 using Kernel = int (*)(const Code*, const std::int8_t*, std::size_t);
@@ -449,11 +449,11 @@ class Searcher {
   int levels_;
   Table<Code> codes_memory_;
   Table<Node> links_;
-  Table<std::uint32_t> visited_;
+  Table<std::uint8_t> visited_;
   Code* codes_;
   std::vector<Quantised> quantised_;
   // What one search needs; the interpreter's lock is held throughout.
-  std::uint32_t tag_ = 0;
+  std::uint8_t tag_ = 0;
   std::vector<Scored> candidates_, results_;
   std::vector<Node> fresh_, listed_;
   std::vector<float> approximate_, order_;
