@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_server.engine.asking import Answered
-    from tanager_server.engine.items import Mask
+    from tanager_server.engine.items import Mask, Written
     from tanager_server.engine.request import BatchQuery, Explanation, RankQuery, SimilarQuery, TrendingQuery
     from tanager_server.engine.subject import History
     from tanager_server.index import Generation
@@ -96,6 +96,20 @@ class Engine:
     def deadline(self, remaining_s: float) -> float:
         """The moment so many seconds from now, as the methods here take it."""
         return self._texts.clock() + remaining_s
+
+    def put(self, written: Written) -> int:
+        """Writes an item.
+
+        Returns:
+            Its position.
+
+        Raises:
+            NoRoomError: there is none for a new item.
+        """
+        position = self.items.put(written)
+        if written.vector is not None:
+            self._serving.ranker.forget(position)
+        return position
 
     def serve(self, serving: Serving) -> None:
         """Goes on with a generation that was made of the present one; see `LiveItems.end_indexing`."""

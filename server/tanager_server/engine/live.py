@@ -6,6 +6,7 @@ same of it.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -122,6 +123,9 @@ class Live:
         self._worker = WorkerThread("figures", niceness=8)
         self._fingerprint = fingerprint(engine.generation.manifest)
         self._seq, self._events = store.seq, 0
+        self._reserved = 0
+        self._being_written: set[str] = set()
+        self._written = asyncio.Condition()
 
     # The start
 
@@ -152,7 +156,7 @@ class Live:
                 encoded[place] if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4") for place in some
             ]
             for written in self._figure([items[place] for place in some], own):
-                engine.items.put(written)
+                engine.put(written)
         self._load_users(snapshot)
         engine.audiences.rebuild()
         self._seq = snapshot.seq
@@ -241,36 +245,63 @@ class Live:
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
+        own = {item.id for item in items}
+        async with self._written:  # whether a text has changed is told by what is there: nobody else writes these now
+            await self._written.wait_for(lambda: self._being_written.isdisjoint(own))
+        new = sum(self._engine.generation.catalogue.position(item_id) is None for item_id in own)
+        self._reserve(new)
+        self._being_written |= own
+        try:
+            write, written = await self._prepare(items, deadline=deadline)
+        except BaseException:
+            await self._release(own, new)
+            raise
+        # A caller who goes takes nothing back: what is being written is still to be applied.
+        commit = asyncio.create_task(self._commit(write, written, own, new), name="upsert items")
+        outcome = await asyncio.shield(commit)
+        return UpsertedItems(new, len(write.vectors), outcome.seq)
+
+    async def _commit(self, write: PutItems, written: list[Written], own: set[str], new: int) -> Outcome:
+        try:
+            return await self._write(write, written)
+        finally:
+            await self._release(own, new)
+
+    async def _release(self, own: set[str], new: int) -> None:
+        self._reserved -= new
+        self._being_written -= own
+        async with self._written:
+            self._written.notify_all()
+
+    async def _prepare(self, items: Sequence[Item], *, deadline: float) -> tuple[PutItems, list[Written]]:
+        """Encodes the texts that changed."""
         engine = self._engine
-        catalogue, manifest = engine.generation.catalogue, engine.generation.manifest
-        new = sum(catalogue.position(item.id) is None for item in items)
-        self._check_room(new)
+        prompt = engine.generation.manifest.encoder.item_prompt
         texts = [place for place, item in enumerate(items) if not self._has_text(item)]
         vectors: list[NDArray[np.float32] | None] = [None] * len(items)
         if texts:
-            prompted = [manifest.encoder.item_prompt + items[place].text for place in texts]
-            encoded = await engine.embed(prompted, deadline=deadline)
+            encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
             for place, vector in zip(texts, encoded.vectors, strict=True):
                 vectors[place] = vector
         written = await self._worker.run(self._figure, items, vectors)
-        self._check_room(new)
         stored = [StoredItem(item.id, item_bytes(item)) for item in items]
         kept = [
             StoredVector(one.item.id, self._fingerprint, one.vector.astype("<f4").tobytes())
             for one in written
             if one.vector is not None
         ]
-        outcome = await self._write(PutItems(stored, kept), written)
-        return UpsertedItems(new, len(texts), outcome.seq)
+        return PutItems(stored, kept), written
 
-    def _check_room(self, new: int) -> None:
-        if new > self._engine.items.room:
+    def _reserve(self, new: int) -> None:
+        """Keeps rows for new items: once they are written there must be room for them."""
+        if new + self._reserved > self._engine.items.room:
             assert self._indexer is not None
             self._indexer.look()
             raise OverloadedError(
                 f"items: {new} new ones do not fit until the index is made anew; try again",
                 retry_after_s=_RETRY_AFTER_S,
             )
+        self._reserved += new
 
     def _has_text(self, item: Item) -> bool:
         """Whether the vector that an item has is of its text."""
@@ -402,7 +433,7 @@ class Live:
             prepared = self._figure(items, [vectors.get(item.id) for item in items])
         positions = []
         for written in prepared:
-            positions.append(self._engine.items.put(written))
+            positions.append(self._engine.put(written))
             self._engine.known.moved(written.item.id, positions[-1])
         self._engine.audiences.moved(positions)
         if self._indexer is not None:

@@ -81,7 +81,7 @@ class Ranker:
         average = np.zeros(len(generation.vectors), np.float32)  # only items of the index are estimated by it
         average[:indexed] = text.average
         self.mean = text.mean
-        text_neighbours = TextNeighbours(generation.index, generation.vectors)
+        self._text_neighbours = text_neighbours = TextNeighbours(generation.index, generation.vectors)
 
         def search(query: NDArray[np.float32], count: int, allowed: NDArray[np.uint8] | None) -> NDArray[np.int64]:
             return generation.index.search_allowed(query[0], count, allowed).positions
@@ -132,6 +132,10 @@ class Ranker:
             search_sequence=search_sequence,
             fill_neighbours=text_neighbours.fill,
         )
+
+    def forget(self, position: int) -> None:
+        """An item has another vector: what is near it is searched for anew."""
+        self._text_neighbours.found[position] = 0
 
     def by_wish(
         self,
