@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tanager_server.engine.records import ItemRecord
 from tanager_server.errors import FieldViolation, InvalidRequestError
 from tanager_server.filter import Columns, FilterError, Predicates
 from tanager_server.filter.syntax import Comparison, Not, Present, Text
@@ -42,11 +43,13 @@ class Written(NamedTuple):
 
     Attributes:
         item: as it is to be.
+        written_ns: when it was written, since the epoch.
         vector: (dim,) float32 of its text; None if that is what it was.
         figures: what is expected of it, of which only an item that is not of the bundle has need.
     """
 
     item: Item
+    written_ns: int
     vector: NDArray[np.float32] | None
     figures: ItemFigures | None
 
@@ -61,7 +64,7 @@ class LiveItems:
     def __init__(self, generation: Generation) -> None:
         self._made_of = generation.catalogue.rows
         """Positions below are the bundle's own items."""
-        self._records: dict[int, Item] = {}
+        self._records: dict[int, ItemRecord] = {}
         self._columns = Columns.of(generation.catalogue)
         self._predicates = Predicates(self._columns)
         self._changed: set[int] | None = None
@@ -92,7 +95,13 @@ class LiveItems:
         Raises:
             BundleError: its bundle cannot be read any more.
         """
-        return self._records.get(position) or self.generation.catalogue.item(position)
+        record = self._records.get(position)
+        return self.generation.catalogue.item(position) if record is None else record.item
+
+    def written_ns(self, position: int) -> int | None:
+        """When an item was last written; None for one as the bundle has it."""
+        record = self._records.get(position)
+        return None if record is None else record.written_ns
 
     def of_bundle(self, position: int) -> bool:
         """Whether the bundle has the item, whatever was written over it."""
@@ -178,7 +187,7 @@ class LiveItems:
             self._indexed[position] = 0
         if written.figures is not None and position >= self._made_of:
             self._give(position, written.figures)
-        self._records[position] = item
+        self._records[position] = ItemRecord(item, written.written_ns)
         self._live[position] = 1
         self._columns.put(
             position,

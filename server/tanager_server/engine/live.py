@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tanager_server.engine.items import Written
-from tanager_server.engine.records import item_bytes, profile_bytes, read_item, read_profile
+from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_item, read_profile
 from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
 from tanager_server.runtime.worker import WorkerThread
 from tanager_server.state import (
@@ -138,7 +138,7 @@ class Live:
         """
         began = time.monotonic()
         engine = self._engine
-        items: list[Item] = []
+        items: list[ItemRecord] = []
         vectors: list[bytes | None] = []
         for stored, vector in snapshot.items(self._fingerprint):
             if stored.deleted:
@@ -148,7 +148,9 @@ class Live:
                 vectors.append(vector)
         prompt = engine.generation.manifest.encoder.item_prompt
         missing = [place for place, vector in enumerate(vectors) if vector is None]
-        found = encode([prompt + items[place].text for place in missing]) if missing else np.empty((0, 0), np.float32)
+        found = (
+            encode([prompt + items[place].item.text for place in missing]) if missing else np.empty((0, 0), np.float32)
+        )
         encoded = dict(zip(missing, found, strict=True))
         for start in range(0, len(items), _FIGURES_AT_A_TIME):
             some = range(start, min(start + _FIGURES_AT_A_TIME, len(items)))
@@ -283,8 +285,10 @@ class Live:
             encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
             for place, vector in zip(texts, encoded.vectors, strict=True):
                 vectors[place] = vector
-        written = await self._worker.run(self._figure, items, vectors)
-        stored = [StoredItem(item.id, item_bytes(item)) for item in items]
+        written_ns = time.time_ns()
+        records = [ItemRecord(item, written_ns) for item in items]
+        written = await self._worker.run(self._figure, records, vectors)
+        stored = [StoredItem(record.item.id, item_bytes(record)) for record in records]
         kept = [
             StoredVector(one.item.id, self._fingerprint, one.vector.astype("<f4").tobytes())
             for one in written
@@ -311,18 +315,18 @@ class Live:
             return False
         return self._engine.items.item(position).text == item.text
 
-    def _figure(self, items: Sequence[Item], vectors: Sequence[NDArray[np.float32] | None]) -> list[Written]:
+    def _figure(self, records: Sequence[ItemRecord], vectors: Sequence[NDArray[np.float32] | None]) -> list[Written]:
         """Items with what is expected of them; of one whose text stays, by the vector that it has."""
         generation = self._engine.generation
         found: list[Written] = []
-        for item, vector in zip(items, vectors, strict=True):
+        for (item, written_ns), vector in zip(records, vectors, strict=True):
             position = generation.catalogue.position(item.id)
             own = vector if vector is not None or position is None else generation.vectors[position]
             assert own is not None
             figures = generation.new_items.figures(
                 own, domain=item.domain, categories=item.categories, attributes=item.attributes
             )
-            found.append(Written(item, vector, figures))
+            found.append(Written(item, written_ns, vector, figures))
         return found
 
     async def delete_items(self, item_ids: Sequence[str]) -> DeletedItems:
@@ -429,8 +433,8 @@ class Live:
         prepared = self._prepared.pop(id(write), None)
         if prepared is None:
             vectors = {one.item_id: np.frombuffer(one.vector, "<f4") for one in write.vectors}
-            items = [read_item(stored.data) for stored in write.items]
-            prepared = self._figure(items, [vectors.get(item.id) for item in items])
+            records = [read_item(stored.data) for stored in write.items]
+            prepared = self._figure(records, [vectors.get(record.item.id) for record in records])
         positions = []
         for written in prepared:
             positions.append(self._engine.put(written))

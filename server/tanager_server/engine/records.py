@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tanager_server.bundle import Item
 
@@ -13,18 +13,31 @@ if TYPE_CHECKING:
     from tanager_server.bundle import ProfileValue
 
 
-def item_bytes(item: Item) -> bytes:
+class ItemRecord(NamedTuple):
+    """An item as it was written.
+
+    Attributes:
+        item: the item.
+        written_ns: when, since the epoch.
+    """
+
+    item: Item
+    written_ns: int
+
+
+def item_bytes(record: ItemRecord) -> bytes:
     """An item as bytes."""
-    return item.model_dump_json().encode()
+    return f'{{"written_ns":{record.written_ns},"item":{record.item.model_dump_json()}}}'.encode()
 
 
-def read_item(data: bytes) -> Item:
-    """The item of `item_bytes`.
+def read_item(data: bytes) -> ItemRecord:
+    """The record of `item_bytes`.
 
     Raises:
         ValueError: they are not of an item.
     """
-    return Item.model_validate_json(data)
+    fields = json.loads(data)
+    return ItemRecord(Item.model_validate(fields["item"]), fields["written_ns"])
 
 
 def profile_bytes(profile: Mapping[str, ProfileValue]) -> bytes:

@@ -50,6 +50,7 @@ class Generation:
         new_items: what items that the bundle does not have are expected to be.
         sequence: what the sequence head works on; None where there is none.
         growth: what was added to B, T, A and the categories for items that were written later.
+        number: how many there were before since the server started.
     """
 
     manifest: Manifest
@@ -64,6 +65,7 @@ class Generation:
     new_items: NewItems
     sequence: SequenceSpace | None = None
     growth: Growth = field(default_factory=Growth)
+    number: int = 0
 
     def with_room(self, rows: int) -> Generation:
         """The same with arrays of so many rows at least: the same ones, if they have as many.
@@ -97,7 +99,7 @@ class Generation:
         if sequence is not None:
             own = sequence.index.extended(sequence.vectors[:items], positions, info=info, scratch=scratch)
             sequence = replace(sequence, index=own)
-        return replace(found, index=index, sequence=sequence)
+        return replace(found, index=index, sequence=sequence, number=self.number + 1)
 
     @property
     def sequence_vectors(self) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ class ResponseEncoder:
         catalogue = generation.catalogue
         self._catalogue = catalogue
         self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
-        self._usual: dict[tuple[Response, str, Strategy, Shortfall], bytes] = {}
+        self._usual: dict[tuple[Response, str, int, Strategy, Shortfall], bytes] = {}
         results = self._results
 
         def follow(position: int) -> None:
@@ -59,8 +59,8 @@ class ResponseEncoder:
         page = answer.page
         told = [self._told(explanation) for explanation in answer.explanations]
         results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank)
-        bundle_id = answer.generation.manifest.bundle_id
-        key = (response, bundle_id, answer.strategy, answer.shortfall)
+        generation = answer.generation
+        key = (response, generation.manifest.bundle_id, generation.number, answer.strategy, answer.shortfall)
         if (usual := self._usual.get(key)) is None:
             usual = self._usual[key] = _usual(*key)
         rest = response()
@@ -114,9 +114,10 @@ def _varint(value: int) -> bytes:
     return bytes(found)
 
 
-def _usual(response: Response, bundle_id: str, strategy: Strategy, shortfall: Shortfall) -> bytes:
+def _usual(response: Response, bundle_id: str, number: int, strategy: Strategy, shortfall: Shortfall) -> bytes:
     """What answers that came about alike have in common."""
-    served_by = common_pb2.ServedBy(bundle_id=bundle_id, strategy=f"STRATEGY_{strategy.name}", variant="main")
+    how = f"STRATEGY_{strategy.name}"
+    served_by = common_pb2.ServedBy(bundle_id=bundle_id, strategy=how, variant="main", generation=number)
     message = response(served_by=served_by)
     if not isinstance(message, recommendation_pb2.RankResponse):
         message.shortfall = getattr(common_pb2, f"SHORTFALL_{shortfall.name}")

@@ -88,7 +88,11 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         )
 
     def _item(self, position: int) -> catalog_pb2.Item:
-        return _item_message(self._engine.items.item(position))
+        items = self._engine.items
+        message, written_ns = _item_message(items.item(position)), items.written_ns(position)
+        if written_ns is not None:
+            message.update_time.seconds, message.update_time.nanos = divmod(written_ns, _NANOS)
+        return message
 
 
 class UserServicer(user_pb2_grpc.UserServiceServicer):
