@@ -201,10 +201,14 @@ def measure(
 ) -> float:
     """Prints a line; returns the ratio of throughputs."""
     truth, allow = exact(space, queries, mask), mask.tobytes().__getitem__
+    own: list[float] = []
+    other: list[float] = []
+    reached, ef = 0.0, 0
     positions = np.flatnonzero(mask).astype(np.int32)
 
     def ours(query: NDArray[np.float32]) -> NDArray[np.int64]:
-        return filtered.search(query[None], K, mask, count=len(positions), positions=positions).positions[0]
+        nearest: NDArray[np.int64] = filtered.search(query[None], K, mask, positions=positions).positions[0]
+        return nearest
 
     def theirs(query: NDArray[np.float32]) -> NDArray[np.int64]:
         labels: NDArray[np.int64] = native.knn_query(query, k=K, num_threads=1, filter=allow)[0][0]
@@ -216,17 +220,18 @@ def measure(
         reached = recall([theirs(query) for query in some], truth)
         if reached >= options.recall:
             break
-    found, scans = [], 0
+    found: list[NDArray[np.int64]] = []
+    scans = 0
     for query in queries:
         found.append(ours(query))
         scans += filtered.taken.scan
-    random, own, other = np.random.default_rng(options.seed), [], []
+    random = np.random.default_rng(options.seed)
     for block in range(options.blocks):
         asked = queries[random.permutation(len(queries))]
         # The one that goes first finds other things in the caches.
         for way in (ours, theirs) if block % 2 else (theirs, ours):
             (own if way is ours else other).append(timed(way, asked))
-    each = [b / a for a, b in zip(own, other, strict=True)]
+    each: list[float] = [b / a for a, b in zip(own, other, strict=True)]
     print(
         f"{kind:<8} {percent:>7g} | {statistics.median(own) * 1e6:>8.1f} {recall(found, truth):>6.3f} "
         f"{100 * scans / len(queries):>7.0f} | {statistics.median(other) * 1e6:>10.1f} {reached:>6.3f} {ef:>3} | "

@@ -81,7 +81,8 @@ class Column:
         self.counts[self.kinds[position]] -= 1
         self.counts[kind] += 1
         self.kinds[position], self.values[position] = kind, number
-        if len(self.texts) + len(self.lists) > 2 * self.present + _SPARE_CODES:
+        codes = len(self.texts) + len(self.lists)
+        if codes > _SPARE_CODES and codes > 2 * self.present + _SPARE_CODES:
             self._drop_unused()
 
     def fill(self, values: Iterable[AttributeValue | Sequence[str] | None]) -> None:
@@ -151,6 +152,7 @@ class Columns:
         categories = [names[first:last] for first, last in itertools.pairwise(bounds)]
         columns._columns[ID].fill(catalogue.ids)
         columns._columns[TITLE].fill(title or None for title in catalogue.titles)
+        columns._columns[TITLE].texts.fold()  # now, for a request would wait for it
         columns._columns[DOMAIN].fill(domain or None for domain in catalogue.domains)
         columns._columns[CATEGORIES].fill(categories)
         for name in dict.fromkeys(name for each in catalogue.attributes for name in each):

@@ -46,11 +46,15 @@ class Texts:
 
     def where_holding(self, codes: NDArray[np.int64], part: str) -> NDArray[np.bool_]:
         """Of which of the codes the text holds a part, which is casefolded, in any case."""
-        self._folded += [text.casefold() for text in self._texts[len(self._folded) :]]
+        self.fold()
         texts = self._folded
         if len(codes) < len(texts):
             return np.fromiter([part in texts[code] for code in codes.tolist()], np.bool_, len(codes))
         return np.fromiter([part in text for text in texts], np.bool_, len(texts))[codes]
+
+    def fold(self) -> None:
+        """Casefolds what was not yet, for `where_holding`."""
+        self._folded += [text.casefold() for text in self._texts[len(self._folded) :]]
 
     def keep(self, codes: Sequence[int]) -> None:
         """Keeps those of the codes alone, which are 0, 1, … from then on."""

@@ -197,7 +197,7 @@ def _matches(node: Node, columns: Columns, at: NDArray[np.int64] | None, count: 
             lambda codes: column.texts.where_holding(codes, wanted),
         )
     if isinstance(node, Present):
-        return np.not_equal(kinds, Kind.MISSING)
+        return ~_are(kinds, Kind.MISSING)
     return _compared(node, column, kinds, values)
 
 
@@ -206,14 +206,14 @@ def _compared(
 ) -> NDArray[np.bool_]:
     symbol, value = node.operator, node.value
     if isinstance(value, bool):
-        return (kinds == Kind.BOOL) & _compare(symbol, values, value)
+        return _are(kinds, Kind.BOOL) & _compare(symbol, values, value)
     if isinstance(value, float):
-        return (kinds == Kind.NUMBER) & _compare(symbol, values, value)
+        return _are(kinds, Kind.NUMBER) & _compare(symbol, values, value)
     matches = np.zeros(len(kinds), np.bool_)
     if column.counts[Kind.TEXT]:
         matches |= _texts(symbol, value, column, kinds, values)
     if column.counts[Kind.NUMBER] and (time := value.time) is not None:
-        matches |= (kinds == Kind.NUMBER) & _compare(symbol, values, time)
+        matches |= _are(kinds, Kind.NUMBER) & _compare(symbol, values, time)
     if column.counts[Kind.LIST] and symbol == ":":
         lists = column.lists
         if value.is_open:
@@ -231,9 +231,14 @@ def _texts(
         ordered, bound = _COMPARE[symbol], value.value
         return _where(kinds, values, Kind.TEXT, lambda codes: texts.where(codes, lambda text: ordered(text, bound)))
     if not value.is_open:
-        return (kinds == Kind.TEXT) & _compare(symbol, values, texts.find(value.value))
+        return _are(kinds, Kind.TEXT) & _compare(symbol, values, texts.find(value.value))
     equal = _where(kinds, values, Kind.TEXT, lambda codes: texts.where(codes, value.matches))
-    return (kinds == Kind.TEXT) & ~equal if symbol == "!=" else equal
+    return _are(kinds, Kind.TEXT) & ~equal if symbol == "!=" else equal
+
+
+def _are(kinds: NDArray[np.uint8], kind: Kind) -> NDArray[np.bool_]:
+    equal: NDArray[np.bool_] = kinds == kind
+    return equal
 
 
 def _compare(symbol: str, values: NDArray[np.float64], bound: float) -> NDArray[np.bool_]:
@@ -248,7 +253,7 @@ def _where(
     test: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
 ) -> NDArray[np.bool_]:
     """Where the value is of the kind and its code passes."""
-    of_kind = kinds == kind
+    of_kind = _are(kinds, kind)
     matches = np.zeros(len(kinds), np.bool_)
     matches[of_kind] = test(values[of_kind].astype(np.int64))
     return matches

@@ -35,8 +35,9 @@ constexpr std::size_t kEntries = 64;  // allowed nodes that a walk begins at
 constexpr std::size_t kEnough = 48;   // neighbours of a node, of those behind others
 
 // Measured by tests/bench/filtered_search.py, at 200,000 vectors: what is quickest at a recall@10 of 0.95 and more.
-constexpr std::size_t kFew = 7000;     // rows that a scan is the quickest for
-constexpr std::size_t kMany = 20000;   // and is where a walk is long
+// Rows up to which a scan is quicker than any walk, than one over allowed nodes, than one over badly linked ones, and
+// than one that the filter is against.
+constexpr std::size_t kFew = 1500, kSome = 3000, kMore = 7000, kMany = 20000;
 constexpr std::size_t kScanShare = 8;  // nor is a walk worth it for more than one in so many
 // Shares of allowed nodes around a query.
 constexpr double kLoose = 0.25, kTight = 0.08, kSparse = 0.035;
@@ -75,7 +76,11 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) int multiply_cod
   for (std::size_t d = 0; d < width; d += 64) {
     sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(codes + d), _mm512_loadu_si512(query + d));
   }
-  return _mm512_reduce_add_epi32(sum);
+  alignas(64) int parts[16];  // _mm512_reduce_add_epi32 makes GCC 12 warn of its own header
+  _mm512_store_si512(parts, sum);
+  int total = 0;
+  for (const int part : parts) total += part;
+  return total;
 }
 #endif
 
@@ -351,11 +356,12 @@ class Searcher {
     }
     const double share = near == 0 ? 0.0 : static_cast<double>(allowed) / static_cast<double>(near);
     const double everywhere = static_cast<double>(count) / static_cast<double>(count_);
-    if (share < kAgainst * everywhere || share < kSparse) {
-      return {count <= kMany ? Strategy::kScan : Strategy::kAround, kFarBreadth * ef};
-    }
+    const auto around = [&](std::size_t rows, std::size_t times) {
+      return Plan{count <= rows ? Strategy::kScan : Strategy::kAround, times * ef};
+    };
+    if (share < kAgainst * everywhere || share < kSparse) return around(kMany, kFarBreadth);
     if (share >= kLoose) return {Strategy::kThrough, ef};
-    return {Strategy::kAround, share >= kTight ? ef : kSparseBreadth * ef};
+    return share >= kTight ? around(kSome, 1) : around(kMore, kSparseBreadth);
   }
 
   const Node* row(Node node) const { return links_.data() + static_cast<std::size_t>(node) * width_; }
