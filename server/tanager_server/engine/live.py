@@ -386,4 +386,3 @@ class Live:
         known.users.add_event(event.user_id, number, event.kind, event.weight, event.time_ns)
         self._events += 1
         self._trends.add(number, event.weight, event.time_ns, before)
-

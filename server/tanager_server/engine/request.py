@@ -49,6 +49,7 @@ class Source(enum.IntFlag):
     SEQUENCE = enum.auto()
     TRENDING = enum.auto()
     GIVEN = enum.auto()
+    EXPLORATION = enum.auto()
 
 
 class Events(NamedTuple):
@@ -164,12 +165,14 @@ class Page(NamedTuple):
         scores: of the items.
         sources: `Source` flags, as numbers.
         found_at: when the candidates had been found, on the monotonic clock.
+        propensities: probability of each item to be on the page; none where nothing was left to chance.
     """
 
     positions: Sequence[int]
     scores: Sequence[float]
     sources: Sequence[int]
     found_at: float
+    propensities: Sequence[float] = ()
 
 
 class ScoredItem(NamedTuple):
@@ -248,6 +251,7 @@ class Recommendation(NamedTuple):
         timing: where the time went.
         unknown_attributes: values of the profile that say nothing.
         explanations: one for each item of the list, or none at all.
+        degraded: whether what was asked for in words was left out, as there was no time or no room for it.
     """
 
     generation: Generation
@@ -258,6 +262,7 @@ class Recommendation(NamedTuple):
     timing: Timing
     unknown_attributes: int = 0
     explanations: Sequence[Explanation] = ()
+    degraded: bool = False
 
     @property
     def items(self) -> list[ScoredItem]:

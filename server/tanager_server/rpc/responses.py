@@ -40,7 +40,7 @@ class ResponseEncoder:
         catalogue = generation.catalogue
         self._catalogue = catalogue
         self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
-        self._usual: dict[tuple[Response, str, Strategy, Shortfall], bytes] = {}
+        self._usual: dict[tuple[Response, str, Strategy, Shortfall, bool], bytes] = {}
         results = self._results
 
         def follow(position: int) -> None:
@@ -50,16 +50,22 @@ class ResponseEncoder:
         catalogue.watch(follow)
 
     def encode(
-        self, response: Response, answer: Recommendation, *, first_rank: int = 1, next_page_token: str = ""
+        self,
+        response: Response,
+        answer: Recommendation,
+        *,
+        first_rank: int = 1,
+        next_page_token: str = "",
+        attribution_token: str = "",
     ) -> bytes:
         """A serialised message of one of the types that hold results."""
         if answer.generation.catalogue is not self._catalogue:
             self._begin(answer.generation)
         page = answer.page
         told = [self._told(explanation) for explanation in answer.explanations]
-        results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank)
+        results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank, page.propensities)
         bundle_id = answer.generation.manifest.bundle_id
-        key = (response, bundle_id, answer.strategy, answer.shortfall)
+        key = (response, bundle_id, answer.strategy, answer.shortfall, answer.degraded)
         if (usual := self._usual.get(key)) is None:
             usual = self._usual[key] = _usual(*key)
         rest = response()
@@ -70,6 +76,7 @@ class ResponseEncoder:
         if isinstance(rest, recommendation_pb2.RecommendResponse):
             rest.unknown_attribute_count = answer.unknown_attributes
             rest.next_page_token = next_page_token
+            rest.attribution_token = attribution_token
         return b"".join((results, usual, rest.SerializeToString()))
 
     def _told(self, explanation: Explanation) -> bytes:
@@ -89,9 +96,11 @@ class ResponseEncoder:
         ).SerializeToString()
 
 
-def _usual(response: Response, bundle_id: str, strategy: Strategy, shortfall: Shortfall) -> bytes:
+def _usual(response: Response, bundle_id: str, strategy: Strategy, shortfall: Shortfall, degraded: bool) -> bytes:
     """What answers that came about alike have in common."""
-    served_by = common_pb2.ServedBy(bundle_id=bundle_id, strategy=f"STRATEGY_{strategy.name}", variant="main")
+    served_by = common_pb2.ServedBy(
+        bundle_id=bundle_id, strategy=f"STRATEGY_{strategy.name}", variant="main", degraded=degraded
+    )
     message = response(served_by=served_by)
     if not isinstance(message, recommendation_pb2.RankResponse):
         message.shortfall = getattr(common_pb2, f"SHORTFALL_{shortfall.name}")

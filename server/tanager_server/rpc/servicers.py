@@ -77,7 +77,6 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         answer = self._engine.similar(validation.similar_query(request))
         return self._responses.encode(recommendation_pb2.SimilarItemsResponse, answer)
 
-
     async def Rank(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.RankRequest, context: ServicerContext[Message, Message]
     ) -> bytes:
