@@ -22,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     from tanager_server.bundle import open_bundle
-    from tanager_server.engine import Engine, Indexer, KnownUsers, Live, rows_for
+    from tanager_server.engine import Engine, Impressions, Indexer, KnownUsers, Live, rows_for
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
@@ -187,7 +187,8 @@ async def _live(engine: Engine, loaded: Loaded, settings: Settings) -> AsyncIter
     store = loaded.store
     assert store is not None
     assert settings.state is not None
-    live = Live(engine, store)
+    logged = settings.impressions
+    live = Live(engine, store, Impressions(store, share=logged.share, keep_days=logged.keep_days))
     with store.load() as snapshot:
         live.load(snapshot, lambda texts: loaded.encoder.encode(loaded.encoder.tokenize(texts)))
     indexer = Indexer(engine, loaded.sequence, settings.state)
@@ -195,6 +196,7 @@ async def _live(engine: Engine, loaded: Loaded, settings: Settings) -> AsyncIter
     async with Journal(store, apply=live.apply, policy=policy) as journal:
         live.begin(journal, indexer)
         yield live
+        await live.impressions.close()
         await indexer.close()
     store.close()
 

@@ -172,6 +172,15 @@ class TrendSettings(_Section):
     )
 
 
+class ImpressionSettings(_Section):
+    """What is logged of the lists that users were shown, so that their events can be joined to it; needs state."""
+
+    share: float = Field(
+        1.0, ge=0, le=1, description="share of the lists for a user_id that are logged, and have an attribution token"
+    )
+    keep_days: float = Field(90.0, gt=0, le=36_500, description="days after which they are removed")
+
+
 class Settings(BaseSettings):
     """Settings of `tanager-server`."""
 
@@ -195,6 +204,7 @@ class Settings(BaseSettings):
     storage: StateSettings = StateSettings()
     events: EventSettings = EventSettings()
     trends: TrendSettings = TrendSettings()
+    impressions: ImpressionSettings = ImpressionSettings()
 
 
 def load_settings(argv: Sequence[str]) -> Settings:

@@ -2,6 +2,7 @@
 
 from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.engine import Engine
+from tanager_server.engine.impressions import Impressions, Shown, read_impression
 from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.known import KnownUsers
 from tanager_server.engine.live import Live
@@ -32,6 +33,7 @@ __all__ = [
     "Engine",
     "Events",
     "Explanation",
+    "Impressions",
     "Indexer",
     "KnownUsers",
     "Live",
@@ -43,11 +45,13 @@ __all__ = [
     "Recommendation",
     "ScoredItem",
     "Shortfall",
+    "Shown",
     "SimilarQuery",
     "Source",
     "Strategy",
     "Timing",
     "TrendingQuery",
     "Users",
+    "read_impression",
     "rows_for",
 ]

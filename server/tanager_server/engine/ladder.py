@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _RESERVE_SHARE = 0.1
 _RESERVE_S = 0.05
-"""Of a call's time, what is kept for an answer without words: to rank takes a millisecond, and a busy event loop some."""
+"""Of a call's time, what is kept for an answer without words: to rank takes a millisecond, a busy event loop more."""
 
 
 async def answer_in_time(

@@ -65,9 +65,12 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         if request.page_token:
             query = query._replace(shown=pages.shown(request))
         answer = await self._engine.recommend(query, deadline=self._engine.deadline(deadline_s()))
-        token = pages.next_token(request, query, answer)
         return self._responses.encode(
-            recommendation_pb2.RecommendResponse, answer, first_rank=1 + len(query.shown), next_page_token=token
+            recommendation_pb2.RecommendResponse,
+            answer,
+            first_rank=1 + len(query.shown),
+            next_page_token=pages.next_token(request, query, answer),
+            attribution_token="" if self._live is None else self._live.impressions.log(query, answer),
         )
 
     async def SimilarItems(  # noqa: N802  # gRPC's name
