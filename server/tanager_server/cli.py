@@ -22,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     from tanager_server.bundle import open_bundle
-    from tanager_server.engine import Engine, Impressions, Indexer, KnownUsers, Live, rows_for
+    from tanager_server.engine import Engine, ExplorationPolicy, Impressions, Indexer, KnownUsers, Live, rows_for
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
@@ -151,7 +151,9 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
             observe=metrics,
         ) as texts:
             known, trends = KnownUsers(generation.catalogue), Trends(settings.trends.half_lives_h)
-            engine = Engine(generation, texts, loaded.sequence, known, trends)
+            lot = settings.exploration
+            exploration = ExplorationPolicy(lot.share, lot.keep_first, lot.candidates, lot.new_items)
+            engine = Engine(generation, texts, loaded.sequence, known, trends, exploration)
             live = None
             if loaded.store is not None:
                 live = await stack.enter_async_context(_live(engine, loaded, settings))

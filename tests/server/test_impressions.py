@@ -52,9 +52,9 @@ async def begin(store, generation, make_engine, tmp_path):
 
 async def show(engine, live, user_id="ann", page_size=5, **query):
     """What a user is shown: ids and token."""
-    query = RecommendQuery(page_size, user_id=user_id, **query)
-    answer = await engine.recommend(query, deadline=0)
-    return [item.item_id for item in answer.items], live.impressions.log(query, answer)
+    asked = RecommendQuery(page_size, user_id=user_id, **query)
+    answer = await engine.recommend(asked, deadline=0)
+    return [item.item_id for item in answer.items], live.impressions.log(asked, answer)
 
 
 def click(event_id, item_id, token, user_id="ann"):
@@ -117,9 +117,14 @@ async def test_what_is_no_more_in_memory_is_looked_up(begin, store, monkeypatch)
     shown, token = await show(engine, live)
     later = [await show(engine, live, user_id=user) for user in ("bob", "ann")]
     await settled(live)
-    looked_up = []
+    looked_up: list[str] = []
     look_up = store.lookup_impression
-    monkeypatch.setattr(store, "lookup_impression", lambda token: looked_up.append(token) or look_up(token))
+
+    def note(token):
+        looked_up.append(token)
+        return look_up(token)
+
+    monkeypatch.setattr(store, "lookup_impression", note)
     events = [click("1", shown[0], token), click("2", "item-59", token), click("3", later[1][0][0], later[1][1])]
     done = await live.write_events(events)
     assert (done.unattributed, looked_up) == (1, [token])

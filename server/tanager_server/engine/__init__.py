@@ -2,6 +2,7 @@
 
 from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.engine import Engine
+from tanager_server.engine.exploration import ExplorationPolicy
 from tanager_server.engine.impressions import Impressions, Shown, read_impression
 from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.known import KnownUsers
@@ -33,6 +34,7 @@ __all__ = [
     "Engine",
     "Events",
     "Explanation",
+    "ExplorationPolicy",
     "Impressions",
     "Indexer",
     "KnownUsers",

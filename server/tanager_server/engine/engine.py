@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tanager_server.bundle import KnownProfile
 from tanager_server.engine.asking import NOTHING_ASKED, questions
 from tanager_server.engine.diversity import most_candidates
+from tanager_server.engine.exploration import OFF, Explorer
 from tanager_server.engine.items import LiveItems
 from tanager_server.engine.known import NO_PAST, KnownUsers
 from tanager_server.engine.ladder import answer_in_time
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_server.engine.asking import Answered, Mask
+    from tanager_server.engine.exploration import ExplorationPolicy
     from tanager_server.engine.request import RankQuery, RecommendQuery, SimilarQuery, TrendingQuery
     from tanager_server.engine.subject import History
     from tanager_server.engine.trending import TakenUp
@@ -54,6 +56,7 @@ class Engine:
         sequence: reads histories, where the generation has a sequence head.
         known: users of whom something is stored.
         trends: what is taken up lately.
+        exploration: how much of users' lists is left to chance.
     """
 
     def __init__(
@@ -63,10 +66,12 @@ class Engine:
         sequence: SequenceHead | None = None,
         known: KnownUsers | None = None,
         trends: Trends | None = None,
+        exploration: ExplorationPolicy = OFF,
     ) -> None:
         self.items = LiveItems(generation)
         self.trends = Trends((24.0,)) if trends is None else trends
         self.known = KnownUsers(generation.catalogue) if known is None else known
+        self._explorer = Explorer(exploration, self.known, self.trends)
         self._texts = texts
         self._serving = Serving(generation, sequence)
 
@@ -89,6 +94,11 @@ class Engine:
     def stuck(self) -> bool:
         """Whether the encoder has stopped answering."""
         return self._texts.stuck
+
+    @property
+    def explores(self) -> bool:
+        """Whether any list is left to chance."""
+        return self._explorer.on
 
     def deadline(self, remaining_s: float) -> float:
         """The moment so many seconds from now, as the methods here take it."""
@@ -123,7 +133,9 @@ class Engine:
         excluded = self._excluded(query, subject)
         diversity, page_size = query.diversity, query.page_size
         most = page_size if diversity is None else most_candidates(page_size, diversity)
-        answered = await self._answer(subject, reach=most + len(excluded) + SPARE, mask=mask, deadline=deadline)
+        beyond = self._explorer.candidates(query)
+        reach = max(most, page_size + beyond) + len(excluded) + SPARE
+        answered = await self._answer(subject, reach=reach, mask=mask, deadline=deadline)
         # From here to the page nothing waits: the items are those of this moment.
         serving, view = self._serving, self.items.view(None if mask is None else mask())
         history, profile, asked = subject.history, subject.profile, answered.asked
@@ -147,8 +159,9 @@ class Engine:
                 history, page_size=count, excluded=excluded, attributes=profile.rows, asked=asked, view=view
             )
 
+        beyond = 0 if answered.degraded else beyond
         if diversity is None:
-            page = find(page_size)
+            page = find(page_size + beyond)
         else:
             page = serving.diversifier.page(
                 find,
@@ -159,6 +172,20 @@ class Engine:
                 attributes=profile.rows,
                 asked=asked,
                 view=view,
+            )
+        if beyond:
+            page = self._explorer.page(
+                query,
+                page,
+                page if diversity is None else find(page_size + beyond),
+                items=self.items,
+                excluded=excluded,
+                mask=mask,
+                score=None
+                if strategy is Strategy.WISH  # in whose scores priors count for less
+                else lambda positions: serving.ranker.score(
+                    positions, history=history, attributes=profile.rows, asked=asked
+                ),
             )
         timing = answered.timing
         timing.search_s += subject.read_s + page.found_at - began

@@ -172,7 +172,7 @@ class Impressions:
         return found
 
     def _look_up(self, tokens: Sequence[str]) -> dict[str, Collection[str]]:
-        found = {}
+        found: dict[str, Collection[str]] = {}
         for token in tokens:
             if (impression := self._store.lookup_impression(token)) is not None:
                 found[token] = frozenset(read_impression(impression.data).item_ids)

@@ -104,6 +104,7 @@ class RecommendQuery(NamedTuple):
         filter: which items may be returned, in the filter language; empty for all.
         shown: items of the pages before.
         min_seq: the answer must know of the write with this sequence number.
+        request_id: of the call, if its caller gave it one: what is left to chance is the same if it comes again.
     """
 
     page_size: int
@@ -122,6 +123,7 @@ class RecommendQuery(NamedTuple):
     filter: str = ""
     shown: Sequence[int] = ()
     min_seq: int = 0
+    request_id: str = ""
 
 
 class RankQuery(NamedTuple):
