@@ -22,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     from tanager_server.bundle import open_bundle
-    from tanager_server.engine import Engine, Indexer, KnownUsers, Live, rows_for
+    from tanager_server.engine import Engine, ExplorationPolicy, Impressions, Indexer, KnownUsers, Live, rows_for
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
@@ -151,7 +151,9 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
             observe=metrics,
         ) as texts:
             known, trends = KnownUsers(generation.catalogue), Trends(settings.trends.half_lives_h)
-            engine = Engine(generation, texts, loaded.sequence, known, trends)
+            lot = settings.exploration
+            exploration = ExplorationPolicy(lot.share, lot.keep_first, lot.candidates, lot.new_items)
+            engine = Engine(generation, texts, loaded.sequence, known, trends, exploration)
             live = None
             if loaded.store is not None:
                 live = await stack.enter_async_context(_live(engine, loaded, settings))
@@ -187,7 +189,8 @@ async def _live(engine: Engine, loaded: Loaded, settings: Settings) -> AsyncIter
     store = loaded.store
     assert store is not None
     assert settings.state is not None
-    live = Live(engine, store)
+    logged = settings.impressions
+    live = Live(engine, store, Impressions(store, share=logged.share, keep_days=logged.keep_days))
     with store.load() as snapshot:
         live.load(snapshot, lambda texts: loaded.encoder.encode(loaded.encoder.tokenize(texts)))
     indexer = Indexer(engine, loaded.sequence, settings.state)
@@ -195,6 +198,7 @@ async def _live(engine: Engine, loaded: Loaded, settings: Settings) -> AsyncIter
     async with Journal(store, apply=live.apply, policy=policy) as journal:
         live.begin(journal, indexer)
         yield live
+        await live.impressions.close()
         await indexer.close()
     store.close()
 

@@ -172,6 +172,26 @@ class TrendSettings(_Section):
     )
 
 
+class ImpressionSettings(_Section):
+    """What is logged of the lists that users were shown, so that their events can be joined to it; needs state."""
+
+    share: float = Field(
+        1.0, ge=0, le=1, description="share of the lists for a user_id that are logged, and have an attribution token"
+    )
+    keep_days: float = Field(90.0, gt=0, le=36_500, description="days after which they are removed")
+
+
+class ExplorationSettings(_Section):
+    """What is left to chance in the lists of users, to learn what else they like: see `propensity` of a result."""
+
+    share: float = Field(0.0, ge=0, le=0.5, description="probability of a place to be given by lot; 0: off")
+    keep_first: int = Field(3, ge=0, le=1_000, description="places of a list that never are, its first")
+    candidates: int = Field(30, ge=1, le=1_000, description="items among which is drawn, those that come next by score")
+    new_items: int = Field(
+        10, ge=0, le=100, description="latest written items beside them, of those that few users took up"
+    )
+
+
 class Settings(BaseSettings):
     """Settings of `tanager-server`."""
 
@@ -195,6 +215,8 @@ class Settings(BaseSettings):
     storage: StateSettings = StateSettings()
     events: EventSettings = EventSettings()
     trends: TrendSettings = TrendSettings()
+    impressions: ImpressionSettings = ImpressionSettings()
+    exploration: ExplorationSettings = ExplorationSettings()
 
 
 def load_settings(argv: Sequence[str]) -> Settings:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tanager_server.engine import Events, RecommendQuery, Shortfall, SimilarQuery, Source, Strategy
 from tanager_server.engine import engine as engine_module
-from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError, OverloadedError
+from tanager_server.errors import ItemNotFoundError
 from tanager_server.index import best_first
 
 if TYPE_CHECKING:
@@ -161,16 +161,6 @@ async def test_without_a_wish_nothing_is_encoded(generation, make_engine):
     answer = await engine.recommend(RecommendQuery(3, events=likes(1)), deadline=0)
     assert wishes.asked == []
     assert (answer.timing.encode_s, answer.timing.batch_size) == (0, 0)
-
-
-@pytest.mark.parametrize("error", [OverloadedError("full", retry_after_s=1), DeadlineExpiredError("late")])
-async def test_a_wish_that_cannot_be_encoded_is_an_error_and_not_a_list_without_it(engine, monkeypatch, error):
-    async def fail(text, *, reach, deadline):
-        raise error
-
-    monkeypatch.setattr(engine._texts, "encode_wish", fail)
-    with pytest.raises(type(error)):
-        await engine.recommend(RecommendQuery(3, text="near-7", events=likes(1)), deadline=0)
 
 
 # Profile and context

@@ -27,7 +27,12 @@ RESPONSES = (recommendation_pb2.RecommendResponse, recommendation_pb2.SimilarIte
 texts = st.text(max_size=200)
 items = st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=20)
 ranked = st.lists(
-    st.tuples(st.integers(0, 19), st.one_of(st.just(0.0), st.just(-0.0), st.floats(width=32)), st.integers(0, 63)),
+    st.tuples(
+        st.integers(0, 19),
+        st.one_of(st.just(0.0), st.just(-0.0), st.floats(width=32)),
+        st.integers(0, (1 << len(Source)) - 1),
+        st.floats(0, 1, width=32),
+    ),
     max_size=300,
 )
 
@@ -36,13 +41,13 @@ def read(encoded):
     return recommendation_pb2.RecommendResponse.FromString(encoded).results
 
 
-@given(catalogue=items, page=ranked)
-def test_results_are_those_that_protobuf_would_have_written(catalogue, page):
-    page = [(position % len(catalogue), score, sources) for position, score, sources in page]
+@given(catalogue=items, page=ranked, explored=st.booleans())
+def test_results_are_those_that_protobuf_would_have_written(catalogue, page, explored):
+    page = [(position % len(catalogue), *rest) for position, *rest in page]
     ids, titles, domains = zip(*catalogue, strict=True)
     encoder = ResultEncoder(ids, titles, domains, _SOURCES)
-    positions, scores, flags = ([row[column] for row in page] for column in range(3))
-    encoded = encoder.encode(positions, scores, flags)
+    positions, scores, flags, propensities = ([row[column] for row in page] for column in range(4))
+    encoded = encoder.encode(positions, scores, flags, propensities=propensities if explored else ())
     expected = recommendation_pb2.RecommendResponse(
         results=[
             common_pb2.Result(
@@ -52,9 +57,9 @@ def test_results_are_those_that_protobuf_would_have_written(catalogue, page):
                 rank=rank,
                 score=score,
                 sources=[f"SOURCE_{source.name}" for source in Source if source & sources],
-                propensity=1.0,
+                propensity=propensity if explored else 1.0,
             )
-            for rank, (position, score, sources) in enumerate(page, start=1)
+            for rank, (position, score, sources, propensity) in enumerate(page, start=1)
         ]
     )
     assert encoded == expected.SerializeToString()
@@ -78,6 +83,8 @@ def test_columns_of_different_lengths_are_refused():
         ResultEncoder(["a"], [""], [""], _SOURCES).encode([0], [1.0], [1], [b"", b""])
     with pytest.raises(ValueError, match="each position"):
         ResultEncoder(["a"], [""], [""], _SOURCES).encode([0, 0], [1.0], [1, 1])
+    with pytest.raises(ValueError, match="each position"):
+        ResultEncoder(["a"], [""], [""], _SOURCES).encode([0], [1.0], [1], propensities=[0.5, 0.5])
     with pytest.raises(ValueError, match="a domain each"):
         ResultEncoder(["a"], [""], [], _SOURCES)
 
@@ -141,6 +148,18 @@ def test_items_that_were_not_known_are_counted(make_generation):
     )
     message = RESPONSES[0].FromString(encoded)
     assert (message.unknown_item_count, message.unknown_attribute_count) == (3, 2)
+
+
+@pytest.mark.parametrize("degraded", [False, True])
+def test_what_was_left_out_and_what_was_left_to_chance_arrives(make_generation, degraded):
+    generation = make_generation(20)
+    page = Page([4, 0], [0.5, 0.25], [1, 1], 0.0, [1.0, 0.125])
+    encoded = ResponseEncoder(generation).encode(
+        RESPONSES[0], answer(generation, page=page, degraded=degraded), attribution_token="shown"
+    )
+    message = RESPONSES[0].FromString(encoded)
+    assert (message.served_by.degraded, message.attribution_token) == (degraded, "shown")
+    assert [result.propensity for result in message.results] == [1.0, 0.125]
 
 
 def test_answers_of_another_generation_are_told_with_its_items(make_generation):

@@ -31,10 +31,15 @@ class RecommendationServiceStub(object):
     Errors, for every method:
     INVALID_ARGUMENT    a field is out of its bounds; google.rpc.BadRequest names it.
     RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo says when to try again.
-    DEADLINE_EXCEEDED   the caller's deadline passed; its work was dropped.
+    DEADLINE_EXCEEDED   the caller's deadline passed before there was any answer; its work was dropped.
     FAILED_PRECONDITION the encoder did not come back from this very text lately; it is refused for ten minutes.
     UNAVAILABLE         the server is starting or draining, or its encoder does not come back; safe to retry.
     INTERNAL            a fault of the server; the message carries a correlation id.
+
+    Recommend and Rank answer without what has to be encoded (`text`, `context`, words of a profile) rather than late or not
+    at all, and set `served_by.degraded`: always where the deadline is too near for it; where the queue is full or the
+    encoder does not come back, if there is something else to score (a history, or attributes of a profile that the bundle
+    has learned of). Without that they fail then, at once, so that another server can be asked.
     """
 
     def __init__(self, channel):
@@ -81,10 +86,15 @@ class RecommendationServiceServicer(object):
     Errors, for every method:
     INVALID_ARGUMENT    a field is out of its bounds; google.rpc.BadRequest names it.
     RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo says when to try again.
-    DEADLINE_EXCEEDED   the caller's deadline passed; its work was dropped.
+    DEADLINE_EXCEEDED   the caller's deadline passed before there was any answer; its work was dropped.
     FAILED_PRECONDITION the encoder did not come back from this very text lately; it is refused for ten minutes.
     UNAVAILABLE         the server is starting or draining, or its encoder does not come back; safe to retry.
     INTERNAL            a fault of the server; the message carries a correlation id.
+
+    Recommend and Rank answer without what has to be encoded (`text`, `context`, words of a profile) rather than late or not
+    at all, and set `served_by.degraded`: always where the deadline is too near for it; where the queue is full or the
+    encoder does not come back, if there is something else to score (a history, or attributes of a profile that the bundle
+    has learned of). Without that they fail then, at once, so that another server can be asked.
     """
 
     def Recommend(self, request, context):
@@ -180,10 +190,15 @@ class RecommendationService(object):
     Errors, for every method:
     INVALID_ARGUMENT    a field is out of its bounds; google.rpc.BadRequest names it.
     RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo says when to try again.
-    DEADLINE_EXCEEDED   the caller's deadline passed; its work was dropped.
+    DEADLINE_EXCEEDED   the caller's deadline passed before there was any answer; its work was dropped.
     FAILED_PRECONDITION the encoder did not come back from this very text lately; it is refused for ten minutes.
     UNAVAILABLE         the server is starting or draining, or its encoder does not come back; safe to retry.
     INTERNAL            a fault of the server; the message carries a correlation id.
+
+    Recommend and Rank answer without what has to be encoded (`text`, `context`, words of a profile) rather than late or not
+    at all, and set `served_by.degraded`: always where the deadline is too near for it; where the queue is full or the
+    encoder does not come back, if there is something else to score (a history, or attributes of a profile that the bundle
+    has learned of). Without that they fail then, at once, so that another server can be asked.
     """
 
     @staticmethod

@@ -3,6 +3,8 @@
 from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.audiences import AudienceQuery, FoundAudience
 from tanager_server.engine.engine import Engine
+from tanager_server.engine.exploration import ExplorationPolicy
+from tanager_server.engine.impressions import Impressions, Shown, read_impression
 from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.known import KnownUsers
 from tanager_server.engine.live import Live
@@ -36,7 +38,9 @@ __all__ = [
     "Engine",
     "Events",
     "Explanation",
+    "ExplorationPolicy",
     "FoundAudience",
+    "Impressions",
     "Indexer",
     "KnownUsers",
     "Live",
@@ -48,11 +52,13 @@ __all__ = [
     "Recommendation",
     "ScoredItem",
     "Shortfall",
+    "Shown",
     "SimilarQuery",
     "Source",
     "Strategy",
     "Timing",
     "TrendingQuery",
     "Users",
+    "read_impression",
     "rows_for",
 ]

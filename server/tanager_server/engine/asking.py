@@ -49,12 +49,14 @@ class Answered(NamedTuple):
         vectors: one (dim,) float32 for each.
         asked: all of them as one vector, with the items nearest to it; None where they say nothing.
         timing: what it took.
+        degraded: whether texts were left out, as there was no time or no room for them.
     """
 
     questions: Sequence[Question]
     vectors: Sequence[NDArray[np.float32]]
     asked: Asked | None
     timing: Timing
+    degraded: bool = False
 
 
 NOTHING_ASKED = Answered((), (), None, Timing())

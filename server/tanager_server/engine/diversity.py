@@ -124,12 +124,11 @@ class Diversifier:
             if len(places) == page_size or not full or count >= _MOST_CANDIDATES:
                 break
             count = min(_MORE * count, _MOST_CANDIDATES)
-        positions, scores, sources, found_at = pool
         return Page(
-            [positions[place] for place in places],
-            [scores[place] for place in places],
-            [sources[place] for place in places],
-            found_at,
+            [pool.positions[place] for place in places],
+            [pool.scores[place] for place in places],
+            [pool.sources[place] for place in places],
+            pool.found_at,
         )
 
     def _nearest(self, queries: NDArray[np.float32], count: int, view: View) -> NDArray[np.int64]:

@@ -6,30 +6,43 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from tanager_server.bundle import KnownProfile
-from tanager_server.engine.asking import NOTHING_ASKED, answer, questions
+from tanager_server.engine.asking import NOTHING_ASKED, questions
 from tanager_server.engine.audiences import Audiences
 from tanager_server.engine.diversity import most_candidates
+from tanager_server.engine.exploration import OFF, Explorer
 from tanager_server.engine.items import LiveItems
 from tanager_server.engine.known import NO_PAST, KnownUsers
+from tanager_server.engine.ladder import answer_in_time
 from tanager_server.engine.ranking import SPARE
-from tanager_server.engine.request import Page, Recommendation, RecommendQuery, Shortfall, Source, Strategy, Timing
+from tanager_server.engine.request import (
+    Explanation,
+    Page,
+    Recommendation,
+    RecommendQuery,
+    Shortfall,
+    Source,
+    Strategy,
+    Timing,
+)
 from tanager_server.engine.serving import Serving
 from tanager_server.engine.subject import resolve_history
+from tanager_server.engine.trending import taken_up, trending_page
 from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError
 from tanager_server.state.trends import Trends
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from tanager_server.engine.asking import Answered
+    from tanager_server.engine.exploration import ExplorationPolicy
     from tanager_server.engine.items import Mask, Written
-    from tanager_server.engine.request import BatchQuery, Explanation, RankQuery, SimilarQuery, TrendingQuery
+    from tanager_server.engine.request import BatchQuery, RankQuery, SimilarQuery, TrendingQuery
     from tanager_server.engine.subject import History
+    from tanager_server.engine.trending import TakenUp
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, SequenceHead, TextEncoder
 
@@ -56,6 +69,7 @@ class Engine:
         sequence: reads histories, where the generation has a sequence head.
         known: users of whom something is stored.
         trends: what is taken up lately.
+        exploration: how much of users' lists is left to chance.
     """
 
     def __init__(
@@ -65,10 +79,12 @@ class Engine:
         sequence: SequenceHead | None = None,
         known: KnownUsers | None = None,
         trends: Trends | None = None,
+        exploration: ExplorationPolicy = OFF,
     ) -> None:
         self.items = LiveItems(generation)
         self.trends = Trends((24.0,)) if trends is None else trends
         self.known = KnownUsers(generation.catalogue) if known is None else known
+        self._explorer = Explorer(exploration, self.known, self.trends)
         self._texts = texts
         self._serving = Serving(generation, sequence)
         self.audiences = Audiences(self, sequence)
@@ -92,6 +108,11 @@ class Engine:
     def stuck(self) -> bool:
         """Whether the encoder has stopped answering."""
         return self._texts.stuck
+
+    @property
+    def explores(self) -> bool:
+        """Whether any list is left to chance."""
+        return self._explorer.on
 
     def deadline(self, remaining_s: float) -> float:
         """The moment so many seconds from now, as the methods here take it."""
@@ -130,23 +151,32 @@ class Engine:
     async def recommend(self, query: RecommendQuery, *, deadline: float) -> Recommendation:
         """Recommends for a wish, a history, a profile, a context, or for none of them (the most popular).
 
+        Where there is no time for what is asked for in words, it is left out: see `ladder`.
+
         Raises:
-            OverloadedError: there is something to encode, and the queue is full; or too many wait for their reasons.
-            DeadlineExpiredError: the deadline passed before it was encoded.
+            OverloadedError: there is nothing but words, and the queue is full; or too many wait for their reasons.
         """
         mask = self.items.mask(query.filter, query.target_domains)
         subject = self._subject(query)
         excluded = self._excluded(query, subject)
         diversity, page_size = query.diversity, query.page_size
         most = page_size if diversity is None else most_candidates(page_size, diversity)
-        answered = await self._answer(subject, reach=most + len(excluded) + SPARE, mask=mask, deadline=deadline)
+        beyond = self._explorer.candidates(query)
+        reach = max(most, page_size + beyond) + len(excluded) + SPARE
+        answered = await self._answer(subject, reach=reach, mask=mask, deadline=deadline)
         # From here to the page nothing waits: the items are those of this moment.
         serving, view = self._serving, self.items.view(None if mask is None else mask())
         history, profile, asked = subject.history, subject.profile, answered.asked
         began = time.monotonic()
         strategy = self._strategy(query, subject, answered)
+        taken = None
+        if answered.degraded and strategy is Strategy.COLD_START:
+            taken = self._taken_up(mask, excluded)
+            strategy = Strategy.TRENDING if len(taken.positions) else strategy
 
         def find(count: int) -> Page:
+            if taken is not None and strategy is Strategy.TRENDING:
+                return trending_page(taken, page_size=count, excluded=excluded, popular=serving.popular, view=view)
             if strategy is Strategy.WISH and asked is not None:
                 return serving.ranker.by_wish(
                     asked, page_size=count, excluded=excluded, attributes=profile.rows, view=view
@@ -157,8 +187,9 @@ class Engine:
                 history, page_size=count, excluded=excluded, attributes=profile.rows, asked=asked, view=view
             )
 
+        beyond = 0 if answered.degraded else beyond
         if diversity is None:
-            page = find(page_size)
+            page = find(page_size + beyond)
         else:
             page = serving.diversifier.page(
                 find,
@@ -169,6 +200,20 @@ class Engine:
                 attributes=profile.rows,
                 asked=asked,
                 view=view,
+            )
+        if beyond:
+            page = self._explorer.page(
+                query,
+                page,
+                page if diversity is None else find(page_size + beyond),
+                items=self.items,
+                excluded=excluded,
+                mask=mask,
+                score=None
+                if strategy is Strategy.WISH  # in whose scores priors count for less
+                else lambda positions: serving.ranker.score(
+                    positions, history=history, attributes=profile.rows, asked=asked
+                ),
             )
         timing = answered.timing
         timing.search_s += subject.read_s + page.found_at - began
@@ -183,6 +228,7 @@ class Engine:
             timing,
             self._unknown_attributes(profile),
             explanations,
+            answered.degraded,
         )
 
     async def batch(self, query: BatchQuery, *, deadline: float) -> AsyncIterator[Recommendation]:
@@ -246,7 +292,15 @@ class Engine:
         unknown = found.count(None) + subject.history.unknown
         attributes = self._unknown_attributes(subject.profile)
         return Recommendation(
-            serving.generation, page, Strategy.RANK, Shortfall.NONE, unknown, timing, attributes, explanations
+            serving.generation,
+            page,
+            Strategy.RANK,
+            Shortfall.NONE,
+            unknown,
+            timing,
+            attributes,
+            explanations,
+            answered.degraded,
         )
 
     def similar(self, query: SimilarQuery) -> Recommendation:
@@ -272,30 +326,24 @@ class Engine:
         Raises:
             InvalidRequestError: the filter cannot be read.
         """
-        generation, began = self.generation, time.monotonic()
-        half_life_h = query.half_life_h or self.trends.half_lives_h[0]
         mask = self.items.mask(query.filter, query.target_domains)
+        excluded = self._known(query.exclude)
+        page = trending_page(
+            self._taken_up(mask, excluded, query.half_life_h),
+            page_size=query.page_size,
+            excluded=excluded,
+            popular=self._serving.popular,
+            view=self.items.view(None if mask is None else mask()),
+        )
+        shortfall = self._shortfall(page, query.page_size)
+        return Recommendation(self.generation, page, Strategy.TRENDING, shortfall, 0, Timing())
+
+    def _taken_up(self, mask: Mask | None, excluded: Collection[int], half_life_h: float | None = None) -> TakenUp:
         allowed = self.items.live.astype(bool)
         if mask is not None:
             allowed &= mask()[: len(allowed)] != 0
-        excluded = self._known(query.exclude)
         allowed[list(excluded)] = False
-        numbers, counts = self.trends.scores(time.time_ns(), half_life_h)
-        positions = self.known.positions[numbers]
-        kept = (positions >= 0) & (counts > 0)
-        kept[kept] = allowed[positions[kept]]
-        positions, counts = positions[kept], counts[kept]
-        order = np.lexsort((positions, -counts))[: query.page_size]
-        found, scores = positions[order].tolist(), counts[order].tolist()
-        sources = [Source.TRENDING.value] * len(found)
-        if (missing := query.page_size - len(found)) > 0:
-            view = self.items.view(None if mask is None else mask())
-            rest = self._serving.popular.page(page_size=missing, excluded={*excluded, *found}, view=view)
-            found += rest.positions
-            scores += [0.0] * len(rest.positions)
-            sources += rest.sources
-        page = Page(found, scores, sources, began)
-        return Recommendation(generation, page, Strategy.TRENDING, self._shortfall(page, query.page_size), 0, Timing())
+        return taken_up(self.trends, self.known, allowed, half_life_h=half_life_h)
 
     def position(self, item_id: str) -> int:
         """Where an item is.
@@ -352,14 +400,21 @@ class Engine:
         words = questions(query, profile, self.generation) if query.text or profile.rest or query.context else ()
         if not words:
             return NOTHING_ASKED._replace(timing=Timing())
-        reach = min(len(self.generation.index), reach)
-        return await answer(words, reach=reach, texts=self._texts, items=self.items, mask=mask, deadline=deadline)
+        return await answer_in_time(
+            words,
+            alone=not subject.history.scored and not profile.rows,
+            reach=min(len(self.generation.index), reach),
+            texts=self._texts,
+            items=self.items,
+            mask=mask,
+            deadline=deadline,
+        )
 
     @staticmethod
     def _strategy(query: RecommendQuery, subject: _Subject, answered: Answered) -> Strategy:
         if subject.history.scored:
             return Strategy.PERSONAL
-        if query.text:
+        if query.text and not answered.degraded:
             return Strategy.WISH
         return Strategy.PROFILE if subject.profile.rows or answered.asked else Strategy.COLD_START
 
@@ -374,6 +429,8 @@ class Engine:
     ) -> Sequence[Explanation]:
         if not query.reasons:
             return ()
+        if strategy is Strategy.TRENDING:  # a count, not a sum of what is known of the user
+            return [Explanation([], score) for score in page.scores]
         history, left_out = subject.history, None
         if serving.next_items is not None and history.expected is not None and page.positions:
             left_out = await serving.next_items.left_out(history)

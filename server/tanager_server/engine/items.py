@@ -108,6 +108,11 @@ class LiveItems:
         return position < self._made_of
 
     @property
+    def first_written(self) -> int:
+        """Position from which on items are not the bundle's own."""
+        return self._made_of
+
+    @property
     def live(self) -> NDArray[np.uint8]:
         """(positions,) uint8: 1 for what can be recommended."""
         return self._live[: self.generation.catalogue.rows]

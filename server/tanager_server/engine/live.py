@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tanager_server.engine.impressions import Impressions
 from tanager_server.engine.items import Written
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_item, read_profile
 from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
@@ -76,6 +77,7 @@ class WrittenEvents(NamedTuple):
     written: int
     unknown_items: int
     seq: int
+    unattributed: int = 0
 
 
 class PurgedUser(NamedTuple):
@@ -113,10 +115,12 @@ class Live:
     Args:
         engine: what answers; its items and users are changed here.
         store: what keeps them.
+        impressions: what was shown.
     """
 
-    def __init__(self, engine: Engine, store: Store) -> None:
+    def __init__(self, engine: Engine, store: Store, impressions: Impressions | None = None) -> None:
         self._engine, self._store, self._trends = engine, store, engine.trends
+        self.impressions = Impressions(store) if impressions is None else impressions
         self._journal: Journal | None = None
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
@@ -202,6 +206,7 @@ class Live:
     def begin(self, journal: Journal, indexer: Indexer) -> None:
         """From here on writes are taken."""
         self._journal, self._indexer = journal, indexer
+        self.impressions.begin(journal)
         indexer.look()
 
     # Sequence numbers
@@ -373,7 +378,8 @@ class Live:
         Raises:
             As `delete_items`.
         """
-        outcome = await self._write(PurgeUser(user_id))
+        with self.impressions.silence(user_id):
+            outcome = await self._write(PurgeUser(user_id))
         removed = outcome.removed
         return PurgedUser(removed.profiles > 0, removed.events, removed.impressions, outcome.seq)
 
@@ -383,12 +389,15 @@ class Live:
         Raises:
             As `delete_items`.
         """
+        tokens = {event.attribution for event in events if event.attribution}
+        shown = await self.impressions.shown_by(tokens) if tokens else {}
         write = AddEvents(events)
         outcome = await self._write(write)
         catalogue = self._engine.generation.catalogue
         new = [event for event, is_new in zip(events, outcome.new, strict=True) if is_new]
         unknown = sum(catalogue.position(event.item_id) is None for event in new)
-        return WrittenEvents(len(new), unknown, outcome.seq)
+        unattributed = sum(event.item_id not in shown[event.attribution] for event in new if event.attribution)
+        return WrittenEvents(len(new), unknown, outcome.seq, unattributed)
 
     # The fold
 
@@ -417,6 +426,7 @@ class Live:
                 for user in write.users:
                     self._engine.known.users.put_profile(user.user_id, read_profile(user.data))
             case PurgeUser():
+                self.impressions.forget(write.user_id)
                 purged = self._engine.known.users.purge(write.user_id)
                 if purged is not None:
                     self._trends.remove(purged.taken)

@@ -49,6 +49,7 @@ class Source(enum.IntFlag):
     SEQUENCE = enum.auto()
     TRENDING = enum.auto()
     GIVEN = enum.auto()
+    EXPLORATION = enum.auto()
 
 
 class Events(NamedTuple):
@@ -103,6 +104,7 @@ class RecommendQuery(NamedTuple):
         filter: which items may be returned, in the filter language; empty for all.
         shown: items of the pages before.
         min_seq: the answer must know of the write with this sequence number.
+        request_id: of the call, if its caller gave it one: what is left to chance is the same if it comes again.
     """
 
     page_size: int
@@ -121,6 +123,7 @@ class RecommendQuery(NamedTuple):
     filter: str = ""
     shown: Sequence[int] = ()
     min_seq: int = 0
+    request_id: str = ""
 
 
 class RankQuery(NamedTuple):
@@ -171,12 +174,14 @@ class Page(NamedTuple):
         scores: of the items.
         sources: `Source` flags, as numbers.
         found_at: when the candidates had been found, on the monotonic clock.
+        propensities: probability of each item to be on the page; none where nothing was left to chance.
     """
 
     positions: Sequence[int]
     scores: Sequence[float]
     sources: Sequence[int]
     found_at: float
+    propensities: Sequence[float] = ()
 
 
 class ScoredItem(NamedTuple):
@@ -255,6 +260,7 @@ class Recommendation(NamedTuple):
         timing: where the time went.
         unknown_attributes: values of the profile that say nothing.
         explanations: one for each item of the list, or none at all.
+        degraded: whether what was asked for in words was left out, as there was no time or no room for it.
     """
 
     generation: Generation
@@ -265,6 +271,7 @@ class Recommendation(NamedTuple):
     timing: Timing
     unknown_attributes: int = 0
     explanations: Sequence[Explanation] = ()
+    degraded: bool = False
 
     @property
     def items(self) -> list[ScoredItem]:

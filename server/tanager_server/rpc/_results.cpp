@@ -17,8 +17,8 @@ namespace {
 
 // Tags: (field number << 3) | wire type, of which 0 is a varint, 2 a length and as many bytes, 5 four bytes.
 constexpr char kResults = 1 << 3 | 2;  // of RecommendResponse and of SimilarItemsResponse
-constexpr char kPropensity[] = {9 << 3 | 5, 0, 0, static_cast<char>(0x80), 0x3F};  // 1, for nothing is left to chance
 constexpr char kItemId = 1 << 3 | 2, kTitle = 2 << 3 | 2, kDomain = 3 << 3 | 2, kRank = 4 << 3, kScore = 5 << 3 | 5;
+constexpr char kPropensity = 9 << 3 | 5;
 
 void append_varint(std::string& out, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
@@ -30,6 +30,14 @@ void append_string(std::string& out, char tag, std::string_view text) {
   out.push_back(tag);
   append_varint(out, text.size());
   out.append(text);
+}
+
+void append_float(std::string& out, char tag, float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if (bits == 0) return;
+  out.push_back(tag);
+  for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>(bits >> shift));
 }
 
 class ResultEncoder {
@@ -61,13 +69,15 @@ class ResultEncoder {
     }
   }
 
-  // `rests` are further fields of each result, as wire format; none for no result or one for each.
+  // `rests` are further fields of each result, as wire format; none for no result or one for each. Without propensities
+  // nothing was left to chance, and each is 1.
   py::bytes encode(const std::vector<std::size_t>& positions, const std::vector<float>& scores,
                    const std::vector<std::size_t>& sources, const std::vector<std::string>& rests,
-                   std::size_t first_rank) const {
+                   std::size_t first_rank, const std::vector<float>& propensities) const {
     if (positions.size() != scores.size() || positions.size() != sources.size() ||
-        (!rests.empty() && positions.size() != rests.size())) {
-      throw py::value_error("a score and sources for each position");
+        (!rests.empty() && positions.size() != rests.size()) ||
+        (!propensities.empty() && positions.size() != propensities.size())) {
+      throw py::value_error("a score, sources and a propensity for each position");
     }
     std::string out, end;
     for (std::size_t i = 0; i < positions.size(); ++i) {
@@ -75,14 +85,9 @@ class ResultEncoder {
       end.clear();
       end.push_back(kRank);
       append_varint(end, first_rank + i);
-      std::uint32_t bits;
-      std::memcpy(&bits, &scores[i], sizeof bits);
-      if (bits != 0) {
-        end.push_back(kScore);
-        for (int shift = 0; shift < 32; shift += 8) end.push_back(static_cast<char>(bits >> shift));
-      }
+      append_float(end, kScore, scores[i]);
       end.append(sources_.at(sources[i]));
-      end.append(kPropensity, sizeof kPropensity);
+      append_float(end, kPropensity, propensities.empty() ? 1.0F : propensities[i]);
       if (!rests.empty()) end.append(rests[i]);
       out.push_back(kResults);
       append_varint(out, length + end.size());
@@ -106,5 +111,6 @@ PYBIND11_MODULE(_results, module) {
            py::arg("ids"), py::arg("titles"), py::arg("domains"), py::arg("sources"))
       .def("put", &ResultEncoder::put, py::arg("position"), py::arg("item_id"), py::arg("title"), py::arg("domain"))
       .def("encode", &ResultEncoder::encode, py::arg("positions"), py::arg("scores"), py::arg("sources"),
-           py::arg("rests") = std::vector<std::string>(), py::arg("first_rank") = 1);
+           py::arg("rests") = std::vector<std::string>(), py::arg("first_rank") = 1,
+           py::arg("propensities") = std::vector<float>());
 }

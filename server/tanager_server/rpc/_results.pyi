@@ -12,4 +12,5 @@ class ResultEncoder:
         sources: Sequence[int],
         rests: Sequence[bytes] = (),
         first_rank: int = 1,
+        propensities: Sequence[float] = (),
     ) -> bytes: ...

@@ -151,7 +151,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Message:
         began = time.perf_counter()
         remaining = context.time_remaining()
-        request_id = _request_id(context)
+        request_id = sent_request_id(context)
         if request_id is None:
             # Its caller learns it from the answer; one who sent an id knows it, and is spared the header.
             request_id = secrets.token_hex(8)
@@ -214,7 +214,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.observe_shed(reason)
 
 
-def _request_id(context: Context) -> str | None:
+def sent_request_id(context: Context) -> str | None:
+    """The request id that a caller has sent, if it is a sound one."""
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value

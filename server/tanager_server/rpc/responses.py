@@ -41,7 +41,7 @@ class ResponseEncoder:
         catalogue = generation.catalogue
         self._catalogue = catalogue
         self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
-        self._usual: dict[tuple[Response, str, int, Strategy, Shortfall], bytes] = {}
+        self._usual: dict[tuple[Response, str, int, Strategy, Shortfall, bool], bytes] = {}
         results = self._results
 
         def follow(position: int) -> None:
@@ -51,16 +51,22 @@ class ResponseEncoder:
         catalogue.watch(follow)
 
     def encode(
-        self, response: Response, answer: Recommendation, *, first_rank: int = 1, next_page_token: str = ""
+        self,
+        response: Response,
+        answer: Recommendation,
+        *,
+        first_rank: int = 1,
+        next_page_token: str = "",
+        attribution_token: str = "",
     ) -> bytes:
         """A serialised message of one of the types that hold results."""
         if answer.generation.catalogue is not self._catalogue:
             self._begin(answer.generation)
         page = answer.page
         told = [self._told(explanation) for explanation in answer.explanations]
-        results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank)
-        generation = answer.generation
-        key = (response, generation.manifest.bundle_id, generation.number, answer.strategy, answer.shortfall)
+        results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank, page.propensities)
+        manifest, number = answer.generation.manifest, answer.generation.number
+        key = (response, manifest.bundle_id, number, answer.strategy, answer.shortfall, answer.degraded)
         if (usual := self._usual.get(key)) is None:
             usual = self._usual[key] = _usual(*key)
         rest = response()
@@ -71,6 +77,7 @@ class ResponseEncoder:
         if isinstance(rest, recommendation_pb2.RecommendResponse):
             rest.unknown_attribute_count = answer.unknown_attributes
             rest.next_page_token = next_page_token
+            rest.attribution_token = attribution_token
         return b"".join((results, usual, rest.SerializeToString()))
 
     def encode_user(self, user_id: str, answer: Recommendation) -> bytes:
@@ -114,10 +121,17 @@ def _varint(value: int) -> bytes:
     return bytes(found)
 
 
-def _usual(response: Response, bundle_id: str, number: int, strategy: Strategy, shortfall: Shortfall) -> bytes:
+def _usual(
+    response: Response, bundle_id: str, number: int, strategy: Strategy, shortfall: Shortfall, degraded: bool
+) -> bytes:
     """What answers that came about alike have in common."""
-    how = f"STRATEGY_{strategy.name}"
-    served_by = common_pb2.ServedBy(bundle_id=bundle_id, strategy=how, variant="main", generation=number)
+    served_by = common_pb2.ServedBy(
+        bundle_id=bundle_id,
+        strategy=f"STRATEGY_{strategy.name}",
+        generation=number,
+        variant="main",
+        degraded=degraded,
+    )
     message = response(served_by=served_by)
     if not isinstance(message, recommendation_pb2.RankResponse):
         message.shortfall = getattr(common_pb2, f"SHORTFALL_{shortfall.name}")

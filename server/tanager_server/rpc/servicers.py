@@ -19,7 +19,7 @@ from tanager.v1 import (
 )
 from tanager_server.errors import StatelessError
 from tanager_server.rpc import validation
-from tanager_server.rpc.interceptor import deadline_s
+from tanager_server.rpc.interceptor import deadline_s, sent_request_id
 from tanager_server.rpc.paging import Pages
 from tanager_server.rpc.responses import ResponseEncoder
 
@@ -65,10 +65,15 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         pages = self._pages
         if request.page_token:
             query = query._replace(shown=pages.shown(request))
+        if self._engine.explores:
+            query = query._replace(request_id=sent_request_id(context) or "")
         answer = await self._engine.recommend(query, deadline=self._engine.deadline(deadline_s()))
-        token = pages.next_token(request, query, answer)
         return self._responses.encode(
-            recommendation_pb2.RecommendResponse, answer, first_rank=1 + len(query.shown), next_page_token=token
+            recommendation_pb2.RecommendResponse,
+            answer,
+            first_rank=1 + len(query.shown),
+            next_page_token=pages.next_token(request, query, answer),
+            attribution_token="" if self._live is None else self._live.impressions.log(query, answer),
         )
 
     async def SimilarItems(  # noqa: N802  # gRPC's name

@@ -156,7 +156,10 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         events, live = validation.written_events(request, self._weights), _stateful(self._live)
         done = await live.write_events(events)
         return event_pb2.WriteEventsResponse(
-            written_count=done.written, unknown_item_count=done.unknown_items, consistency_token=live.token(done.seq)
+            written_count=done.written,
+            unknown_item_count=done.unknown_items,
+            unattributed_count=done.unattributed,
+            consistency_token=live.token(done.seq),
         )
 
 

@@ -125,6 +125,10 @@ class Trends:
         for sums, half_life in zip(self._sums, self._half_lives_ns, strict=True):
             sums[:count] = np.bincount(taken.numbers, taken.weights * np.exp2(-ages / half_life), minlength=count)
 
+    def takers(self, number: int) -> int:
+        """How many users took an item up, whenever that was."""
+        return self._takers_of[number] if number < self._count else 0
+
     def scores(self, now_ns: int, half_life_h: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Numbers of the items that users took up, in ascending order, and the counts of them as of now.
 

@@ -1,0 +1,247 @@
+"""What was shown to whom: logged without delaying the answer, so that events can be joined to it.
+
+An answer gets a token, and what it showed is posted to the journal under it: it is written when there is time, and lost
+with the process if that ends before. Events that bring the token back are compared with what was shown, by memory as
+long as that goes back, by the store after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import functools
+import json
+import logging
+import random
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from tanager_server.engine.request import Source
+from tanager_server.errors import ServerError
+from tanager_server.runtime.worker import WorkerThread
+from tanager_server.state import AddImpressions, ExpireImpressions, Impression
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from tanager_server.engine.request import Recommendation, RecommendQuery
+    from tanager_server.state import Journal, Store
+
+_log = logging.getLogger(__name__)
+
+_VERSION = 1
+_TOKEN_BYTES = 9
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{12}")
+_MAX_TEXT_CHARS = 1_000
+_MAX_REMEMBERED = 1_000_000
+"""Places of all lists in memory: some 10 MB."""
+_EXPIRED_AT_A_TIME = 1_000
+_EXPIRE_EVERY_S = 3600.0
+_DAY_NS = 24 * 3600 * 10**9
+_SCORE_DIGITS = 6
+
+
+class Shown(NamedTuple):
+    """A list as it was logged.
+
+    Attributes:
+        item_ids: best first.
+        first_rank: of the first of them: more than 1 on later pages.
+        propensities: probability of each to be on the page.
+    """
+
+    item_ids: Sequence[str]
+    first_rank: int
+    propensities: Sequence[float]
+
+
+class Impressions:
+    """The log of what was shown.
+
+    Args:
+        store: where older lists are looked up.
+        share: of the lists for users that are logged, 0 to 1.
+        keep_days: how long they are kept.
+        draw: gives numbers from 0 to 1.
+
+    All methods are for the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        share: float = 1.0,
+        keep_days: float = 90.0,
+        draw: random.Random | None = None,
+    ) -> None:
+        self._store, self._share, self._keep_ns = store, share, int(keep_days * _DAY_NS)
+        self._draw = random.Random() if draw is None else draw  # noqa: S311  # no secret
+        self._journal: Journal | None = None
+        self._recent: collections.OrderedDict[str, tuple[str, Collection[str]]] = collections.OrderedDict()
+        self._tokens_of: dict[str, list[str]] = {}
+        self._remembered = 0
+        self._silenced: collections.Counter[str] = collections.Counter()
+        self._worker = WorkerThread("impressions", niceness=8)
+        self._expiring: asyncio.Task[None] | None = None
+
+    def begin(self, journal: Journal) -> None:
+        """From here on what is shown is logged, and what is too old is removed now and then."""
+        self._journal = journal
+        self._expiring = asyncio.create_task(self._keep_expiring(), name="impressions")
+
+    async def close(self) -> None:
+        """Logs nothing more."""
+        self._journal = None
+        self._worker.close()
+        if self._expiring is not None:
+            self._expiring.cancel()
+            await asyncio.gather(self._expiring, return_exceptions=True)
+
+    # What is shown
+
+    def log(self, query: RecommendQuery, answer: Recommendation) -> str:
+        """Logs a list.
+
+        Returns:
+            Its token; empty where it is not logged: it is empty or for nobody known, it was left out by the share, or
+            there is no room.
+        """
+        journal, user_id = self._journal, query.user_id
+        if journal is None or not user_id or not answer.page.positions or user_id in self._silenced:
+            return ""
+        if self._share < 1.0 and self._draw.random() >= self._share:
+            return ""
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        ids = answer.generation.catalogue.ids
+        item_ids = [ids[position] for position in answer.page.positions]
+        impression = Impression(token, user_id, time.time_ns(), impression_bytes(query, answer, item_ids))
+        if not journal.post(AddImpressions([impression])):
+            return ""
+        self._remember(token, user_id, tuple(item_ids))
+        return token
+
+    def _remember(self, token: str, user_id: str, item_ids: tuple[str, ...]) -> None:
+        self._recent[token] = user_id, item_ids
+        self._tokens_of.setdefault(user_id, []).append(token)
+        self._remembered += len(item_ids)
+        while self._remembered > _MAX_REMEMBERED:
+            oldest, (owner, forgotten) = self._recent.popitem(last=False)
+            self._remembered -= len(forgotten)
+            tokens = self._tokens_of[owner]
+            tokens.remove(oldest)  # the first of them
+            if not tokens:
+                del self._tokens_of[owner]
+
+    @contextlib.contextmanager
+    def silence(self, user_id: str) -> Iterator[None]:
+        """In the block nothing is logged of a user: who is being purged must not leave a new trace meanwhile."""
+        self._silenced[user_id] += 1
+        try:
+            yield
+        finally:
+            self._silenced[user_id] -= 1
+            if not self._silenced[user_id]:
+                del self._silenced[user_id]
+
+    def forget(self, user_id: str) -> None:
+        """A user was purged."""
+        for token in self._tokens_of.pop(user_id, ()):
+            self._remembered -= len(self._recent.pop(token)[1])
+
+    # What comes of it
+
+    async def shown_by(self, tokens: Collection[str]) -> Mapping[str, Collection[str]]:
+        """Ids of the items that the list of each token showed; none for what is no token of a list that is kept.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        found: dict[str, Collection[str]] = dict.fromkeys(tokens, ())
+        older = []
+        for token in found:
+            if (recent := self._recent.get(token)) is not None:
+                found[token] = recent[1]
+            elif _TOKEN.fullmatch(token):
+                older.append(token)
+        if older:
+            found.update(await self._worker.run(self._look_up, older))
+        return found
+
+    def _look_up(self, tokens: Sequence[str]) -> dict[str, Collection[str]]:
+        found: dict[str, Collection[str]] = {}
+        for token in tokens:
+            if (impression := self._store.lookup_impression(token)) is not None:
+                found[token] = frozenset(read_impression(impression.data).item_ids)
+        return found
+
+    # What is too old
+
+    async def expire(self, now_ns: int) -> int:
+        """Removes what has been kept long enough, some of it at a time. Returns how many lists.
+
+        Raises:
+            OverloadedError: too much waits to be written.
+            StorageError: the disk does not take it.
+        """
+        removed = 0
+        while (journal := self._journal) is not None:
+            (outcome,) = await journal.write(ExpireImpressions(now_ns - self._keep_ns, _EXPIRED_AT_A_TIME))
+            removed += outcome.removed.impressions
+            if outcome.removed.impressions < _EXPIRED_AT_A_TIME:
+                break
+        return removed
+
+    async def _keep_expiring(self) -> None:
+        while True:
+            try:
+                if removed := await self.expire(time.time_ns()):
+                    _log.info("impressions expired", extra={"removed": removed})
+            except ServerError as error:  # the next time may be better
+                _log.warning("impressions could not be expired: %s", error)
+            await asyncio.sleep(_EXPIRE_EVERY_S)
+
+
+def impression_bytes(query: RecommendQuery, answer: Recommendation, item_ids: Sequence[str]) -> bytes:
+    """A list, how it came about, and what of the request may tell why it was liked, as bytes."""
+    page = answer.page
+    asked = {
+        "text": query.text[:_MAX_TEXT_CHARS],
+        "context": dict(query.context),
+        "profile": sorted(query.profile),
+        "events": len(query.events.item_ids),
+        "examples": len(query.examples.item_ids),
+        "filter": query.filter,
+        "source_domains": sorted(query.source_domains),
+        "target_domains": sorted(query.target_domains),
+    }
+    record: dict[str, object] = {
+        "version": _VERSION,
+        "bundle": answer.generation.manifest.bundle_id,
+        "variant": "main",
+        "strategy": answer.strategy.name,
+        "degraded": answer.degraded,
+        "request": {name: value for name, value in asked.items() if value},
+        "first_rank": 1 + len(query.shown),
+        "items": item_ids,
+        "scores": [round(score, _SCORE_DIGITS) for score in page.scores],
+        "sources": [_names(flags) for flags in page.sources],
+    }
+    if page.propensities:
+        record["propensities"] = page.propensities
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def read_impression(data: bytes) -> Shown:
+    """The list of `impression_bytes`."""
+    record = json.loads(data)
+    items = record["items"]
+    return Shown(items, record["first_rank"], record.get("propensities") or [1.0] * len(items))
+
+
+@functools.lru_cache(1 << len(Source))
+def _names(flags: int) -> str:
+    return "+".join(source.name or "" for source in Source if source & flags)

@@ -1,0 +1,60 @@
+"""Lists that are logged, events that are joined to them, places that are left to chance: over a real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support import ServerProcess
+
+from tanager import Client, Source, UserEvent
+from tanager_server.engine import read_impression
+from tanager_server.state import SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_events_are_joined_to_what_was_shown_across_a_restart(tiny_bundle: Path, tmp_path: Path):
+    state = tmp_path / "state"
+    options = ("--state", str(state), "--exploration.share", "0.5")
+    with ServerProcess(tiny_bundle, *options) as server, Client(server.address, timeout_s=30) as client:
+        lists = [client.recommend(user_id="ann") for _ in range(20)]
+        tokens = [shown.attribution_token for shown in lists]
+        assert len(set(tokens)) == 20
+        assert all(tokens)
+        assert client.recommend().attribution_token == "", "nobody was shown it"
+        drawn = [item for shown in lists for item in shown if Source.EXPLORATION in item.sources]
+        assert drawn
+        assert all(0.0 < item.propensity < 1.0 for item in drawn)
+        assert all(shown[0].propensity == 1.0 for shown in lists)
+        first = lists[0]
+        absent = next(item.item_id for item in client.recommend(page_size=100) if item.item_id not in _ids(first))
+        written = client.write_events(
+            [
+                UserEvent("ann", first[2].item_id, "click", event_id="1", attribution_token=tokens[0]),
+                UserEvent("ann", absent, "click", event_id="2", attribution_token=tokens[0]),
+            ]
+        )
+        assert (written.written_count, written.unattributed_count) == (2, 1)
+    with ServerProcess(tiny_bundle, *options) as server, Client(server.address, timeout_s=30) as client:
+        written = client.write_events(
+            [
+                UserEvent("ann", lists[19][1].item_id, "click", event_id="3", attribution_token=tokens[19]),
+                UserEvent("ann", "film-war-1", "click", event_id="4", attribution_token="made up"),
+            ]
+        )
+        assert (written.written_count, written.unattributed_count) == (2, 1)
+        assert client.purge_user("bob").impression_count == 0
+    with SqliteStore(state) as store:
+        kept = store.lookup_impression(tokens[5])
+        assert kept is not None
+        assert kept.user_id == "ann"
+        shown = read_impression(kept.data)
+        assert list(shown.item_ids) == _ids(lists[5])
+        assert [round(share, 5) for share in shown.propensities] == [round(item.propensity, 5) for item in lists[5]]
+    with ServerProcess(tiny_bundle, *options) as server, Client(server.address, timeout_s=30) as client:
+        assert client.purge_user("ann").impression_count == 20
+
+
+def _ids(shown):
+    return [item.item_id for item in shown]
