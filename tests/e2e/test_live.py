@@ -1,4 +1,4 @@
-"""A recommender that learns while it serves: one story over a real server, told through the SDK, and what befalls it."""
+"""A recommender that learns while it serves: a story over a real server, told through the SDK, and what befalls it."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ NEWCOMER = Item(
     categories=("war",),
     attributes={"year": 2026, "dubbed": True, "cast": ("Ann", "Bo")},
 )
+OTHER = Item(item_id="book-love-new", text="love book love 7", domain="book", categories=("love",))
 
 
 def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Path, tmp_path: Path):
@@ -93,9 +94,7 @@ def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Pa
         signed_up = client.upsert_users([User(user_id="ann", profile={"likes": ("war film war 3",), "age": 30})])
         assert signed_up.created_count == 1
         nobody = client.recommend(page_size=ITEMS)
-        first = client.recommend(
-            user_id="ann", page_size=ITEMS, min_consistency_token=signed_up.consistency_token
-        )
+        first = client.recommend(user_id="ann", page_size=ITEMS, min_consistency_token=signed_up.consistency_token)
         assert first.strategy is Strategy.PROFILE
         plain = {result.item_id: result.score for result in nobody}
         lifts = {result.item_id: result.score - plain[result.item_id] for result in first}
@@ -123,14 +122,16 @@ def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Pa
             total = sum(reason.contribution for reason in result.reasons) + result.other_contribution
             assert total == pytest.approx(result.score, abs=1e-4)
 
-        # An item is added: who likes such things finds it, who does not is not bothered with it.
-        added = client.upsert_items([NEWCOMER])
-        assert (added.created_count, added.encoded_count) == (1, 1)
+        # Items are added: each is told first to who likes its like.
+        added = client.upsert_items([NEWCOMER, OTHER])
+        assert (added.created_count, added.encoded_count) == (2, 2)
         client.write_events([click("bob", f"film-war-{number}", number) for number in (2, 3, 5)])
-        wanted = client.recommend(user_id="bob", page_size=ITEMS, min_consistency_token=added.consistency_token)
-        unwanted = client.recommend(user_id="ann", page_size=ITEMS)
-        place = {name: ids(answer).index(NEWCOMER.item_id) for name, answer in (("bob", wanted), ("ann", unwanted))}
-        assert place["bob"] < place["ann"]
+        client.write_events([click("cyd", f"book-love-{number}", number) for number in (6, 7, 8)])
+        for fan, wanted, unwanted in (("bob", NEWCOMER, OTHER), ("cyd", OTHER, NEWCOMER)):
+            answer = client.recommend(user_id=fan, page_size=1000, min_consistency_token=added.consistency_token)
+            places = {item_id: place for place, item_id in enumerate(ids(answer))}
+            assert places[wanted.item_id] < places[unwanted.item_id]
+        client.delete_items([OTHER.item_id])
         assert client.recommend(text=NEWCOMER.text, page_size=2)[0].score == pytest.approx(
             client.recommend(text=NEWCOMER.text, page_size=2)[1].score, abs=1e-4
         ), "it reads as the item that has its text"
@@ -142,8 +143,8 @@ def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Pa
 
         # The server is killed, and started again: nothing that was acknowledged is missing.
         before = client.status()
-        known = {user_id: client.get_user(user_id) for user_id in ("ann", "bob")}
-        lists = {user_id: client.recommend(user_id=user_id, page_size=ITEMS) for user_id in ("ann", "bob")}
+        known = {user_id: client.get_user(user_id) for user_id in ("ann", "bob", "cyd")}
+        lists = {user_id: client.recommend(user_id=user_id, page_size=ITEMS) for user_id in ("ann", "bob", "cyd")}
         kill(server)
     with stateful(tiny_bundle, tmp_path) as (server, client):
         after = client.status()
@@ -151,9 +152,7 @@ def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Pa
         assert {user_id: client.get_user(user_id) for user_id in known} == known
         assert client.get_item(NEWCOMER.item_id).attributes == NEWCOMER.attributes
         for user_id, wanted in lists.items():
-            again = client.recommend(
-                user_id=user_id, page_size=ITEMS, min_consistency_token=written.consistency_token
-            )
+            again = client.recommend(user_id=user_id, page_size=ITEMS, min_consistency_token=written.consistency_token)
             assert ids(again) == ids(wanted)
             assert [result.score for result in again] == pytest.approx([result.score for result in wanted], abs=1e-5)
 
@@ -358,7 +357,10 @@ async def test_both_clients_tell_the_same(tiny_bundle: Path, tmp_path: Path):
             assert (await other.write_events([click("ida", NEWCOMER.item_id, 0)])).written_count == 1
             assert _told(await other.get_user("ida")) == _told(client.get_user("ida"))
             assert await other.get_item(NEWCOMER.item_id) == client.get_item(NEWCOMER.item_id)
-            answers = [await other.recommend(user_id="ida", explain=True), client.recommend(user_id="ida", explain=True)]
+            answers = [
+                await other.recommend(user_id="ida", explain=True),
+                client.recommend(user_id="ida", explain=True),
+            ]
             assert answers[0].results == answers[1].results
             listed = [item async for item in other.iter_items(page_size=50)]
             assert listed == list(client.iter_items(page_size=50))
