@@ -6,6 +6,8 @@ same of it.
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import hashlib
 import logging
 import time
@@ -105,6 +107,10 @@ class Live:
         self._journal: Journal | None = None
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
+        self._under_way: collections.Counter[str] = collections.Counter()
+        """Ids of items that wait to be written."""
+        self._reserved = 0
+        """Rows for the new ones among them."""
         self._worker = WorkerThread("figures", niceness=8)
         self._fingerprint = fingerprint(engine.generation.manifest)
         self._seq, self._events = store.seq, 0
@@ -129,13 +135,18 @@ class Live:
                 items.append(read_item(stored.data))
                 vectors.append(vector)
         prompt = engine.generation.manifest.encoder.item_prompt
-        missing = [place for place, vector in enumerate(vectors) if vector is None]
+        missing = [
+            place
+            for place, vector in enumerate(vectors)
+            if vector is None and not self._has_text(items[place])  # one of the bundle may have kept its text
+        ]
         found = encode([prompt + items[place].text for place in missing]) if missing else np.empty((0, 0), np.float32)
         encoded = dict(zip(missing, found, strict=True))
         for start in range(0, len(items), _FIGURES_AT_A_TIME):
             some = range(start, min(start + _FIGURES_AT_A_TIME, len(items)))
             own = [
-                encoded[place] if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4") for place in some
+                encoded.get(place) if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4")
+                for place in some
             ]
             for written in self._figure([items[place] for place in some], own):
                 engine.items.put(written)
@@ -215,17 +226,19 @@ class Live:
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
         engine = self._engine
-        catalogue, manifest = engine.generation.catalogue, engine.generation.manifest
-        new = sum(catalogue.position(item.id) is None for item in items)
-        self._check_room(new)
-        texts = [place for place, item in enumerate(items) if not self._has_text(item)]
+        prompt = engine.generation.manifest.encoder.item_prompt
+        self._check_room(self._new(items))
         vectors: list[NDArray[np.float32] | None] = [None] * len(items)
-        if texts:
-            prompted = [manifest.encoder.item_prompt + items[place].text for place in texts]
-            encoded = await engine.embed(prompted, deadline=deadline)
-            for place, vector in zip(texts, encoded.vectors, strict=True):
-                vectors[place] = vector
-        written = await self._worker.run(self._figure, items, vectors)
+        written: list[Written] | None = None
+        while written is None or not all(map(self._is_known, items, vectors)):
+            # The second time, if another call wrote another text of the same item meanwhile.
+            texts = [n for n, item in enumerate(items) if not self._is_known(item, vectors[n])]
+            if texts:
+                encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
+                for place, vector in zip(texts, encoded.vectors, strict=True):
+                    vectors[place] = vector
+            written = await self._worker.run(self._figure, items, vectors)
+        new = self._new(items)
         self._check_room(new)
         stored = [StoredItem(item.id, item_bytes(item)) for item in items]
         kept = [
@@ -233,11 +246,31 @@ class Live:
             for one in written
             if one.vector is not None
         ]
-        outcome = await self._write(PutItems(stored, kept), written)
-        return UpsertedItems(new, len(texts), outcome.seq)
+        outcome = await self._write_items(PutItems(stored, kept), written, new)
+        return UpsertedItems(new, sum(vector is not None for vector in vectors), outcome.seq)
+
+    async def _write_items(self, write: PutItems, written: list[Written], new: int) -> Outcome:
+        """Writes items, whose rows are theirs and whose texts are not known until it is done, whoever waits for it."""
+        ids = [item.item_id for item in write.items]
+        self._under_way.update(ids)
+        self._reserved += new
+        task = asyncio.create_task(self._write(write, written), name="items")
+
+        def release(done: asyncio.Task[Outcome]) -> None:
+            self._under_way -= collections.Counter(ids)
+            self._reserved -= new
+            if not done.cancelled():
+                done.exception()  # where the caller has gone, nobody else looks at it
+
+        task.add_done_callback(release)
+        return await asyncio.shield(task)
+
+    def _new(self, items: Sequence[Item]) -> int:
+        catalogue = self._engine.generation.catalogue
+        return sum(catalogue.position(item.id) is None for item in items)
 
     def _check_room(self, new: int) -> None:
-        if new > self._engine.items.room:
+        if new > self._engine.items.room - self._reserved:
             assert self._indexer is not None
             self._indexer.look()
             raise OverloadedError(
@@ -245,9 +278,14 @@ class Live:
                 retry_after_s=_RETRY_AFTER_S,
             )
 
+    def _is_known(self, item: Item, vector: NDArray[np.float32] | None) -> bool:
+        return vector is not None or self._has_text(item)
+
     def _has_text(self, item: Item) -> bool:
-        """Whether the vector that an item has is of its text."""
+        """Whether the vector that an item has is of its text, and will be until it is written."""
         catalogue = self._engine.generation.catalogue
+        if item.id in self._under_way:
+            return False
         position = catalogue.position(item.id)
         if position is None:
             return False
@@ -258,9 +296,13 @@ class Live:
         generation = self._engine.generation
         found: list[Written] = []
         for item, vector in zip(items, vectors, strict=True):
-            position = generation.catalogue.position(item.id)
-            own = vector if vector is not None or position is None else generation.vectors[position]
-            assert own is not None
+            own = vector
+            if own is None:
+                position = generation.catalogue.position(item.id)
+                if position is None:  # deleted meanwhile; its vector is where it was
+                    position = generation.catalogue.former_position(item.id)
+                assert position is not None
+                own = generation.vectors[position]
             figures = generation.new_items.figures(
                 own, domain=item.domain, categories=item.categories, attributes=item.attributes
             )
@@ -386,4 +428,3 @@ class Live:
         known.users.add_event(event.user_id, number, event.kind, event.weight, event.time_ns)
         self._events += 1
         self._trends.add(number, event.weight, event.time_ns, before)
-
