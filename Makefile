@@ -7,6 +7,7 @@ BUNDLE ?= $(DEMO)/bundle
 SCENARIO ?= tests/load/mixed.toml
 PROTOCOL ?= global-time
 SEEDS ?= 0
+KILLS ?= 1000
 FOUND = build/evaluate/$(notdir $(DATASET:/=))/$(PROTOCOL)
 # Cold users are those of global time: the same runs know as little of them.
 ASKED = $(PROTOCOL)$(if $(filter global-time,$(PROTOCOL)),$(comma)cold-users)
@@ -29,6 +30,9 @@ test: setup  ## run every test
 
 bench: setup $(VENV)/.bench  ## Tanager beside other servers and itself, about 15 minutes: make bench BUNDLE=DIR
 	$(BIN)/python -m tests.bench.comparison $(BUNDLE)
+
+chaos: setup  ## kill -9 a server that is written to, and look for what is lost: make chaos BUNDLE=DIR KILLS=1000
+	$(BIN)/python -m tests.bench.chaos $(BUNDLE) --kills $(KILLS)
 
 load: setup  ## serve a bundle, load it, write build/load/report.html: make load BUNDLE=DIR SCENARIO=FILE
 	$(BIN)/python -m tests.bench.run_scenario $(BUNDLE) $(SCENARIO)
@@ -65,4 +69,4 @@ $(VENV)/.bench: $(VENV)/.complete
 	TANAGER_COMPILE=1 $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $@
 
-.PHONY: help setup demo serve test bench load evaluate lint type proto proto-check lock
+.PHONY: help setup demo serve test bench chaos load evaluate lint type proto proto-check lock

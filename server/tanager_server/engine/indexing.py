@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ _UNINDEXED_SHARE = 0.05
 _LEAST_ROOM = 4_096
 _ROOM_SHARE = 0.25
 _PAUSE_AFTER_FAILURE_S = 60.0
+_SCRATCH = "index-"
 
 
 def rows_for(items: int) -> int:
@@ -41,7 +43,8 @@ class Indexer:
     Args:
         engine: whose items.
         sequence: as the engine has it.
-        directory: for a file as large as the index.
+        directory: for a file as large as the index; no other process may use it. What a process that was killed left of
+            such files is removed.
     """
 
     def __init__(self, engine: Engine, sequence: SequenceHead | None, directory: Path) -> None:
@@ -49,6 +52,8 @@ class Indexer:
         self._worker = WorkerThread("index", niceness=_NICENESS)
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
+        for left in directory.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
         self.done = 0
         """Indexes made so far."""
 
@@ -85,7 +90,7 @@ class Indexer:
         _log.info("indexed", extra={"items": used, "added": len(positions), "took_s": took})
 
     def _make(self, generation: Generation, positions: NDArray[np.int64], items: int) -> Serving:
-        with tempfile.TemporaryDirectory(prefix="index-", dir=self._directory) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._directory) as scratch:
             path = Path(scratch) / "index.hnsw"
             rows = max(len(generation.vectors), rows_for(items))
             extended = generation.extended(positions, items=items, rows=rows, scratch=path)

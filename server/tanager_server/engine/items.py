@@ -190,8 +190,8 @@ class LiveItems:
         if written.vector is not None and not np.array_equal(generation.vectors[position], written.vector):
             generation.vectors[position] = written.vector
             self._indexed[position] = 0
-        if written.figures is not None and position >= self._made_of:
-            self._give(position, written.figures)
+        if written.figures is not None and position >= self._made_of and self._give(position, written.figures):
+            self._indexed[position] = 0
         self._records[position] = ItemRecord(item, written.written_ns)
         self._live[position] = 1
         self._columns.put(
@@ -205,15 +205,19 @@ class LiveItems:
         self._note(position)
         return position
 
-    def _give(self, position: int, figures: ItemFigures) -> None:
+    def _give(self, position: int, figures: ItemFigures) -> bool:
+        """Tells whether what is put in order when an index is made says something else now."""
         generation = self.generation
+        changed = not np.array_equal(generation.priors[:, position], figures.priors)
         generation.priors[:, position] = figures.priors
         rows, weights = figures.neighbours
         generation.growth.set_neighbours(position, rows.tolist(), weights.tolist())
         rows, weights = figures.transitions
         generation.growth.set_transitions(position, rows.tolist(), weights.tolist())
         if generation.sequence is not None and figures.sequence is not None:
+            changed |= not np.array_equal(generation.sequence.vectors[position], figures.sequence)
             generation.sequence.vectors[position] = figures.sequence
+        return changed
 
     def remove(self, item_id: str) -> bool:
         """Removes an item; tells whether there was one."""

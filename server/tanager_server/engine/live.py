@@ -7,6 +7,7 @@ same of it.
 from __future__ import annotations
 
 import asyncio
+import collections
 import hashlib
 import logging
 import time
@@ -124,12 +125,13 @@ class Live:
         self._journal: Journal | None = None
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
+        self._under_way: collections.Counter[str] = collections.Counter()
+        """Ids of items that wait to be written."""
+        self._reserved = 0
+        """Rows for the new ones among them."""
         self._worker = WorkerThread("figures", niceness=8)
         self._fingerprint = fingerprint(engine.generation.manifest)
         self._seq, self._events = store.seq, 0
-        self._reserved = 0
-        self._being_written: set[str] = set()
-        self._written = asyncio.Condition()
 
     # The start
 
@@ -151,7 +153,11 @@ class Live:
                 items.append(read_item(stored.data))
                 vectors.append(vector)
         prompt = engine.generation.manifest.encoder.item_prompt
-        missing = [place for place, vector in enumerate(vectors) if vector is None]
+        missing = [
+            place
+            for place, vector in enumerate(vectors)
+            if vector is None and not self._has_text(items[place].item)  # one of the bundle may have kept its text
+        ]
         found = (
             encode([prompt + items[place].item.text for place in missing]) if missing else np.empty((0, 0), np.float32)
         )
@@ -159,7 +165,8 @@ class Live:
         for start in range(0, len(items), _FIGURES_AT_A_TIME):
             some = range(start, min(start + _FIGURES_AT_A_TIME, len(items)))
             own = [
-                encoded[place] if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4") for place in some
+                encoded.get(place) if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4")
+                for place in some
             ]
             for written in self._figure([items[place] for place in some], own):
                 engine.put(written)
@@ -252,69 +259,69 @@ class Live:
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
-        own = {item.id for item in items}
-        async with self._written:  # whether a text has changed is told by what is there: nobody else writes these now
-            await self._written.wait_for(lambda: self._being_written.isdisjoint(own))
-        new = sum(self._engine.generation.catalogue.position(item_id) is None for item_id in own)
-        self._reserve(new)
-        self._being_written |= own
-        try:
-            write, written = await self._prepare(items, deadline=deadline)
-        except BaseException:
-            await self._release(own, new)
-            raise
-        # A caller who goes takes nothing back: what is being written is still to be applied.
-        commit = asyncio.create_task(self._commit(write, written, own, new), name="upsert items")
-        outcome = await asyncio.shield(commit)
-        return UpsertedItems(new, len(write.vectors), outcome.seq)
-
-    async def _commit(self, write: PutItems, written: list[Written], own: set[str], new: int) -> Outcome:
-        try:
-            return await self._write(write, written)
-        finally:
-            await self._release(own, new)
-
-    async def _release(self, own: set[str], new: int) -> None:
-        self._reserved -= new
-        self._being_written -= own
-        async with self._written:
-            self._written.notify_all()
-
-    async def _prepare(self, items: Sequence[Item], *, deadline: float) -> tuple[PutItems, list[Written]]:
-        """Encodes the texts that changed."""
         engine = self._engine
         prompt = engine.generation.manifest.encoder.item_prompt
-        texts = [place for place, item in enumerate(items) if not self._has_text(item)]
-        vectors: list[NDArray[np.float32] | None] = [None] * len(items)
-        if texts:
-            encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
-            for place, vector in zip(texts, encoded.vectors, strict=True):
-                vectors[place] = vector
+        self._check_room(self._new(items))
         written_ns = time.time_ns()
         records = [ItemRecord(item, written_ns) for item in items]
-        written = await self._worker.run(self._figure, records, vectors)
+        vectors: list[NDArray[np.float32] | None] = [None] * len(items)
+        written: list[Written] | None = None
+        while written is None or not all(map(self._is_known, items, vectors)):
+            # The second time, if another call wrote another text of the same item meanwhile.
+            texts = [n for n, item in enumerate(items) if not self._is_known(item, vectors[n])]
+            if texts:
+                encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
+                for place, vector in zip(texts, encoded.vectors, strict=True):
+                    vectors[place] = vector
+            written = await self._worker.run(self._figure, records, vectors)
+        new = self._new(items)
+        self._check_room(new)
         stored = [StoredItem(record.item.id, item_bytes(record)) for record in records]
         kept = [
             StoredVector(one.item.id, self._fingerprint, one.vector.astype("<f4").tobytes())
             for one in written
             if one.vector is not None
         ]
-        return PutItems(stored, kept), written
+        outcome = await self._write_items(PutItems(stored, kept), written, new)
+        return UpsertedItems(new, sum(vector is not None for vector in vectors), outcome.seq)
 
-    def _reserve(self, new: int) -> None:
-        """Keeps rows for new items: once they are written there must be room for them."""
-        if new + self._reserved > self._engine.items.room:
+    async def _write_items(self, write: PutItems, written: list[Written], new: int) -> Outcome:
+        """Writes items, whose rows are theirs and whose texts are not known until it is done, whoever waits for it."""
+        ids = [item.item_id for item in write.items]
+        self._under_way.update(ids)
+        self._reserved += new
+        task = asyncio.create_task(self._write(write, written), name="items")
+
+        def release(done: asyncio.Task[Outcome]) -> None:
+            self._under_way -= collections.Counter(ids)
+            self._reserved -= new
+            if not done.cancelled():
+                done.exception()  # where the caller has gone, nobody else looks at it
+
+        task.add_done_callback(release)
+        return await asyncio.shield(task)
+
+    def _new(self, items: Sequence[Item]) -> int:
+        catalogue = self._engine.generation.catalogue
+        return sum(catalogue.position(item.id) is None for item in items)
+
+    def _check_room(self, new: int) -> None:
+        if new > self._engine.items.room - self._reserved:
             assert self._indexer is not None
             self._indexer.look()
             raise OverloadedError(
                 f"items: {new} new ones do not fit until the index is made anew; try again",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        self._reserved += new
+
+    def _is_known(self, item: Item, vector: NDArray[np.float32] | None) -> bool:
+        return vector is not None or self._has_text(item)
 
     def _has_text(self, item: Item) -> bool:
-        """Whether the vector that an item has is of its text."""
+        """Whether the vector that an item has is of its text, and will be until it is written."""
         catalogue = self._engine.generation.catalogue
+        if item.id in self._under_way:
+            return False
         position = catalogue.position(item.id)
         if position is None:
             return False
@@ -325,9 +332,13 @@ class Live:
         generation = self._engine.generation
         found: list[Written] = []
         for (item, written_ns), vector in zip(records, vectors, strict=True):
-            position = generation.catalogue.position(item.id)
-            own = vector if vector is not None or position is None else generation.vectors[position]
-            assert own is not None
+            own = vector
+            if own is None:
+                position = generation.catalogue.position(item.id)
+                if position is None:  # deleted meanwhile; its vector is where it was
+                    position = generation.catalogue.former_position(item.id)
+                assert position is not None
+                own = generation.vectors[position]
             figures = generation.new_items.figures(
                 own, domain=item.domain, categories=item.categories, attributes=item.attributes
             )

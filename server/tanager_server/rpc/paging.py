@@ -1,7 +1,8 @@
 """Page tokens: what was shown already, and of which request.
 
 A token says which items the pages before had, so that none comes twice and none is passed over, whatever is written
-between the pages. Positions mean something to one process and one bundle only.
+between the pages. Positions mean something to one process and one bundle only. A token is sealed with a key that only
+the process has: nobody else can make one that says something else.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import struct
 import zlib
@@ -29,13 +31,15 @@ MAX_SHOWN = 1_000
 
 _EPOCH_BYTES = 8
 _DIGEST_BYTES = 8
-_HEADER = struct.Struct(f"<{_EPOCH_BYTES}s{_DIGEST_BYTES}sI")
+_SEAL_BYTES = 16
+_HEADER = struct.Struct(f"<{_EPOCH_BYTES}s{_DIGEST_BYTES}s{_SEAL_BYTES}s")
 
 
 class Pages:
     """Makes and reads tokens of one process."""
 
     def __init__(self) -> None:
+        self._key = os.urandom(hashlib.blake2b.MAX_KEY_SIZE)
         self._epoch = os.urandom(_EPOCH_BYTES)
 
     def renew(self) -> None:
@@ -62,7 +66,8 @@ class Pages:
     def token(self, request: Message, values: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
         """A token with ascending numbers in it, which only this request may bring back."""
         body = zlib.compress(np.diff(values, prepend=0).astype("<i4").tobytes(), 6)
-        header = _HEADER.pack(self._epoch, _digest(request), zlib.crc32(body))
+        digest = _digest(request)
+        header = _HEADER.pack(self._epoch, digest, self._seal(digest, body))
         return base64.urlsafe_b64encode(header + body).decode()
 
     def read(self, request: Message, token: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -73,19 +78,22 @@ class Pages:
         """
         try:
             raw = base64.b64decode(token, altchars=b"-_", validate=True)
-            epoch, digest, check = _HEADER.unpack_from(raw)
+            epoch, digest, seal = _HEADER.unpack_from(raw)
             body = raw[_HEADER.size :]
         except (binascii.Error, ValueError, struct.error):
             raise _refused("is no page token") from None
-        if zlib.crc32(body) != check:
-            raise _refused("is no page token")
         if epoch != self._epoch:
             raise _refused("is from before the server or its bundle changed; begin with the first page")
+        if not hmac.compare_digest(seal, self._seal(digest, body)):
+            raise _refused("is no page token")
         if digest != _digest(request):
             raise _refused("belongs to another request; only page_size may differ from page to page")
         unpacker = zlib.decompressobj()
         numbers = np.frombuffer(unpacker.decompress(body, 4 * MAX_SHOWN), "<i4")
         return np.cumsum(numbers, dtype=np.int64)
+
+    def _seal(self, digest: bytes, body: bytes) -> bytes:
+        return hashlib.blake2b(digest + body, key=self._key, digest_size=_SEAL_BYTES).digest()
 
 
 def _digest(request: Message) -> bytes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PRIMARY = 0xFF  # the rest of an extended code says where it happened
 _PROBE_BYTES = 64 << 10
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _OF_THE_DISK = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -78,7 +78,9 @@ def _ask_disk(directory: Path, what: str) -> StorageError:
     """SQLite tells that a file operation failed but not why (a quota, a disk remounted read-only): try one."""
     try:
         with tempfile.TemporaryFile(dir=directory, buffering=0) as probe:
-            probe.write(bytes(_PROBE_BYTES))
+            left = _PROBE_BYTES
+            while left:  # what still fits is taken, and only the next write fails
+                left -= probe.write(bytes(left))
             os.fsync(probe.fileno())
     except OSError as error:
         return os_storage_error(error, what)
