@@ -252,7 +252,7 @@ class Findings:
 def stored(directory: Path) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Items, users and events that a state has, as a ledger tells them."""
     with SqliteSnapshot(directory / FILE) as snapshot:
-        items = {item.item_id: read_item(item.data).text for item, _ in snapshot.items() if not item.deleted}
+        items = {item.item_id: read_item(item.data).item.text for item, _ in snapshot.items() if not item.deleted}
         users = {user.user_id: str(read_profile(user.data)["mark"]) for user in snapshot.users()}
         events = {event.event_id: event.user_id for event in snapshot.events()}
     return items, users, events

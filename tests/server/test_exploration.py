@@ -187,7 +187,7 @@ def write(engine, generation, name, vector=3):
     figures = generation.new_items.figures(generation.vectors[vector], domain="odd", categories=(), attributes={})
     figures = figures._replace(priors=np.array([-5.0, -5.0], np.float32))  # nobody's first choice
     item = Item(id=name, title=name, text=name, domain="odd", categories=(), attributes={}, popularity=0.0)
-    return engine.items.put(Written(item, generation.vectors[vector], figures))
+    return engine.items.put(Written(item, 0, generation.vectors[vector], figures))
 
 
 async def drawn_over(engine, count=80, **query):

@@ -31,7 +31,7 @@ def item(name, title="", categories=(), domain=""):
 
 def written(name, vector=None, prior=0.0, **more):
     figures = ItemFigures(NOTHING, NOTHING, np.array([prior, 0.0], np.float32), None)
-    return Written(item(name, **more), vector, figures)
+    return Written(item(name, **more), 0, vector, figures)
 
 
 def indexed_anew(items, tmp_path):

@@ -199,7 +199,7 @@ class LiveMachine(RuleBasedStateMachine):
             attributes={},
             popularity=0.0,
         )
-        return Written(item, vector, figures)
+        return Written(item, 0, vector, figures)
 
     @rule(number=numbers, seed=seeds, text=st.sampled_from(["new", "another's", "sent again", "kept", "kept"]))
     def put(self, number: int, seed: int, text: str) -> None:
