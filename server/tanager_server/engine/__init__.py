@@ -1,10 +1,12 @@
 """One recommendation, stage by stage: resolve, encode, candidates, score, rank."""
 
+from tanager_server.engine.activation import Activated, Activator, Lineage
 from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.engine import Engine
 from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.known import KnownUsers
 from tanager_server.engine.live import Live
+from tanager_server.engine.opening import Opened, Opener
 from tanager_server.engine.request import (
     NO_EVENTS,
     Diversity,
@@ -24,9 +26,12 @@ from tanager_server.engine.request import (
     Timing,
     TrendingQuery,
 )
+from tanager_server.engine.served import Served, Watcher
 
 __all__ = [
     "NO_EVENTS",
+    "Activated",
+    "Activator",
     "Audience",
     "Diversity",
     "Engine",
@@ -34,7 +39,10 @@ __all__ = [
     "Explanation",
     "Indexer",
     "KnownUsers",
+    "Lineage",
     "Live",
+    "Opened",
+    "Opener",
     "Page",
     "RankQuery",
     "Reason",
@@ -42,6 +50,7 @@ __all__ = [
     "RecommendQuery",
     "Recommendation",
     "ScoredItem",
+    "Served",
     "Shortfall",
     "SimilarQuery",
     "Source",
@@ -49,5 +58,6 @@ __all__ = [
     "Timing",
     "TrendingQuery",
     "Users",
+    "Watcher",
     "rows_for",
 ]

@@ -100,6 +100,24 @@ class Engine:
         self._serving = serving
         self._texts.retrieve_by(serving.generation.index.search)
 
+    @property
+    def recent_texts(self) -> list[str]:
+        """What was encoded or asked for again lately, latest first, prompts included."""
+        return self._texts.recent
+
+    def warm(self, texts: Sequence[str]) -> None:
+        """Encodes texts beforehand, in the caller's thread; only before anybody else calls.
+
+        Raises:
+            EncodeError: the encoder failed.
+        """
+        self._texts.warm(texts)
+
+    async def close(self) -> None:
+        """Ends its threads. What waits to be encoded is failed; nothing is answered any more."""
+        self._serving.close()
+        await self._texts.close()
+
     async def embed(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         """Encodes texts, as they are.
 
@@ -245,9 +263,7 @@ class Engine:
             scores += [0.0] * len(rest.positions)
             sources += rest.sources
         page = Page(found, scores, sources, began)
-        return Recommendation(
-            generation, page, Strategy.TRENDING, self._shortfall(page, query.page_size), 0, Timing()
-        )
+        return Recommendation(generation, page, Strategy.TRENDING, self._shortfall(page, query.page_size), 0, Timing())
 
     def position(self, item_id: str) -> int:
         """Where an item is.

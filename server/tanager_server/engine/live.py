@@ -6,45 +6,51 @@ same of it.
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tanager_server.engine.items import Written
+from tanager_server.engine.folding import figure, fold, has_text, stored_vectors
 from tanager_server.engine.records import item_bytes, profile_bytes, read_item, read_profile
 from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
 from tanager_server.runtime.worker import WorkerThread
 from tanager_server.state import (
     AddEvents,
     DeleteItems,
+    DropVectors,
     PurgeUser,
     PutItems,
+    PutMeta,
     PutUsers,
+    PutVectors,
     StoredEvent,
     StoredItem,
     StoredUser,
-    StoredVector,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from tanager_server.bundle import Item, Manifest, ProfileValue
+    from tanager_server.bundle import Item, ProfileValue
     from tanager_server.engine.engine import Engine
+    from tanager_server.engine.folding import Encode
     from tanager_server.engine.indexing import Indexer
-    from tanager_server.state import Journal, Outcome, Snapshot, Store, Write
+    from tanager_server.engine.items import Written
+    from tanager_server.engine.served import Served
+    from tanager_server.state import Journal, Outcome, Snapshot, Store, StoredVector, Write
     from tanager_server.state.users import KnownUser
 
 _log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 1.0
-_FIGURES_AT_A_TIME = 64
 _SEQ_BYTES = 8
+_VECTORS_AT_A_TIME = 256
 
 
 class UpsertedItems(NamedTuple):
@@ -86,67 +92,60 @@ class PurgedUser(NamedTuple):
     seq: int
 
 
-def fingerprint(manifest: Manifest) -> str:
-    """What vectors of an encoder have in common: those of another one mean something else."""
-    parts = [manifest.files[name].sha256 for name in ("encoder.onnx", "tokenizer.json")]
-    return hashlib.sha256("\n".join([*parts, manifest.encoder.item_prompt]).encode()).hexdigest()
+class _Held(NamedTuple):
+    """A write of items, and the number it was committed under."""
+
+    seq: int
+    write: PutItems | DeleteItems
 
 
 class Live:
     """Writes of all kinds, over one store.
 
     Args:
-        engine: what answers; its items and users are changed here.
+        served: what answers; its items and users are changed here.
         store: what keeps them.
     """
 
-    def __init__(self, engine: Engine, store: Store) -> None:
-        self._engine, self._store, self._trends = engine, store, engine.trends
+    def __init__(self, served: Served, store: Store) -> None:
+        self._served, self._store, self._trends = served, store, served.engine.trends
         self._journal: Journal | None = None
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
         self._worker = WorkerThread("figures", niceness=8)
-        self._fingerprint = fingerprint(engine.generation.manifest)
+        self._then: dict[int, Callable[[], None]] = {}
+        self._followed: list[_Held] | None = None
+        self._item_writes: set[asyncio.Task[Outcome]] = set()
+        self._open = asyncio.Event()
+        self._open.set()
+        self._unstored: list[StoredVector] = []
         self._seq, self._events = store.seq, 0
+
+    @property
+    def _engine(self) -> Engine:
+        return self._served.engine
 
     # The start
 
-    def load(self, snapshot: Snapshot, encode: Callable[[list[str]], NDArray[np.float32]]) -> None:
+    def load(self, snapshot: Snapshot, encode: Encode) -> None:
         """Folds what is stored into the engine's items and users.
 
         Args:
             snapshot: all that is stored.
-            encode: texts to (n, dim) float32, for items that have no vector by this encoder.
+            encode: for items that have no vector by this encoder.
         """
         began = time.monotonic()
         engine = self._engine
-        items: list[Item] = []
-        vectors: list[bytes | None] = []
-        for stored, vector in snapshot.items(self._fingerprint):
-            if stored.deleted:
-                engine.items.remove(stored.item_id)
-            else:
-                items.append(read_item(stored.data))
-                vectors.append(vector)
-        prompt = engine.generation.manifest.encoder.item_prompt
-        missing = [place for place, vector in enumerate(vectors) if vector is None]
-        found = encode([prompt + items[place].text for place in missing]) if missing else np.empty((0, 0), np.float32)
-        encoded = dict(zip(missing, found, strict=True))
-        for start in range(0, len(items), _FIGURES_AT_A_TIME):
-            some = range(start, min(start + _FIGURES_AT_A_TIME, len(items)))
-            own = [
-                encoded[place] if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4") for place in some
-            ]
-            for written in self._figure([items[place] for place in some], own):
-                engine.items.put(written)
+        folded = fold(engine, snapshot, encode)
+        self._unstored = folded.encoded
         self._load_users(snapshot)
         self._seq = snapshot.seq
         _log.info(
             "state",
             extra={
                 "seq": self._seq,
-                "items_written": len(items),
-                "encoded": len(missing),
+                "items_written": folded.items,
+                "encoded": len(folded.encoded),
                 "users": len(engine.known.users),
                 "events": self.event_count,
                 "took_s": round(time.monotonic() - began, 3),
@@ -169,7 +168,86 @@ class Live:
     def begin(self, journal: Journal, indexer: Indexer) -> None:
         """From here on writes are taken."""
         self._journal, self._indexer = journal, indexer
+        # What is dropped for want of room is encoded again at the next start.
+        for some in _parts(self._unstored):
+            journal.post(PutVectors(some, self._seq))
+        self._unstored = []
         indexer.look()
+
+    # Another bundle
+
+    def follow_items(self) -> None:
+        """From here on what happens to items is noted, for another engine; see `items_since`."""
+        self._followed = []
+
+    def items_since(self, seq: int) -> tuple[list[PutItems | DeleteItems], int]:
+        """What happened to items since a write, and was not asked for before; and the last write that there is."""
+        assert self._followed is not None
+        held, self._followed = self._followed, []
+        return [one.write for one in held if one.seq > seq], self._seq
+
+    @property
+    def waiting_items(self) -> int:
+        """Writes that `items_since` has not told of yet."""
+        return len(self._followed or ())
+
+    def forget_items(self) -> None:
+        """Ends what `follow_items` began."""
+        self._followed = None
+
+    async def keep_vectors(self, vectors: Sequence[StoredVector], as_of_seq: int) -> None:
+        """Keeps vectors by another encoder of items as they were at a write.
+
+        Raises:
+            As `delete_items`.
+        """
+        for some in _parts(vectors):
+            await self._write(PutVectors(some, as_of_seq))
+
+    async def drop_vectors(self, fingerprint: str) -> None:
+        """Forgets vectors of an encoder that no bundle needs.
+
+        Raises:
+            As `delete_items`.
+        """
+        while (await self._write(DropVectors(fingerprint))).removed.vectors:
+            pass
+
+    @contextlib.asynccontextmanager
+    async def items_held(self) -> AsyncIterator[None]:
+        """Keeps items as they are: writes of them wait until it ends, those under way have been applied."""
+        self._open.clear()
+        try:
+            while self._item_writes:
+                await asyncio.wait(self._item_writes)
+            yield
+        finally:
+            self._open.set()
+
+    async def put_meta(self, values: Mapping[str, str | None], then: Callable[[], None]) -> None:
+        """Makes settings durable and does something with it, between two calls and in the order of all writes.
+
+        Raises:
+            As `delete_items`; then nothing is done.
+        """
+        await self._write(PutMeta(values), then=then)
+
+    def index_by(self, indexer: Indexer) -> Indexer:
+        """From here on another indexer looks after the items.
+
+        Returns:
+            The one before.
+        """
+        assert self._indexer is not None
+        before, self._indexer = self._indexer, indexer
+        indexer.look()
+        return before
+
+    async def close(self) -> None:
+        """Waits for the index, and ends the threads; the journal must have been closed."""
+        if self._indexer is not None:
+            await self._indexer.close()
+        self._worker.close()
 
     # Sequence numbers
 
@@ -214,26 +292,26 @@ class Live:
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
-        engine = self._engine
-        catalogue, manifest = engine.generation.catalogue, engine.generation.manifest
-        new = sum(catalogue.position(item.id) is None for item in items)
-        self._check_room(new)
-        texts = [place for place, item in enumerate(items) if not self._has_text(item)]
-        vectors: list[NDArray[np.float32] | None] = [None] * len(items)
-        if texts:
-            prompted = [manifest.encoder.item_prompt + items[place].text for place in texts]
-            encoded = await engine.embed(prompted, deadline=deadline)
-            for place, vector in zip(texts, encoded.vectors, strict=True):
-                vectors[place] = vector
-        written = await self._worker.run(self._figure, items, vectors)
+        while True:
+            engine = self._engine
+            catalogue, manifest = engine.generation.catalogue, engine.generation.manifest
+            new = sum(catalogue.position(item.id) is None for item in items)
+            self._check_room(new)
+            texts = [place for place, item in enumerate(items) if not has_text(engine, item)]
+            vectors: list[NDArray[np.float32] | None] = [None] * len(items)
+            if texts:
+                prompted = [manifest.encoder.item_prompt + items[place].text for place in texts]
+                encoded = await engine.embed(prompted, deadline=deadline)
+                for place, vector in zip(texts, encoded.vectors, strict=True):
+                    vectors[place] = vector
+            written = await self._worker.run(figure, engine.generation, items, vectors)
+            await self._until_open()
+            if engine is self._engine:
+                break
+            # Another bundle is served since: its encoder has to read the texts.
         self._check_room(new)
         stored = [StoredItem(item.id, item_bytes(item)) for item in items]
-        kept = [
-            StoredVector(one.item.id, self._fingerprint, one.vector.astype("<f4").tobytes())
-            for one in written
-            if one.vector is not None
-        ]
-        outcome = await self._write(PutItems(stored, kept), written)
+        outcome = await self._write_items(PutItems(stored, stored_vectors(manifest, written)), written)
         return UpsertedItems(new, len(texts), outcome.seq)
 
     def _check_room(self, new: int) -> None:
@@ -245,28 +323,6 @@ class Live:
                 retry_after_s=_RETRY_AFTER_S,
             )
 
-    def _has_text(self, item: Item) -> bool:
-        """Whether the vector that an item has is of its text."""
-        catalogue = self._engine.generation.catalogue
-        position = catalogue.position(item.id)
-        if position is None:
-            return False
-        return self._engine.items.item(position).text == item.text
-
-    def _figure(self, items: Sequence[Item], vectors: Sequence[NDArray[np.float32] | None]) -> list[Written]:
-        """Items with what is expected of them; of one whose text stays, by the vector that it has."""
-        generation = self._engine.generation
-        found: list[Written] = []
-        for item, vector in zip(items, vectors, strict=True):
-            position = generation.catalogue.position(item.id)
-            own = vector if vector is not None or position is None else generation.vectors[position]
-            assert own is not None
-            figures = generation.new_items.figures(
-                own, domain=item.domain, categories=item.categories, attributes=item.attributes
-            )
-            found.append(Written(item, vector, figures))
-        return found
-
     async def delete_items(self, item_ids: Sequence[str]) -> DeletedItems:
         """Deletes items; those that the catalogue does not have are ignored.
 
@@ -274,11 +330,12 @@ class Live:
             OverloadedError: too much waits to be written.
             StorageError: the disk does not take it.
         """
+        await self._until_open()
         catalogue = self._engine.generation.catalogue
         known = [item_id for item_id in dict.fromkeys(item_ids) if catalogue.position(item_id) is not None]
         if not known:
             return DeletedItems(0, self._seq)
-        outcome = await self._write(DeleteItems(known))
+        outcome = await self._write_items(DeleteItems(known))
         return DeletedItems(len(known), outcome.seq)
 
     # Users and events
@@ -330,15 +387,36 @@ class Live:
 
     # The fold
 
-    async def _write(self, write: Write, prepared: list[Written] | None = None) -> Outcome:
+    async def _until_open(self) -> None:
+        while not self._open.is_set():
+            await self._open.wait()
+
+    async def _write_items(self, write: PutItems | DeleteItems, prepared: list[Written] | None = None) -> Outcome:
+        # A task: whoever waits for all of them must also know those whose callers have gone.
+        task = asyncio.create_task(self._write(write, prepared))
+        self._item_writes.add(task)
+        task.add_done_callback(self._item_written)
+        return await asyncio.shield(task)
+
+    def _item_written(self, task: asyncio.Task[Outcome]) -> None:
+        self._item_writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a caller who has gone: looked at, and let be
+
+    async def _write(
+        self, write: Write, prepared: list[Written] | None = None, *, then: Callable[[], None] | None = None
+    ) -> Outcome:
         assert self._journal is not None
         if prepared is not None:
             self._prepared[id(write)] = prepared
+        if then is not None:
+            self._then[id(write)] = then
         try:
             (outcome,) = await self._journal.write(write)
         except BaseException:
             # Where the caller has gone, the write may still be applied: what was prepared is then prepared again.
             self._prepared.pop(id(write), None)
+            self._then.pop(id(write), None)
             raise
         return outcome
 
@@ -346,8 +424,10 @@ class Live:
         """Makes memory follow a write that was committed."""
         match write:
             case PutItems():
+                self._note(write, outcome)
                 self._apply_items(write)
             case DeleteItems():
+                self._note(write, outcome)
                 for item_id in write.item_ids:
                     self._engine.items.remove(item_id)
                     self._engine.known.moved(item_id, None)
@@ -363,16 +443,23 @@ class Live:
                 for event, is_new in zip(write.events, outcome.new, strict=True):
                     if is_new:
                         self._apply_event(event)
+            case PutMeta():
+                if (then := self._then.pop(id(write), None)) is not None:
+                    then()
             case _:
                 pass
         self._seq = max(self._seq, outcome.seq)
+
+    def _note(self, write: PutItems | DeleteItems, outcome: Outcome) -> None:
+        if self._followed is not None:
+            self._followed.append(_Held(outcome.seq, write))
 
     def _apply_items(self, write: PutItems) -> None:
         prepared = self._prepared.pop(id(write), None)
         if prepared is None:
             vectors = {one.item_id: np.frombuffer(one.vector, "<f4") for one in write.vectors}
             items = [read_item(stored.data) for stored in write.items]
-            prepared = self._figure(items, [vectors.get(item.id) for item in items])
+            prepared = figure(self._engine.generation, items, [vectors.get(item.id) for item in items])
         for written in prepared:
             position = self._engine.items.put(written)
             self._engine.known.moved(written.item.id, position)
@@ -387,3 +474,6 @@ class Live:
         self._events += 1
         self._trends.add(number, event.weight, event.time_ns, before)
 
+
+def _parts(vectors: Sequence[StoredVector]) -> list[Sequence[StoredVector]]:
+    return [vectors[start : start + _VECTORS_AT_A_TIME] for start in range(0, len(vectors), _VECTORS_AT_A_TIME)]

@@ -9,6 +9,7 @@ from tanager_server.engine import Source
 from tanager_server.rpc._results import ResultEncoder
 
 if TYPE_CHECKING:
+    from tanager_server.bundle import Catalogue
     from tanager_server.engine import Explanation, Recommendation, Shortfall, Strategy, Timing
     from tanager_server.index import Generation
 
@@ -26,38 +27,56 @@ _SOURCES = [
 ]
 
 
+class _Results:
+    """What the results of each item of a catalogue have in common."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._native = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
+        self.encode = self._native.encode
+        catalogue.watch(self._follow)
+
+    def close(self) -> None:
+        self._catalogue.unwatch(self._follow)
+
+    def _follow(self, position: int) -> None:
+        catalogue = self._catalogue
+        self._native.put(position, catalogue.ids[position], catalogue.titles[position], catalogue.domains[position])
+
+
 class ResponseEncoder:
-    """Encodes answers; keeps, of the generation they come from, what the results of an item have in common.
+    """Encodes answers; keeps, of the catalogues they come from, what the results of an item have in common.
 
     Args:
-        generation: which the next answers come from. Those of another one make it begin anew, which takes a while.
+        generation: which the next answers come from. For those of another catalogue see `prepare`.
     """
 
     def __init__(self, generation: Generation) -> None:
-        self._begin(generation)
-
-    def _begin(self, generation: Generation) -> None:
-        catalogue = generation.catalogue
-        self._catalogue = catalogue
-        self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
+        self._results: dict[Catalogue, _Results] = {}
         self._usual: dict[tuple[Response, str, Strategy, Shortfall], bytes] = {}
-        results = self._results
+        self.prepare(generation)
 
-        def follow(position: int) -> None:
-            titles, domains = catalogue.titles, catalogue.domains
-            results.put(position, catalogue.ids[position], titles[position], domains[position])
+    def prepare(self, generation: Generation) -> None:
+        """Makes answers from another catalogue quick, which takes a while; may be called from any thread."""
+        self._results[generation.catalogue] = _Results(generation.catalogue)
 
-        catalogue.watch(follow)
+    def forget(self, generation: Generation) -> None:
+        """Forgets a catalogue from which no answer comes any more."""
+        if (results := self._results.pop(generation.catalogue, None)) is not None:
+            results.close()
+        bundle_id = generation.manifest.bundle_id
+        self._usual = {key: usual for key, usual in self._usual.items() if key[1] != bundle_id}
 
     def encode(
         self, response: Response, answer: Recommendation, *, first_rank: int = 1, next_page_token: str = ""
     ) -> bytes:
         """A serialised message of one of the types that hold results."""
-        if answer.generation.catalogue is not self._catalogue:
-            self._begin(answer.generation)
+        catalogue = answer.generation.catalogue
+        if catalogue not in self._results:
+            self.prepare(answer.generation)
         page = answer.page
-        told = [self._told(explanation) for explanation in answer.explanations]
-        results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank)
+        told = [_told(explanation, catalogue) for explanation in answer.explanations]
+        results = self._results[catalogue].encode(page.positions, page.scores, page.sources, told, first_rank)
         bundle_id = answer.generation.manifest.bundle_id
         key = (response, bundle_id, answer.strategy, answer.shortfall)
         if (usual := self._usual.get(key)) is None:
@@ -72,21 +91,21 @@ class ResponseEncoder:
             rest.next_page_token = next_page_token
         return b"".join((results, usual, rest.SerializeToString()))
 
-    def _told(self, explanation: Explanation) -> bytes:
-        catalogue = self._catalogue
-        return common_pb2.Result(
-            reasons=[
-                common_pb2.Reason(
-                    kind=f"REASON_KIND_{reason.kind.name}",
-                    item_id=catalogue.ids[reason.position] if reason.position >= 0 else "",
-                    title=catalogue.titles[reason.position] if reason.position >= 0 else "",
-                    attribute=reason.attribute,
-                    contribution=reason.contribution,
-                )
-                for reason in explanation.reasons
-            ],
-            other_contribution=explanation.other,
-        ).SerializeToString()
+
+def _told(explanation: Explanation, catalogue: Catalogue) -> bytes:
+    return common_pb2.Result(
+        reasons=[
+            common_pb2.Reason(
+                kind=f"REASON_KIND_{reason.kind.name}",
+                item_id=catalogue.ids[reason.position] if reason.position >= 0 else "",
+                title=catalogue.titles[reason.position] if reason.position >= 0 else "",
+                attribute=reason.attribute,
+                contribution=reason.contribution,
+            )
+            for reason in explanation.reasons
+        ],
+        other_contribution=explanation.other,
+    ).SerializeToString()
 
 
 def _usual(response: Response, bundle_id: str, strategy: Strategy, shortfall: Shortfall) -> bytes:
