@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CALLERS = 4
+CALLERS = 5
 TURNS = 5
 
 
@@ -73,7 +73,7 @@ def test_bundles_change_under_load_without_a_failed_call(bundles: Path, options:
     with (
         ServerProcess(bundles / "first", *options) as server,
         Client(server.address, timeout_s=60, retry=None) as client,
-        concurrent.futures.ThreadPoolExecutor(CALLERS + 1) as pool,
+        concurrent.futures.ThreadPoolExecutor(CALLERS) as pool,
     ):
         client.upsert_items([new_item(number) for number in range(40)])
         asks: list[Callable[[int], object]] = [
@@ -85,17 +85,19 @@ def test_bundles_change_under_load_without_a_failed_call(bundles: Path, options:
         ]
         callers = [pool.submit(ask_until, ended, ask) for ask in asks]
         served = [client.status().bundle.bundle_id]
-        for turn in range(TURNS):
-            done = client.activate_bundle("first" if turn % 2 else "second")
-            assert client.status().bundle.bundle_id == done.bundle.bundle_id
-            served.append(done.bundle.bundle_id)
-        ended.set()
+        try:
+            for turn in range(TURNS):
+                done = client.activate_bundle("first" if turn % 2 else "second")
+                assert client.status().bundle.bundle_id == done.bundle.bundle_id
+                served.append(done.bundle.bundle_id)
+        finally:
+            ended.set()
         outcomes = [caller.result() for caller in callers]
         assert [failed for _, failed in outcomes] == [[]] * len(asks)
         assert len(set(served)) == 2
         # What was written meanwhile is there, and is found by what it says.
         last = outcomes[-1][0]
-        known = {item.item_id for item in client.list_items(filter='domain = "film"')}
+        known = {item.item_id for item in client.iter_items(filter='domain = "film"')}
         assert {f"new-{1000 + number}" for number in range(1, last + 1)} <= known
         found = client.recommend(text=f"nature music {1000 + last}", page_size=3)
         assert f"new-{1000 + last}" in [result.item_id for result in found]
@@ -105,7 +107,12 @@ def test_items_users_and_events_outlive_the_bundle(bundles: Path, options: list[
     with ServerProcess(bundles / "first", *options) as server, Client(server.address, timeout_s=60) as client:
         client.upsert_items([new_item(number) for number in range(5)])
         client.delete_items(["film-war-1"])
-        client.write_events([UserEvent(user_id="ann", item_id="new-3", type="click"), UserEvent(user_id="ann", item_id="film-nature-3", type="click")])
+        client.write_events(
+            [
+                UserEvent(user_id="ann", item_id="new-3", type="click"),
+                UserEvent(user_id="ann", item_id="film-nature-3", type="click"),
+            ]
+        )
         first = client.recommend(user_id="ann", page_size=2)
         assert first.next_page_token
         done = client.activate_bundle("second")
