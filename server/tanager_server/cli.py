@@ -21,20 +21,24 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
-    from tanager_server.bundle import open_bundle
-    from tanager_server.engine import Engine, ExplorationPolicy, Impressions, Indexer, KnownUsers, Live, rows_for
+    from tanager_server.bundle import Shelf, open_bundle
+    from tanager_server.engine import (
+        Activator,
+        ExplorationPolicy,
+        Impressions,
+        Indexer,
+        KnownUsers,
+        Lineage,
+        Live,
+        Opened,
+        Opener,
+        Served,
+        rows_for,
+    )
     from tanager_server.errors import ServerError
     from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
-    from tanager_server.runtime import (
-        Calibration,
-        CostModel,
-        Encoder,
-        SequenceHead,
-        TextEncoder,
-        batch_policy,
-        calibrate,
-    )
+    from tanager_server.runtime import Calibration, Encoder, SequenceHead, batch_policy, calibrate
     from tanager_server.settings import load_settings
     from tanager_server.state import Journal, JournalPolicy, SqliteStore
     from tanager_server.state.trends import Trends
@@ -85,11 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Loaded:
     """A bundle ready to be served."""
 
-    generation: Generation
-    encoder: Encoder
-    sequence: SequenceHead | None
+    opened: Opened
     calibration: Calibration
-    probe_cosine: float
+    shelf: Shelf
+    lineage: Lineage
     store: SqliteStore | None
     began: float
 
@@ -103,10 +106,12 @@ def load(settings: Settings) -> Loaded:
     """
     began = time.monotonic()
     check_address(settings.host, settings.port)
-    bundle = open_bundle(settings.bundle)
-    store = None
+    shelf, lineage, store = Shelf(settings.bundle, settings.bundles), Lineage(), None
+    shelf.check()
     if settings.state is not None:
         store = SqliteStore(settings.state, survives=settings.storage.survives)
+        lineage = _lineage(store, settings)
+    bundle = open_bundle(lineage.path(shelf))
 
     @functools.lru_cache(maxsize=1)
     def open_encoder(threads: int) -> Encoder:
@@ -119,7 +124,20 @@ def load(settings: Settings) -> Loaded:
             written = sum(1 for _ in snapshot.items())
         generation = generation.with_room(rows_for(len(generation.catalogue) + written))
     encoder, calibration = calibrate(open_encoder, encoder=settings.encoder, batching=settings.batching)
-    return Loaded(generation, encoder, SequenceHead.from_bundle(bundle), calibration, probe_cosine, store, began)
+    opened = Opened(generation, encoder, SequenceHead.from_bundle(bundle), probe_cosine)
+    return Loaded(opened, calibration, shelf, lineage, store, began)
+
+
+def _lineage(store: SqliteStore, settings: Settings) -> Lineage:
+    with store.load() as snapshot:
+        lineage = Lineage.of_meta(snapshot.meta())
+    if lineage.active and settings.bundles is None:
+        _log.warning(
+            "the bundle that was activated last is not served, for `bundles` is not given",
+            extra={"activated": lineage.active, "bundle": str(settings.bundle)},
+        )
+        return Lineage()
+    return lineage
 
 
 async def serve(loaded: Loaded, settings: Settings) -> None:
@@ -128,8 +146,6 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
     Raises:
         StartupError: a port cannot be bound.
     """
-    generation, encoder, calibration = loaded.generation, loaded.encoder, loaded.calibration
-    bundle_id = generation.manifest.bundle_id
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -137,69 +153,95 @@ async def serve(loaded: Loaded, settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         metrics_port = None
         if metrics is not None:
-            metrics.set_bundle(bundle_id=bundle_id, items=len(generation.catalogue))
             metrics_port = stack.enter_context(
                 serve_metrics(metrics, host=settings.metrics.host, port=settings.metrics.port)
             )
-        async with TextEncoder(
-            encoder,
-            policy=batch_policy(settings.batching, calibration),
-            retrieve=generation.index.search,
-            cost=CostModel(calibration.samples),
-            workers=calibration.workers,
-            cache_bytes=int(settings.cache.max_mb * 1e6),
-            observe=metrics,
-        ) as texts:
-            known, trends = KnownUsers(generation.catalogue), Trends(settings.trends.half_lives_h)
-            lot = settings.exploration
-            exploration = ExplorationPolicy(lot.share, lot.keep_first, lot.candidates, lot.new_items)
-            engine = Engine(generation, texts, loaded.sequence, known, trends, exploration)
-            live = None
-            if loaded.store is not None:
-                live = await stack.enter_async_context(_live(engine, loaded, settings))
-            server = GrpcServer(engine, settings=settings, calibration=calibration, metrics=metrics, live=live)
-            port = await server.start()
-            _log.info(
-                "listening",
-                extra={
-                    "host": settings.host,
-                    "port": port,
-                    "metrics_port": metrics_port,
-                    "bundle_id": bundle_id,
-                    "items": len(generation.catalogue),
-                    "provider": encoder.provider,
-                    "encoder_threads": calibration.threads,
-                    "encoder_workers": calibration.workers,
-                    "max_batch_tokens": calibration.max_batch_tokens,
-                    "batch_cost_tokens": calibration.batch_cost_tokens,
-                    "calibration_s": round(calibration.took_s, 3),
-                    "probe_cosine": round(loaded.probe_cosine, 6),
-                    "startup_s": round(time.monotonic() - loaded.began, 3),
-                },
-            )
-            _settle_memory()
-            await stop.wait()
-            await server.drain()
+        server, listening = await stack.enter_async_context(_server(loaded, settings, metrics))
+        del loaded  # what it holds is given back when another bundle is served
+        port = await server.start()
+        listening |= {"host": settings.host, "port": port, "metrics_port": metrics_port}
+        _settle_memory()
+        _log.info("listening", extra=listening)
+        await stop.wait()
+        await server.drain()
     _log.info("stopped")
 
 
 @contextlib.asynccontextmanager
-async def _live(engine: Engine, loaded: Loaded, settings: Settings) -> AsyncIterator[Live]:
+async def _server(
+    loaded: Loaded, settings: Settings, metrics: Metrics | None
+) -> AsyncIterator[tuple[GrpcServer, dict[str, object]]]:
+    """All parts put together, and what is to be told of them."""
+    opened, calibration, store = loaded.opened, loaded.calibration, loaded.store
+    generation = opened.generation
+    if metrics is not None:
+        metrics.set_bundle(bundle_id=generation.manifest.bundle_id, items=len(generation.catalogue))
+    lot = settings.exploration
+    opener = Opener(
+        device=settings.encoder.device,
+        calibration=calibration,
+        policy=batch_policy(settings.batching, calibration),
+        cache_bytes=int(settings.cache.max_mb * 1e6),
+        observe=metrics,
+        exploration=ExplorationPolicy(lot.share, lot.keep_first, lot.candidates, lot.new_items),
+    )
+    known, trends = KnownUsers(generation.catalogue), Trends(settings.trends.half_lives_h)
+    served = Served(opener.engine(opened, known=known, trends=trends))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_close, served)
+        live = None
+        if store is not None:
+            live = await stack.enter_async_context(_live(served, opened, store, settings))
+        activator = Activator(
+            served,
+            loaded.shelf,
+            opener,
+            lineage=loaded.lineage,
+            live=live,
+            store=store,
+            directory=settings.state,
+        )
+        stack.push_async_callback(activator.close)
+        server = GrpcServer(
+            served, settings=settings, calibration=calibration, metrics=metrics, activator=activator, live=live
+        )
+        told: dict[str, object] = {
+            "bundle_id": generation.manifest.bundle_id,
+            "items": len(generation.catalogue),
+            "provider": opened.encoder.provider,
+            "encoder_threads": calibration.threads,
+            "encoder_workers": calibration.workers,
+            "max_batch_tokens": calibration.max_batch_tokens,
+            "batch_cost_tokens": calibration.batch_cost_tokens,
+            "calibration_s": round(calibration.took_s, 3),
+            "probe_cosine": round(opened.probe_cosine, 6),
+            "startup_s": round(time.monotonic() - loaded.began, 3),
+        }
+        del loaded, opened, generation, known  # as in `serve`
+        yield server, told
+
+
+async def _close(served: Served) -> None:
+    await served.engine.close()
+
+
+@contextlib.asynccontextmanager
+async def _live(served: Served, opened: Opened, store: SqliteStore, settings: Settings) -> AsyncIterator[Live]:
     """What is stored, in the engine, and what writes to it."""
-    store = loaded.store
-    assert store is not None
     assert settings.state is not None
     logged = settings.impressions
-    live = Live(engine, store, Impressions(store, share=logged.share, keep_days=logged.keep_days))
+    live = Live(served, store, Impressions(store, share=logged.share, keep_days=logged.keep_days))
     with store.load() as snapshot:
-        live.load(snapshot, lambda texts: loaded.encoder.encode(loaded.encoder.tokenize(texts)))
-    indexer = Indexer(engine, loaded.sequence, settings.state)
+        live.load(snapshot, opened.encoder.encode_texts)
+    indexer = Indexer(served.engine, opened.sequence, settings.state)
+    del opened
     policy = JournalPolicy(max_rows=settings.storage.max_waiting_rows)
     async with Journal(store, apply=live.apply, policy=policy) as journal:
         live.begin(journal, indexer)
+        del indexer
         yield live
         await live.impressions.close()
-        await indexer.close()
+    await live.close()
     store.close()
 
 

@@ -81,6 +81,24 @@ class UserNotFoundError(ServerError):
     code = "NOT_FOUND"
 
 
+class BundleNotFoundError(ServerError):
+    """There is no bundle of the name asked for."""
+
+    code = "NOT_FOUND"
+
+
+class ActivationError(ServerError):
+    """Another bundle cannot be served as things are; the message says what to mend."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class ActivationUnderWayError(ServerError):
+    """Another activation is under way; a new try may succeed when it has ended."""
+
+    code = "ABORTED"
+
+
 class DrainingError(ServerError):
     """The server takes no new calls; another one, or the same after its restart, will."""
 

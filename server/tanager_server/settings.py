@@ -198,6 +198,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter=_NESTED)
 
     bundle: Path = Field(description="directory made by `tanager-export bundle`")
+    bundles: Path | None = Field(
+        None,
+        description="directory of bundles, each in its own, any of which can be served in the place of `bundle` while "
+        "the server runs; the state remembers which",
+    )
     state: Path | None = Field(
         None, description="directory for what is written: items, users, events; not given: nothing can be"
     )

@@ -50,8 +50,15 @@ class AsyncModelCalls(AsyncCaller):
         return await self._call(rpc, request, _answers.activation, timeout_s, request_id)
 
     async def rollback_bundle(
-        self, *, timeout_s: float = ACTIVATION_TIMEOUT_S, request_id: str | None = None
+        self,
+        *,
+        expected_bundle_id: str = "",
+        timeout_s: float = ACTIVATION_TIMEOUT_S,
+        request_id: str | None = None,
     ) -> Activation:
         """Serves the bundle again that was served before; see `Client.rollback_bundle`."""
         rpc = self._stubs.model.RollbackBundle
-        return await self._call(rpc, model_pb2.RollbackBundleRequest(), _answers.activation, timeout_s, request_id)
+        request = model_pb2.RollbackBundleRequest(
+            expected_bundle_id=_wire.text("expected_bundle_id", expected_bundle_id)
+        )
+        return await self._call(rpc, request, _answers.activation, timeout_s, request_id)

@@ -77,13 +77,21 @@ class ModelCalls(Caller):
         rpc, request = self._stubs.model.ActivateBundle, model_pb2.ActivateBundleRequest(name=_wire.text("name", name))
         return self._call(rpc, request, _answers.activation, timeout_s, request_id)
 
-    def rollback_bundle(self, *, timeout_s: float = ACTIVATION_TIMEOUT_S, request_id: str | None = None) -> Activation:
+    def rollback_bundle(
+        self,
+        *,
+        expected_bundle_id: str = "",
+        timeout_s: float = ACTIVATION_TIMEOUT_S,
+        request_id: str | None = None,
+    ) -> Activation:
         """Serves the bundle again that was served before.
 
         Never tried again by itself: done twice, it would be undone. After an `UnavailableError` or a
         `DeadlineExceededError`, `status` tells what is served.
 
         Args:
+            expected_bundle_id: Id of the bundle that is to be left, which makes a new try safe; empty for the one that is
+                served.
             timeout_s: The deadline, in seconds; not the client's, for this takes its time.
             request_id: See `Client`.
 
@@ -92,4 +100,7 @@ class ModelCalls(Caller):
             AbortedError: Another activation is under way.
         """
         rpc = self._stubs.model.RollbackBundle
-        return self._call(rpc, model_pb2.RollbackBundleRequest(), _answers.activation, timeout_s, request_id)
+        request = model_pb2.RollbackBundleRequest(
+            expected_bundle_id=_wire.text("expected_bundle_id", expected_bundle_id)
+        )
+        return self._call(rpc, request, _answers.activation, timeout_s, request_id)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tanager/v1/model.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xf8\x01\n\x11GetStatusResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xecution_provider\x18\x03 \x01(\t\x12\x13\n\x0bqueue_depth\x18\x04 \x01(\x05\x12\"\n\x06\x62undle\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12$\n\x07runtime\x18\x06 \x01(\x0b\x32\x13.tanager.v1.Runtime\x12 \n\x05state\x18\x07 \x01(\x0b\x32\x11.tanager.v1.State\"}\n\x05State\x12\x19\n\x11\x63onsistency_token\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x12\n\nuser_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x65vent_count\x18\x04 \x01(\x03\x12\x1c\n\x14unindexed_item_count\x18\x05 \x01(\x03\"\x14\n\x12ListBundlesRequest\"C\n\x13ListBundlesResponse\x12,\n\x07\x62undles\x18\x01 \x03(\x0b\x32\x1b.tanager.v1.AvailableBundle\"d\n\x0f\x41vailableBundle\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\"%\n\x15\x41\x63tivateBundleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15RollbackBundleRequest\"S\n\x16\x41\x63tivateBundleResponse\x12\"\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12\x15\n\rencoded_count\x18\x02 \x01(\x03\"`\n\x07Runtime\x12\x0f\n\x07threads\x18\x01 \x01(\x05\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12\x18\n\x10max_batch_tokens\x18\x03 \x01(\x05\x12\x19\n\x11\x62\x61tch_cost_tokens\x18\x04 \x01(\x05\"\xbc\x03\n\x06\x42undle\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0b\n\x03\x64im\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x14\n\x0c\x64\x61taset_name\x18\x07 \x01(\t\x12\x1b\n\x13simulated_behaviour\x18\x08 \x01(\x08\x12\x12\n\nitem_count\x18\t \x01(\x03\x12\x44\n\x12\x64omain_item_counts\x18\n \x03(\x0b\x32(.tanager.v1.Bundle.DomainItemCountsEntry\x12\x30\n\x07quality\x18\x0b \x03(\x0b\x32\x1f.tanager.v1.Bundle.QualityEntry\x1a\x37\n\x15\x44omainItemCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cQualityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"S\n\x16RollbackBundleResponse\x12\"\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12\x15\n\rencoded_count\x18\x02 \x01(\x03\x32\xda\x02\n\x0cModelService\x12H\n\tGetStatus\x12\x1c.tanager.v1.GetStatusRequest\x1a\x1d.tanager.v1.GetStatusResponse\x12N\n\x0bListBundles\x12\x1e.tanager.v1.ListBundlesRequest\x1a\x1f.tanager.v1.ListBundlesResponse\x12W\n\x0e\x41\x63tivateBundle\x12!.tanager.v1.ActivateBundleRequest\x1a\".tanager.v1.ActivateBundleResponse\x12W\n\x0eRollbackBundle\x12!.tanager.v1.RollbackBundleRequest\x1a\".tanager.v1.RollbackBundleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tanager/v1/model.proto\x12\ntanager.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xf8\x01\n\x11GetStatusResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xecution_provider\x18\x03 \x01(\t\x12\x13\n\x0bqueue_depth\x18\x04 \x01(\x05\x12\"\n\x06\x62undle\x18\x05 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12$\n\x07runtime\x18\x06 \x01(\x0b\x32\x13.tanager.v1.Runtime\x12 \n\x05state\x18\x07 \x01(\x0b\x32\x11.tanager.v1.State\"}\n\x05State\x12\x19\n\x11\x63onsistency_token\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x12\n\nuser_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x65vent_count\x18\x04 \x01(\x03\x12\x1c\n\x14unindexed_item_count\x18\x05 \x01(\x03\"\x14\n\x12ListBundlesRequest\"C\n\x13ListBundlesResponse\x12,\n\x07\x62undles\x18\x01 \x03(\x0b\x32\x1b.tanager.v1.AvailableBundle\"d\n\x0f\x41vailableBundle\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06\x62undle\x18\x02 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\"%\n\x15\x41\x63tivateBundleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x15RollbackBundleRequest\x12\x1a\n\x12\x65xpected_bundle_id\x18\x01 \x01(\t\"S\n\x16\x41\x63tivateBundleResponse\x12\"\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12\x15\n\rencoded_count\x18\x02 \x01(\x03\"`\n\x07Runtime\x12\x0f\n\x07threads\x18\x01 \x01(\x05\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12\x18\n\x10max_batch_tokens\x18\x03 \x01(\x05\x12\x19\n\x11\x62\x61tch_cost_tokens\x18\x04 \x01(\x05\"\xbc\x03\n\x06\x42undle\x12\x11\n\tbundle_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0b\n\x03\x64im\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x14\n\x0c\x64\x61taset_name\x18\x07 \x01(\t\x12\x1b\n\x13simulated_behaviour\x18\x08 \x01(\x08\x12\x12\n\nitem_count\x18\t \x01(\x03\x12\x44\n\x12\x64omain_item_counts\x18\n \x03(\x0b\x32(.tanager.v1.Bundle.DomainItemCountsEntry\x12\x30\n\x07quality\x18\x0b \x03(\x0b\x32\x1f.tanager.v1.Bundle.QualityEntry\x1a\x37\n\x15\x44omainItemCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cQualityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"S\n\x16RollbackBundleResponse\x12\"\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x12.tanager.v1.Bundle\x12\x15\n\rencoded_count\x18\x02 \x01(\x03\x32\xda\x02\n\x0cModelService\x12H\n\tGetStatus\x12\x1c.tanager.v1.GetStatusRequest\x1a\x1d.tanager.v1.GetStatusResponse\x12N\n\x0bListBundles\x12\x1e.tanager.v1.ListBundlesRequest\x1a\x1f.tanager.v1.ListBundlesResponse\x12W\n\x0e\x41\x63tivateBundle\x12!.tanager.v1.ActivateBundleRequest\x1a\".tanager.v1.ActivateBundleResponse\x12W\n\x0eRollbackBundle\x12!.tanager.v1.RollbackBundleRequest\x1a\".tanager.v1.RollbackBundleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,19 +51,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACTIVATEBUNDLEREQUEST']._serialized_start=662
   _globals['_ACTIVATEBUNDLEREQUEST']._serialized_end=699
   _globals['_ROLLBACKBUNDLEREQUEST']._serialized_start=701
-  _globals['_ROLLBACKBUNDLEREQUEST']._serialized_end=724
-  _globals['_ACTIVATEBUNDLERESPONSE']._serialized_start=726
-  _globals['_ACTIVATEBUNDLERESPONSE']._serialized_end=809
-  _globals['_RUNTIME']._serialized_start=811
-  _globals['_RUNTIME']._serialized_end=907
-  _globals['_BUNDLE']._serialized_start=910
-  _globals['_BUNDLE']._serialized_end=1354
-  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_start=1251
-  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_end=1306
-  _globals['_BUNDLE_QUALITYENTRY']._serialized_start=1308
-  _globals['_BUNDLE_QUALITYENTRY']._serialized_end=1354
-  _globals['_ROLLBACKBUNDLERESPONSE']._serialized_start=1356
-  _globals['_ROLLBACKBUNDLERESPONSE']._serialized_end=1439
-  _globals['_MODELSERVICE']._serialized_start=1442
-  _globals['_MODELSERVICE']._serialized_end=1788
+  _globals['_ROLLBACKBUNDLEREQUEST']._serialized_end=752
+  _globals['_ACTIVATEBUNDLERESPONSE']._serialized_start=754
+  _globals['_ACTIVATEBUNDLERESPONSE']._serialized_end=837
+  _globals['_RUNTIME']._serialized_start=839
+  _globals['_RUNTIME']._serialized_end=935
+  _globals['_BUNDLE']._serialized_start=938
+  _globals['_BUNDLE']._serialized_end=1382
+  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_start=1279
+  _globals['_BUNDLE_DOMAINITEMCOUNTSENTRY']._serialized_end=1334
+  _globals['_BUNDLE_QUALITYENTRY']._serialized_start=1336
+  _globals['_BUNDLE_QUALITYENTRY']._serialized_end=1382
+  _globals['_ROLLBACKBUNDLERESPONSE']._serialized_start=1384
+  _globals['_ROLLBACKBUNDLERESPONSE']._serialized_end=1467
+  _globals['_MODELSERVICE']._serialized_start=1470
+  _globals['_MODELSERVICE']._serialized_end=1816
 # @@protoc_insertion_point(module_scope)

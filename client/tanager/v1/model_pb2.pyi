@@ -74,8 +74,10 @@ class ActivateBundleRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class RollbackBundleRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("expected_bundle_id",)
+    EXPECTED_BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    expected_bundle_id: str
+    def __init__(self, expected_bundle_id: _Optional[str] = ...) -> None: ...
 
 class ActivateBundleResponse(_message.Message):
     __slots__ = ("bundle", "encoded_count")

@@ -29,7 +29,7 @@ class ModelServiceStub(object):
     """Tells about the server and the bundle it serves.
 
     Errors:
-    UNAVAILABLE  the server is starting or draining; safe to retry.
+    UNAVAILABLE  the server is starting or draining; safe to retry, but for RollbackBundle without an expected bundle.
     INTERNAL     a fault of the server; the message carries a correlation id.
     """
 
@@ -65,7 +65,7 @@ class ModelServiceServicer(object):
     """Tells about the server and the bundle it serves.
 
     Errors:
-    UNAVAILABLE  the server is starting or draining; safe to retry.
+    UNAVAILABLE  the server is starting or draining; safe to retry, but for RollbackBundle without an expected bundle.
     INTERNAL     a fault of the server; the message carries a correlation id.
     """
 
@@ -77,7 +77,7 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBundles(self, request, context):
-        """The bundles that lie in the server's directory of bundles (`bundles`).
+        """The bundles that lie in the server's directory of bundles (`bundles`), and the one that it was started with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,7 +85,9 @@ class ModelServiceServicer(object):
 
     def ActivateBundle(self, request, context):
         """Serves another bundle: it is verified, loaded, probed and warmed beside the one that is served, live items are encoded by
-        it, and then one reference is swapped. No call fails for it. The next start serves it too.
+        it, and then one reference is swapped. No call fails for it; page tokens of before are refused. A server that keeps
+        state serves it after its next start too. Nothing is done if it is served already, so it is safe to retry. When the
+        deadline passes first, what was served is served on.
         NOT_FOUND            there is no such bundle.
         FAILED_PRECONDITION  it is not whole, or unfit for this machine; what was served is served on.
         ABORTED              another activation is under way.
@@ -95,8 +97,10 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RollbackBundle(self, request, context):
-        """Serves the bundle again that was served before.
-        FAILED_PRECONDITION  there is none.
+        """Serves the bundle again that was served before; the one of now is then the one before, so that doing it twice undoes
+        it. To retry it safely, tell the bundle that is to be left (`expected_bundle_id`).
+        FAILED_PRECONDITION  there is none, it is there no more or unfit, or another one is served than was expected; what
+        was served is served on.
         ABORTED              another activation is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -138,7 +142,7 @@ class ModelService(object):
     """Tells about the server and the bundle it serves.
 
     Errors:
-    UNAVAILABLE  the server is starting or draining; safe to retry.
+    UNAVAILABLE  the server is starting or draining; safe to retry, but for RollbackBundle without an expected bundle.
     INTERNAL     a fault of the server; the message carries a correlation id.
     """
 

@@ -17,7 +17,8 @@ from tanager_server.bundle.manifest import (
 from tanager_server.bundle.neighbours import Neighbours
 from tanager_server.bundle.new_items import ItemFigures, NewItems
 from tanager_server.bundle.profile import KnownProfile, ProfileValue, ProfileWeights
-from tanager_server.bundle.reader import Bundle, open_bundle
+from tanager_server.bundle.reader import Bundle, open_bundle, open_manifest
+from tanager_server.bundle.shelf import Shelf, ShelvedBundle
 from tanager_server.bundle.traits import Described, Description, NumberRanks, TraitLayout
 
 __all__ = [
@@ -46,7 +47,10 @@ __all__ = [
     "ProfileWeights",
     "Scoring",
     "SequenceInfo",
+    "Shelf",
+    "ShelvedBundle",
     "TextProjection",
     "TraitLayout",
     "open_bundle",
+    "open_manifest",
 ]

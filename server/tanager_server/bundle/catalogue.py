@@ -138,6 +138,10 @@ class Catalogue:
         """Has every position told at which an item is written."""
         self._watchers.append(told)
 
+    def unwatch(self, told: Callable[[int], None]) -> None:
+        """Ends that."""
+        self._watchers.remove(told)
+
     def remove(self, item_id: str) -> int | None:
         """Forgets an item.
 

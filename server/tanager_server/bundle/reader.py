@@ -120,7 +120,29 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
 
 
+def open_manifest(path: Path) -> Manifest:
+    """Reads what a bundle says of itself, and looks whether its files are there; what is in them is not looked at.
+
+    Args:
+        path: the bundle's directory.
+
+    Raises:
+        As `open_bundle`.
+    """
+    try:
+        return _open_manifest(path)
+    except OSError as error:
+        raise BundleError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+
+
 def _open(path: Path) -> Bundle:
+    manifest = _open_manifest(path)
+    for name, info in sorted(manifest.files.items()):
+        _verify(path / name, info)
+    return Bundle(path, manifest)
+
+
+def _open_manifest(path: Path) -> Manifest:
     manifest_path = path / schema.MANIFEST
     if not path.is_dir():
         what = "is no directory" if path.exists() else "no such directory"
@@ -140,9 +162,7 @@ def _open(path: Path) -> Bundle:
         raise BundleError(f"{path / min(missing)}: missing; copy the whole bundle again")
     if extra := found - expected:
         raise BundleError(f"{path / min(extra)}: not part of the bundle; a bundle is immutable, move the file away")
-    for name, info in sorted(manifest.files.items()):
-        _verify(path / name, info)
-    return Bundle(path, manifest)
+    return manifest
 
 
 def _verify(path: Path, info: FileInfo) -> None:

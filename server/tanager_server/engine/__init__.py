@@ -1,5 +1,6 @@
 """One recommendation, stage by stage: resolve, encode, candidates, score, rank."""
 
+from tanager_server.engine.activation import Activated, Activator, Lineage
 from tanager_server.engine.audience import Audience, Users
 from tanager_server.engine.audiences import AudienceQuery, FoundAudience
 from tanager_server.engine.engine import Engine
@@ -8,6 +9,7 @@ from tanager_server.engine.impressions import Impressions, Shown, read_impressio
 from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.known import KnownUsers
 from tanager_server.engine.live import Live
+from tanager_server.engine.opening import Opened, Opener
 from tanager_server.engine.request import (
     NO_EVENTS,
     BatchQuery,
@@ -28,9 +30,12 @@ from tanager_server.engine.request import (
     Timing,
     TrendingQuery,
 )
+from tanager_server.engine.served import Served, Watcher
 
 __all__ = [
     "NO_EVENTS",
+    "Activated",
+    "Activator",
     "Audience",
     "AudienceQuery",
     "BatchQuery",
@@ -43,7 +48,10 @@ __all__ = [
     "Impressions",
     "Indexer",
     "KnownUsers",
+    "Lineage",
     "Live",
+    "Opened",
+    "Opener",
     "Page",
     "RankQuery",
     "Reason",
@@ -51,6 +59,7 @@ __all__ = [
     "RecommendQuery",
     "Recommendation",
     "ScoredItem",
+    "Served",
     "Shortfall",
     "Shown",
     "SimilarQuery",
@@ -59,6 +68,7 @@ __all__ = [
     "Timing",
     "TrendingQuery",
     "Users",
+    "Watcher",
     "read_impression",
     "rows_for",
 ]

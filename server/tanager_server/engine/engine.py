@@ -139,6 +139,24 @@ class Engine:
         self._serving = serving
         self._texts.retrieve_by(serving.generation.index.search)
 
+    @property
+    def recent_texts(self) -> list[str]:
+        """What was encoded or asked for again lately, latest first, prompts included."""
+        return self._texts.recent
+
+    def warm(self, texts: Sequence[str]) -> None:
+        """Encodes texts beforehand, in the caller's thread; only before anybody else calls.
+
+        Raises:
+            EncodeError: the encoder failed.
+        """
+        self._texts.warm(texts)
+
+    async def close(self) -> None:
+        """Ends its threads. What waits to be encoded is failed; nothing is answered any more."""
+        self._serving.close()
+        await self._texts.close()
+
     async def embed(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         """Encodes texts, as they are.
 

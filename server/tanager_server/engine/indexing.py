@@ -89,6 +89,13 @@ class Indexer:
         took = round(time.monotonic() - began, 3)
         _log.info("indexed", extra={"items": used, "added": len(positions), "took_s": took})
 
+    def make_now(self) -> None:
+        """The same at once and in the caller's thread, if it is time: for items that nobody is answered from yet."""
+        if self.due:
+            engine = self._engine
+            positions, used = engine.items.begin_indexing(), engine.generation.catalogue.rows
+            engine.serve(self._make(engine.generation, positions, used))
+
     def _make(self, generation: Generation, positions: NDArray[np.int64], items: int) -> Serving:
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._directory) as scratch:
             path = Path(scratch) / "index.hnsw"
@@ -97,6 +104,7 @@ class Indexer:
         return Serving(extended, self._sequence)
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Waits for what is under way, and ends the thread."""
         if self._task is not None:
             await self._task
+        self._worker.close()

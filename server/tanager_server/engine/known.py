@@ -37,15 +37,17 @@ class KnownUsers:
     """Users, and where the items of their histories are.
 
     Args:
-        catalogue: what is served; see `serve` for another one.
+        catalogue: what is served.
+        of: what knows the users already, over another catalogue; both know the same ones from then on.
 
     Attributes:
         users: profiles and histories by number of the item.
         numbers: of all items that anybody did something with.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.users, self.numbers = Users(), ItemNumbers()
+    def __init__(self, catalogue: Catalogue, *, of: KnownUsers | None = None) -> None:
+        self.users: Users = Users() if of is None else of.users
+        self.numbers: ItemNumbers = ItemNumbers() if of is None else of.numbers
         self._catalogue = catalogue
         self._positions = np.empty(0, np.int32)
 
@@ -54,11 +56,6 @@ class KnownUsers:
         """(numbers,) int32: the position of each number's item, -1 where the catalogue does not have it."""
         self._follow()
         return self._positions[: len(self.numbers)]
-
-    def serve(self, catalogue: Catalogue) -> None:
-        """From here on positions are those of another catalogue."""
-        self._catalogue = catalogue
-        self._positions = np.empty(0, np.int32)
 
     def moved(self, item_id: str, position: int | None) -> None:
         """An item came to be at a position, or is no more."""

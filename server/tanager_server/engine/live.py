@@ -8,46 +8,51 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import hashlib
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tanager_server.engine.folding import figure, fold, has_text, stored_vectors
 from tanager_server.engine.impressions import Impressions
-from tanager_server.engine.items import Written
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_item, read_profile
 from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
 from tanager_server.runtime.worker import WorkerThread
 from tanager_server.state import (
     AddEvents,
     DeleteItems,
+    DropVectors,
     PurgeUser,
     PutItems,
+    PutMeta,
     PutUsers,
+    PutVectors,
     StoredEvent,
     StoredItem,
     StoredUser,
-    StoredVector,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from tanager_server.bundle import Item, Manifest, ProfileValue
+    from tanager_server.bundle import Item, ProfileValue
     from tanager_server.engine.engine import Engine
+    from tanager_server.engine.folding import Encode
     from tanager_server.engine.indexing import Indexer
-    from tanager_server.state import Journal, Outcome, Snapshot, Store, Write
+    from tanager_server.engine.items import Written
+    from tanager_server.engine.served import Served
+    from tanager_server.state import Journal, Outcome, Snapshot, Store, StoredVector, Write
     from tanager_server.state.users import KnownUser
 
 _log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 1.0
-_FIGURES_AT_A_TIME = 64
 _SEQ_BYTES = 8
+_VECTORS_AT_A_TIME = 256
 
 
 class UpsertedItems(NamedTuple):
@@ -90,10 +95,11 @@ class PurgedUser(NamedTuple):
     seq: int
 
 
-def fingerprint(manifest: Manifest) -> str:
-    """What vectors of an encoder have in common: those of another one mean something else."""
-    parts = [manifest.files[name].sha256 for name in ("encoder.onnx", "tokenizer.json")]
-    return hashlib.sha256("\n".join([*parts, manifest.encoder.item_prompt]).encode()).hexdigest()
+class _Held(NamedTuple):
+    """A write of items, and the number it was committed under."""
+
+    seq: int
+    write: PutItems | DeleteItems
 
 
 class _Keys:
@@ -114,62 +120,47 @@ class Live:
     """Writes of all kinds, over one store.
 
     Args:
-        engine: what answers; its items and users are changed here.
+        served: what answers; its items and users are changed here.
         store: what keeps them.
         impressions: what was shown.
     """
 
-    def __init__(self, engine: Engine, store: Store, impressions: Impressions | None = None) -> None:
-        self._engine, self._store, self._trends = engine, store, engine.trends
+    def __init__(self, served: Served, store: Store, impressions: Impressions | None = None) -> None:
+        self._served, self._store, self._trends = served, store, served.engine.trends
         self.impressions = Impressions(store) if impressions is None else impressions
         self._journal: Journal | None = None
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
+        self._worker = WorkerThread("figures", niceness=8)
+        self._then: dict[int, Callable[[], None]] = {}
+        self._followed: list[_Held] | None = None
+        self._item_writes: set[asyncio.Task[Outcome]] = set()
         self._under_way: collections.Counter[str] = collections.Counter()
         """Ids of items that wait to be written."""
         self._reserved = 0
         """Rows for the new ones among them."""
-        self._worker = WorkerThread("figures", niceness=8)
-        self._fingerprint = fingerprint(engine.generation.manifest)
+        self._open = asyncio.Event()
+        self._open.set()
+        self._unstored: list[StoredVector] = []
         self._seq, self._events = store.seq, 0
+
+    @property
+    def _engine(self) -> Engine:
+        return self._served.engine
 
     # The start
 
-    def load(self, snapshot: Snapshot, encode: Callable[[list[str]], NDArray[np.float32]]) -> None:
+    def load(self, snapshot: Snapshot, encode: Encode) -> None:
         """Folds what is stored into the engine's items and users.
 
         Args:
             snapshot: all that is stored.
-            encode: texts to (n, dim) float32, for items that have no vector by this encoder.
+            encode: for items that have no vector by this encoder.
         """
         began = time.monotonic()
         engine = self._engine
-        items: list[ItemRecord] = []
-        vectors: list[bytes | None] = []
-        for stored, vector in snapshot.items(self._fingerprint):
-            if stored.deleted:
-                engine.items.remove(stored.item_id)
-            else:
-                items.append(read_item(stored.data))
-                vectors.append(vector)
-        prompt = engine.generation.manifest.encoder.item_prompt
-        missing = [
-            place
-            for place, vector in enumerate(vectors)
-            if vector is None and not self._has_text(items[place].item)  # one of the bundle may have kept its text
-        ]
-        found = (
-            encode([prompt + items[place].item.text for place in missing]) if missing else np.empty((0, 0), np.float32)
-        )
-        encoded = dict(zip(missing, found, strict=True))
-        for start in range(0, len(items), _FIGURES_AT_A_TIME):
-            some = range(start, min(start + _FIGURES_AT_A_TIME, len(items)))
-            own = [
-                encoded.get(place) if (vector := vectors[place]) is None else np.frombuffer(vector, "<f4")
-                for place in some
-            ]
-            for written in self._figure([items[place] for place in some], own):
-                engine.put(written)
+        folded = fold(engine, snapshot, encode)
+        self._unstored = folded.encoded
         self._load_users(snapshot)
         engine.audiences.rebuild()
         self._seq = snapshot.seq
@@ -177,8 +168,8 @@ class Live:
             "state",
             extra={
                 "seq": self._seq,
-                "items_written": len(items),
-                "encoded": len(missing),
+                "items_written": folded.items,
+                "encoded": len(folded.encoded),
                 "users": len(engine.known.users),
                 "events": self.event_count,
                 "took_s": round(time.monotonic() - began, 3),
@@ -214,7 +205,86 @@ class Live:
         """From here on writes are taken."""
         self._journal, self._indexer = journal, indexer
         self.impressions.begin(journal)
+        # What is dropped for want of room is encoded again at the next start.
+        for some in _parts(self._unstored):
+            journal.post(PutVectors(some, self._seq))
+        self._unstored = []
         indexer.look()
+
+    # Another bundle
+
+    def follow_items(self) -> None:
+        """From here on what happens to items is noted, for another engine; see `items_since`."""
+        self._followed = []
+
+    def items_since(self, seq: int) -> tuple[list[PutItems | DeleteItems], int]:
+        """What happened to items since a write, and was not asked for before; and the last write that there is."""
+        assert self._followed is not None
+        held, self._followed = self._followed, []
+        return [one.write for one in held if one.seq > seq], self._seq
+
+    @property
+    def waiting_items(self) -> int:
+        """Writes that `items_since` has not told of yet."""
+        return len(self._followed or ())
+
+    def forget_items(self) -> None:
+        """Ends what `follow_items` began."""
+        self._followed = None
+
+    async def keep_vectors(self, vectors: Sequence[StoredVector], as_of_seq: int) -> None:
+        """Keeps vectors by another encoder of items as they were at a write.
+
+        Raises:
+            As `delete_items`.
+        """
+        for some in _parts(vectors):
+            await self._write(PutVectors(some, as_of_seq))
+
+    async def drop_vectors(self, fingerprint: str) -> None:
+        """Forgets vectors of an encoder that no bundle needs.
+
+        Raises:
+            As `delete_items`.
+        """
+        while (await self._write(DropVectors(fingerprint))).removed.vectors:
+            pass
+
+    @contextlib.asynccontextmanager
+    async def items_held(self) -> AsyncIterator[None]:
+        """Keeps items as they are: writes of them wait until it ends, those under way have been applied."""
+        self._open.clear()
+        try:
+            while self._item_writes:
+                await asyncio.wait(self._item_writes)
+            yield
+        finally:
+            self._open.set()
+
+    async def put_meta(self, values: Mapping[str, str | None], then: Callable[[], None]) -> None:
+        """Makes settings durable and does something with it, between two calls and in the order of all writes.
+
+        Raises:
+            As `delete_items`; then nothing is done.
+        """
+        await self._write(PutMeta(values), then=then)
+
+    def index_by(self, indexer: Indexer) -> Indexer:
+        """From here on another indexer looks after the items.
+
+        Returns:
+            The one before.
+        """
+        assert self._indexer is not None
+        before, self._indexer = self._indexer, indexer
+        indexer.look()
+        return before
+
+    async def close(self) -> None:
+        """Waits for the index, and ends the threads; the journal must have been closed."""
+        if self._indexer is not None:
+            await self._indexer.close()
+        self._worker.close()
 
     # Sequence numbers
 
@@ -259,47 +329,30 @@ class Live:
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
-        engine = self._engine
-        prompt = engine.generation.manifest.encoder.item_prompt
         self._check_room(self._new(items))
         written_ns = time.time_ns()
         records = [ItemRecord(item, written_ns) for item in items]
         vectors: list[NDArray[np.float32] | None] = [None] * len(items)
-        written: list[Written] | None = None
-        while written is None or not all(map(self._is_known, items, vectors)):
-            # The second time, if another call wrote another text of the same item meanwhile.
+        engine, written = self._engine, None
+        while written is None or engine is not self._engine or not all(map(self._is_known, items, vectors)):
+            # The second time, if another call wrote another text of the same item meanwhile, or if another bundle is
+            # served since, whose encoder has to read the texts.
+            if engine is not self._engine:
+                engine, vectors = self._engine, [None] * len(items)
             texts = [n for n, item in enumerate(items) if not self._is_known(item, vectors[n])]
             if texts:
+                prompt = engine.generation.manifest.encoder.item_prompt
                 encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
                 for place, vector in zip(texts, encoded.vectors, strict=True):
                     vectors[place] = vector
-            written = await self._worker.run(self._figure, records, vectors)
+            written = await self._worker.run(figure, engine.generation, records, vectors)
+            await self._until_open()
         new = self._new(items)
         self._check_room(new)
         stored = [StoredItem(record.item.id, item_bytes(record)) for record in records]
-        kept = [
-            StoredVector(one.item.id, self._fingerprint, one.vector.astype("<f4").tobytes())
-            for one in written
-            if one.vector is not None
-        ]
-        outcome = await self._write_items(PutItems(stored, kept), written, new)
+        write = PutItems(stored, stored_vectors(engine.generation.manifest, written))
+        outcome = await self._write_items(write, written, new)
         return UpsertedItems(new, sum(vector is not None for vector in vectors), outcome.seq)
-
-    async def _write_items(self, write: PutItems, written: list[Written], new: int) -> Outcome:
-        """Writes items, whose rows are theirs and whose texts are not known until it is done, whoever waits for it."""
-        ids = [item.item_id for item in write.items]
-        self._under_way.update(ids)
-        self._reserved += new
-        task = asyncio.create_task(self._write(write, written), name="items")
-
-        def release(done: asyncio.Task[Outcome]) -> None:
-            self._under_way -= collections.Counter(ids)
-            self._reserved -= new
-            if not done.cancelled():
-                done.exception()  # where the caller has gone, nobody else looks at it
-
-        task.add_done_callback(release)
-        return await asyncio.shield(task)
 
     def _new(self, items: Sequence[Item]) -> int:
         catalogue = self._engine.generation.catalogue
@@ -315,35 +368,8 @@ class Live:
             )
 
     def _is_known(self, item: Item, vector: NDArray[np.float32] | None) -> bool:
-        return vector is not None or self._has_text(item)
-
-    def _has_text(self, item: Item) -> bool:
-        """Whether the vector that an item has is of its text, and will be until it is written."""
-        catalogue = self._engine.generation.catalogue
-        if item.id in self._under_way:
-            return False
-        position = catalogue.position(item.id)
-        if position is None:
-            return False
-        return self._engine.items.item(position).text == item.text
-
-    def _figure(self, records: Sequence[ItemRecord], vectors: Sequence[NDArray[np.float32] | None]) -> list[Written]:
-        """Items with what is expected of them; of one whose text stays, by the vector that it has."""
-        generation = self._engine.generation
-        found: list[Written] = []
-        for (item, written_ns), vector in zip(records, vectors, strict=True):
-            own = vector
-            if own is None:
-                position = generation.catalogue.position(item.id)
-                if position is None:  # deleted meanwhile; its vector is where it was
-                    position = generation.catalogue.former_position(item.id)
-                assert position is not None
-                own = generation.vectors[position]
-            figures = generation.new_items.figures(
-                own, domain=item.domain, categories=item.categories, attributes=item.attributes
-            )
-            found.append(Written(item, written_ns, vector, figures))
-        return found
+        """Whether there is a vector of an item's text, which will be there until it is written."""
+        return vector is not None or (item.id not in self._under_way and has_text(self._engine, item))
 
     async def delete_items(self, item_ids: Sequence[str]) -> DeletedItems:
         """Deletes items; those that the catalogue does not have are ignored.
@@ -352,11 +378,12 @@ class Live:
             OverloadedError: too much waits to be written.
             StorageError: the disk does not take it.
         """
+        await self._until_open()
         catalogue = self._engine.generation.catalogue
         known = [item_id for item_id in dict.fromkeys(item_ids) if catalogue.position(item_id) is not None]
         if not known:
             return DeletedItems(0, self._seq)
-        outcome = await self._write(DeleteItems(known))
+        outcome = await self._write_items(DeleteItems(known))
         return DeletedItems(len(known), outcome.seq)
 
     # Users and events
@@ -412,15 +439,45 @@ class Live:
 
     # The fold
 
-    async def _write(self, write: Write, prepared: list[Written] | None = None) -> Outcome:
+    async def _until_open(self) -> None:
+        while not self._open.is_set():
+            await self._open.wait()
+
+    async def _write_items(
+        self, write: PutItems | DeleteItems, prepared: list[Written] | None = None, new: int = 0
+    ) -> Outcome:
+        """Writes items, whose rows are theirs and whose texts are not known until it is done, whoever waits for it."""
+        ids = [item.item_id for item in write.items] if isinstance(write, PutItems) else []
+        self._under_way.update(ids)
+        self._reserved += new
+        # A task: whoever waits for all of them must also know those whose callers have gone.
+        task = asyncio.create_task(self._write(write, prepared), name="items")
+        self._item_writes.add(task)
+
+        def done(task: asyncio.Task[Outcome]) -> None:
+            self._item_writes.discard(task)
+            self._under_way -= collections.Counter(ids)
+            self._reserved -= new
+            if not task.cancelled():
+                task.exception()  # of a caller who has gone: looked at, and let be
+
+        task.add_done_callback(done)
+        return await asyncio.shield(task)
+
+    async def _write(
+        self, write: Write, prepared: list[Written] | None = None, *, then: Callable[[], None] | None = None
+    ) -> Outcome:
         assert self._journal is not None
         if prepared is not None:
             self._prepared[id(write)] = prepared
+        if then is not None:
+            self._then[id(write)] = then
         try:
             (outcome,) = await self._journal.write(write)
         except BaseException:
             # Where the caller has gone, the write may still be applied: what was prepared is then prepared again.
             self._prepared.pop(id(write), None)
+            self._then.pop(id(write), None)
             raise
         return outcome
 
@@ -428,8 +485,10 @@ class Live:
         """Makes memory follow a write that was committed."""
         match write:
             case PutItems():
+                self._note(write, outcome)
                 self._apply_items(write)
             case DeleteItems():
+                self._note(write, outcome)
                 for item_id in write.item_ids:
                     self._engine.items.remove(item_id)
                     self._engine.known.moved(item_id, None)
@@ -446,16 +505,24 @@ class Live:
                 for event, is_new in zip(write.events, outcome.new, strict=True):
                     if is_new:
                         self._apply_event(event)
+            case PutMeta():
+                if (then := self._then.pop(id(write), None)) is not None:
+                    then()
             case _:
                 pass
         self._seq = max(self._seq, outcome.seq)
+
+    def _note(self, write: PutItems | DeleteItems, outcome: Outcome) -> None:
+        if self._followed is not None:
+            self._followed.append(_Held(outcome.seq, write))
 
     def _apply_items(self, write: PutItems) -> None:
         prepared = self._prepared.pop(id(write), None)
         if prepared is None:
             vectors = {one.item_id: np.frombuffer(one.vector, "<f4") for one in write.vectors}
             records = [read_item(stored.data) for stored in write.items]
-            prepared = self._figure(records, [vectors.get(record.item.id) for record in records])
+            found = [vectors.get(record.item.id) for record in records]
+            prepared = figure(self._engine.generation, records, found)
         positions = []
         for written in prepared:
             positions.append(self._engine.put(written))
@@ -471,3 +538,7 @@ class Live:
         known.users.add_event(event.user_id, number, event.kind, event.weight, event.time_ns)
         self._events += 1
         self._trends.add(number, event.weight, event.time_ns, before)
+
+
+def _parts(vectors: Sequence[StoredVector]) -> list[Sequence[StoredVector]]:
+    return [vectors[start : start + _VECTORS_AT_A_TIME] for start in range(0, len(vectors), _VECTORS_AT_A_TIME)]

@@ -73,6 +73,14 @@ class _OutOfTimeError(DeadlineExpiredError):
 _SHED = (OverloadedError, DrainingError, DeadlineExpiredError)
 
 
+class _Calls:
+    """Calls in flight, of those that began while nobody waited for their end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ended: asyncio.Event | None = None
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of this server's own services; health and reflection pass untouched.
 
@@ -90,10 +98,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._log = CallLog(answered=log_calls)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self.calls_in_flight = 0
+        self._calls = _Calls()
         self._refusing = False
         self._refusals_leave = asyncio.Event()
         self._refusals_leave.set()
         self._ended = asyncio.Event()
+
+    async def calls_end(self) -> None:
+        """Returns when all calls have ended that are in flight now; others go on."""
+        calls, self._calls = self._calls, _Calls()
+        if calls.count:
+            calls.ended = asyncio.Event()
+            await calls.ended.wait()
 
     async def refuse_new_calls(self, *, grace_s: float) -> None:
         """From now on answers new calls UNAVAILABLE; returns when those in flight have ended, or after the grace."""
@@ -158,6 +174,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
         code, shed = "CANCELLED", False  # unless it is answered
         self.calls_in_flight += 1
+        calls = self._calls
+        calls.count += 1
         try:
             try:
                 response = await self._answer(answer, request, context, remaining)
@@ -174,6 +192,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         finally:
             self.calls_in_flight -= 1
             self._ended.set()
+            calls.count -= 1
+            if calls.ended is not None and not calls.count:
+                calls.ended.set()
             seconds = time.perf_counter() - began
             if code == "CANCELLED" and remaining is not None and seconds >= remaining - _DEADLINE_TOLERANCE_S:
                 code = "DEADLINE_EXCEEDED"  # gRPC cancels what has run into its caller's deadline

@@ -36,14 +36,10 @@ _HEADER = struct.Struct(f"<{_EPOCH_BYTES}s{_DIGEST_BYTES}s{_SEAL_BYTES}s")
 
 
 class Pages:
-    """Makes and reads tokens of one process."""
+    """Makes and reads tokens of one bundle in one process: of another one, positions mean other items."""
 
     def __init__(self) -> None:
         self._key = os.urandom(hashlib.blake2b.MAX_KEY_SIZE)
-        self._epoch = os.urandom(_EPOCH_BYTES)
-
-    def renew(self) -> None:
-        """From here on positions mean other items: what was given out is refused."""
         self._epoch = os.urandom(_EPOCH_BYTES)
 
     def next_token(

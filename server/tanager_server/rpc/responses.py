@@ -9,6 +9,7 @@ from tanager_server.engine import Source
 from tanager_server.rpc._results import ResultEncoder
 
 if TYPE_CHECKING:
+    from tanager_server.bundle import Catalogue
     from tanager_server.engine import Explanation, Recommendation, Shortfall, Strategy, Timing
     from tanager_server.index import Generation
 
@@ -27,28 +28,45 @@ _SOURCES = [
 ]
 
 
+class _Results:
+    """What the results of each item of a catalogue have in common."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._native = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
+        self.encode = self._native.encode
+        catalogue.watch(self._follow)
+
+    def close(self) -> None:
+        self._catalogue.unwatch(self._follow)
+
+    def _follow(self, position: int) -> None:
+        catalogue = self._catalogue
+        self._native.put(position, catalogue.ids[position], catalogue.titles[position], catalogue.domains[position])
+
+
 class ResponseEncoder:
-    """Encodes answers; keeps, of the generation they come from, what the results of an item have in common.
+    """Encodes answers; keeps, of the catalogues they come from, what the results of an item have in common.
 
     Args:
-        generation: which the next answers come from. Those of another one make it begin anew, which takes a while.
+        generation: which the next answers come from. For those of another catalogue see `prepare`.
     """
 
     def __init__(self, generation: Generation) -> None:
-        self._begin(generation)
-
-    def _begin(self, generation: Generation) -> None:
-        catalogue = generation.catalogue
-        self._catalogue = catalogue
-        self._results = ResultEncoder(catalogue.ids, catalogue.titles, catalogue.domains, _SOURCES)
+        self._results: dict[Catalogue, _Results] = {}
         self._usual: dict[tuple[Response, str, int, Strategy, Shortfall, bool], bytes] = {}
-        results = self._results
+        self.prepare(generation)
 
-        def follow(position: int) -> None:
-            titles, domains = catalogue.titles, catalogue.domains
-            results.put(position, catalogue.ids[position], titles[position], domains[position])
+    def prepare(self, generation: Generation) -> None:
+        """Makes answers from another catalogue quick, which takes a while; may be called from any thread."""
+        self._results[generation.catalogue] = _Results(generation.catalogue)
 
-        catalogue.watch(follow)
+    def forget(self, generation: Generation) -> None:
+        """Forgets a catalogue from which no answer comes any more."""
+        if (results := self._results.pop(generation.catalogue, None)) is not None:
+            results.close()
+        bundle_id = generation.manifest.bundle_id
+        self._usual = {key: usual for key, usual in self._usual.items() if key[1] != bundle_id}
 
     def encode(
         self,
@@ -60,11 +78,14 @@ class ResponseEncoder:
         attribution_token: str = "",
     ) -> bytes:
         """A serialised message of one of the types that hold results."""
-        if answer.generation.catalogue is not self._catalogue:
-            self._begin(answer.generation)
+        catalogue = answer.generation.catalogue
+        if catalogue not in self._results:
+            self.prepare(answer.generation)
         page = answer.page
-        told = [self._told(explanation) for explanation in answer.explanations]
-        results = self._results.encode(page.positions, page.scores, page.sources, told, first_rank, page.propensities)
+        told = [_told(explanation, catalogue) for explanation in answer.explanations]
+        results = self._results[catalogue].encode(
+            page.positions, page.scores, page.sources, told, first_rank, page.propensities
+        )
         manifest, number = answer.generation.manifest, answer.generation.number
         key = (response, manifest.bundle_id, number, answer.strategy, answer.shortfall, answer.degraded)
         if (usual := self._usual.get(key)) is None:
@@ -82,34 +103,35 @@ class ResponseEncoder:
 
     def encode_user(self, user_id: str, answer: Recommendation) -> bytes:
         """One of the `users` of a serialised BatchRecommendResponse."""
-        if answer.generation.catalogue is not self._catalogue:
-            self._begin(answer.generation)
-        page = answer.page
-        results = self._results.encode(page.positions, page.scores, page.sources)
+        catalogue, page = answer.generation.catalogue, answer.page
+        if catalogue not in self._results:
+            self.prepare(answer.generation)
+        results = self._results[catalogue].encode(page.positions, page.scores, page.sources, [], 1, page.propensities)
         strategy = getattr(common_pb2, f"STRATEGY_{answer.strategy.name}")
         shortfall = getattr(common_pb2, f"SHORTFALL_{answer.shortfall.name}")
         message = recommendation_pb2.UserRecommendations(user_id=user_id, strategy=strategy, shortfall=shortfall)
         body = results + message.SerializeToString()
         return _USERS_TAG + _varint(len(body)) + body
 
-    def reasons(self, explanation: Explanation) -> list[common_pb2.Reason]:
-        """Reasons as messages."""
-        catalogue = self._catalogue
-        return [
-            common_pb2.Reason(
-                kind=f"REASON_KIND_{reason.kind.name}",
-                item_id=catalogue.ids[reason.position] if reason.position >= 0 else "",
-                title=catalogue.titles[reason.position] if reason.position >= 0 else "",
-                attribute=reason.attribute,
-                contribution=reason.contribution,
-            )
-            for reason in explanation.reasons
-        ]
 
-    def _told(self, explanation: Explanation) -> bytes:
-        return common_pb2.Result(
-            reasons=self.reasons(explanation), other_contribution=explanation.other
-        ).SerializeToString()
+def reasons(explanation: Explanation, catalogue: Catalogue) -> list[common_pb2.Reason]:
+    """Reasons as messages."""
+    return [
+        common_pb2.Reason(
+            kind=f"REASON_KIND_{reason.kind.name}",
+            item_id=catalogue.ids[reason.position] if reason.position >= 0 else "",
+            title=catalogue.titles[reason.position] if reason.position >= 0 else "",
+            attribute=reason.attribute,
+            contribution=reason.contribution,
+        )
+        for reason in explanation.reasons
+    ]
+
+
+def _told(explanation: Explanation, catalogue: Catalogue) -> bytes:
+    return common_pb2.Result(
+        reasons=reasons(explanation, catalogue), other_contribution=explanation.other
+    ).SerializeToString()
 
 
 def _varint(value: int) -> bytes:

@@ -32,11 +32,12 @@ from tanager.v1 import (
 from tanager_server.errors import ServerError, StartupError
 from tanager_server.rpc import health
 from tanager_server.rpc.interceptor import CallInterceptor
-from tanager_server.rpc.servicers import EmbeddingServicer, ModelServicer, RecommendationServicer
+from tanager_server.rpc.model_servicer import ModelServicer
+from tanager_server.rpc.servicers import EmbeddingServicer, RecommendationServicer
 from tanager_server.rpc.write_servicers import CatalogServicer, EventServicer, UserServicer
 
 if TYPE_CHECKING:
-    from tanager_server.engine import Engine, Live
+    from tanager_server.engine import Activator, Engine, Live, Served
     from tanager_server.runtime import Calibration
     from tanager_server.settings import LimitSettings, Settings, TlsSettings
     from tanager_server.telemetry import Metrics
@@ -74,23 +75,25 @@ SERVICES = tuple(
 
 
 class GrpcServer:
-    """Serves one engine.
+    """Serves what answers calls.
 
     Args:
-        engine: what answers.
+        served: what does.
         settings: address, limits, TLS and shutdown.
         calibration: how its encoder runs.
         metrics: what counts the calls; None for none.
+        activator: serves other bundles.
         live: what is written to the engine; None for a server without state.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        served: Served,
         *,
         settings: Settings,
         calibration: Calibration,
         metrics: Metrics | None,
+        activator: Activator,
         live: Live | None = None,
     ) -> None:
         self._settings = settings
@@ -102,15 +105,17 @@ class GrpcServer:
         )
         if metrics is not None:
             metrics.watch(
-                calls_in_flight=lambda: self._interceptor.calls_in_flight, queue_depth=lambda: engine.queue_depth
+                calls_in_flight=lambda: self._interceptor.calls_in_flight, queue_depth=lambda: served.engine.queue_depth
             )
-        self._engine, self._metrics = engine, metrics
+        self._served, self._metrics = served, metrics
+        served.watch(self)
+        served.end_calls_by(self._interceptor.calls_end)
         self._watch: asyncio.Task[None] | None = None
         self._health = health.HealthServicer(SERVICES)
         started = datetime.now(UTC)
-        recommendation, embedding = RecommendationServicer(engine, live), EmbeddingServicer(engine)
-        model = ModelServicer(engine, calibration=calibration, started=started, live=live)
-        catalog, users = CatalogServicer(engine, live), UserServicer(engine, live)
+        recommendation, embedding = RecommendationServicer(served, live), EmbeddingServicer(served)
+        model = ModelServicer(served, activator, calibration=calibration, started=started, live=live)
+        catalog, users = CatalogServicer(served, live), UserServicer(served, live)
         events = EventServicer(live, weights=settings.events.weights)
         self._servers: list[grpc.aio.Server] = []
         for _ in range(_LISTENERS):
@@ -124,6 +129,22 @@ class GrpcServer:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             reflection.enable_server_reflection((*SERVICES, health.SERVICE, reflection.SERVICE_NAME), server)
             self._servers.append(server)
+
+    @property
+    def _engine(self) -> Engine:
+        return self._served.engine
+
+    def prepare(self, engine: Engine) -> None:
+        """See `Watcher`: nothing is."""
+
+    def swapped(self, engine: Engine) -> None:
+        """See `Watcher`."""
+        if self._metrics is not None:
+            generation = engine.generation
+            self._metrics.set_bundle(bundle_id=generation.manifest.bundle_id, items=len(generation.catalogue))
+
+    def retired(self, engine: Engine) -> None:
+        """See `Watcher`: nothing is kept."""
 
     async def start(self) -> int:
         """Binds, listens and tells SERVING.

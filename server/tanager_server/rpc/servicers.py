@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from tanager.v1 import (
     common_pb2,
     embedding_pb2,
     embedding_pb2_grpc,
-    model_pb2,
-    model_pb2_grpc,
     recommendation_pb2,
     recommendation_pb2_grpc,
 )
@@ -21,33 +17,48 @@ from tanager_server.errors import StatelessError
 from tanager_server.rpc import validation
 from tanager_server.rpc.interceptor import deadline_s, sent_request_id
 from tanager_server.rpc.paging import Pages
-from tanager_server.rpc.responses import ResponseEncoder
+from tanager_server.rpc.responses import ResponseEncoder, reasons
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
 
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.engine import Engine, Live, Recommendation
-    from tanager_server.runtime import Calibration
+    from tanager_server.engine import Engine, Live, Recommendation, Served
 
 _MICROSECONDS = 1e6
 
 
 class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServicer):
-    """RecommendationService over an engine.
+    """RecommendationService over what is served.
 
     Args:
-        engine: what answers.
+        served: what answers.
         live: what is written to it; None for a server without state.
     """
 
-    def __init__(self, engine: Engine, live: Live | None = None) -> None:
-        self._engine, self._live = engine, live
-        self._responses = ResponseEncoder(engine.generation)
+    def __init__(self, served: Served, live: Live | None = None) -> None:
+        self._served, self._live = served, live
+        self._responses = ResponseEncoder(served.engine.generation)
         self._pages = Pages()
+        served.watch(self)
+
+    @property
+    def _engine(self) -> Engine:
+        return self._served.engine
+
+    def prepare(self, engine: Engine) -> None:
+        """See `Watcher`."""
+        self._responses.prepare(engine.generation)
+
+    def swapped(self, engine: Engine) -> None:
+        """See `Watcher`."""
+        self._pages = Pages()  # calls in flight go on with their own
+
+    def retired(self, engine: Engine) -> None:
+        """See `Watcher`."""
+        self._responses.forget(engine.generation)
 
     def _require(self, token: str) -> None:
         if not token:
@@ -120,15 +131,16 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         query = validation.audience_query(request)
         if self._live is None:
             raise StatelessError
-        found = await self._engine.audiences.find(query)
+        engine = self._engine
+        found = await engine.audiences.find(query)
         response = recommendation_pb2.FindAudienceResponse(
             candidate_count=found.candidates,
-            served_by=common_pb2.ServedBy(bundle_id=self._engine.generation.manifest.bundle_id, variant="main"),
+            served_by=common_pb2.ServedBy(bundle_id=engine.generation.manifest.bundle_id, variant="main"),
         )
         for rank, (user_id, score) in enumerate(zip(found.user_ids, found.scores, strict=True), start=1):
             member = response.members.add(user_id=user_id, rank=rank, score=score)
             if found.explanations:
-                member.reasons.extend(self._responses.reasons(found.explanations[rank - 1]))
+                member.reasons.extend(reasons(found.explanations[rank - 1], engine.generation.catalogue))
         return response
 
 
@@ -141,22 +153,23 @@ async def _named(
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
-    """EmbeddingService over an engine."""
+    """EmbeddingService over what is served."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, served: Served) -> None:
+        self._served = served
 
     async def Embed(  # noqa: N802  # gRPC's name
         self, request: embedding_pb2.EmbedRequest, context: ServicerContext[Message, Message]
     ) -> embedding_pb2.EmbedResponse:
         """See the contract."""
         texts = validation.embed_texts(request)
-        encoded = await self._engine.embed(texts, deadline=self._engine.deadline(deadline_s()))
+        engine = self._served.engine
+        encoded = await engine.embed(texts, deadline=engine.deadline(deadline_s()))
         vectors = np.stack(encoded.vectors).astype("<f4", copy=False)
         return embedding_pb2.EmbedResponse(
             vectors=vectors.tobytes(),
             dim=vectors.shape[1],
-            served_by=common_pb2.ServedBy(bundle_id=self._engine.generation.manifest.bundle_id),
+            served_by=common_pb2.ServedBy(bundle_id=engine.generation.manifest.bundle_id),
             timing=common_pb2.Timing(
                 queue_us=round(encoded.queue_s * _MICROSECONDS),
                 tokenize_us=round(encoded.tokenize_s * _MICROSECONDS),
@@ -164,61 +177,3 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
                 batch_size=encoded.batch_size,
             ),
         )
-
-
-class ModelServicer(model_pb2_grpc.ModelServiceServicer):
-    """ModelService over an engine."""
-
-    def __init__(
-        self, engine: Engine, *, calibration: Calibration, started: datetime, live: Live | None = None
-    ) -> None:
-        self._engine, self._live = engine, live
-        self._runtime = model_pb2.Runtime(
-            threads=calibration.threads,
-            workers=calibration.workers,
-            max_batch_tokens=calibration.max_batch_tokens,
-            batch_cost_tokens=calibration.batch_cost_tokens,
-        )
-        self._version = version("tanager")
-        self._started = Timestamp()
-        self._started.FromDatetime(started)
-
-    async def GetStatus(  # noqa: N802  # gRPC's name
-        self, request: model_pb2.GetStatusRequest, context: ServicerContext[Message, Message]
-    ) -> model_pb2.GetStatusResponse:
-        """See the contract."""
-        generation = self._engine.generation
-        manifest = generation.manifest
-        created = Timestamp()
-        created.FromDatetime(manifest.created_at)
-        return model_pb2.GetStatusResponse(
-            server_version=self._version,
-            start_time=self._started,
-            execution_provider=self._engine.provider,
-            queue_depth=self._engine.queue_depth,
-            runtime=self._runtime,
-            bundle=model_pb2.Bundle(
-                bundle_id=manifest.bundle_id,
-                create_time=created,
-                model_name=manifest.model.name,
-                precision=manifest.encoder.precision,
-                dim=manifest.encoder.dim,
-                max_tokens=manifest.encoder.max_tokens,
-                dataset_name=manifest.dataset.name,
-                simulated_behaviour=manifest.dataset.simulated_behaviour,
-                item_count=manifest.dataset.items,
-                domain_item_counts=generation.catalogue.domain_counts,
-                quality=manifest.quality,
-            ),
-            state=None if self._live is None else _state(self._engine, self._live),
-        )
-
-
-def _state(engine: Engine, live: Live) -> model_pb2.State:
-    return model_pb2.State(
-        consistency_token=live.token(live.seq),
-        item_count=len(engine.generation.catalogue),
-        user_count=len(engine.known.users),
-        event_count=live.event_count,
-        unindexed_item_count=engine.items.unindexed,
-    )

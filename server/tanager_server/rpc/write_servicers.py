@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Item
     from tanager_server.bundle.catalogue import AttributeValue
-    from tanager_server.engine import Engine, Live
+    from tanager_server.engine import Engine, Live, Served
 
 _LATEST_EVENTS = 100
 _DEFAULT_LISTED = 100
@@ -37,11 +37,26 @@ _NANOS = 1_000_000_000
 
 
 class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
-    """CatalogService over an engine and what is written to it; None for a server without state."""
+    """CatalogService over what is served and what is written to it; None for a server without state."""
 
-    def __init__(self, engine: Engine, live: Live | None) -> None:
-        self._engine, self._live = engine, live
+    def __init__(self, served: Served, live: Live | None) -> None:
+        self._served, self._live = served, live
         self._pages = Pages()
+        served.watch(self)
+
+    @property
+    def _engine(self) -> Engine:
+        return self._served.engine
+
+    def prepare(self, engine: Engine) -> None:
+        """See `Watcher`: nothing is."""
+
+    def swapped(self, engine: Engine) -> None:
+        """See `Watcher`."""
+        self._pages = Pages()
+
+    def retired(self, engine: Engine) -> None:
+        """See `Watcher`: nothing is kept."""
 
     async def UpsertItems(  # noqa: N802  # gRPC's name
         self, request: catalog_pb2.UpsertItemsRequest, context: ServicerContext[Message, Message]
@@ -98,8 +113,8 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 class UserServicer(user_pb2_grpc.UserServiceServicer):
     """UserService over what is written; None for a server without state."""
 
-    def __init__(self, engine: Engine, live: Live | None) -> None:
-        self._engine, self._live = engine, live
+    def __init__(self, served: Served, live: Live | None) -> None:
+        self._served, self._live = served, live
 
     async def UpsertUsers(  # noqa: N802  # gRPC's name
         self, request: user_pb2.UpsertUsersRequest, context: ServicerContext[Message, Message]
@@ -115,7 +130,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         """See the contract."""
         user_id = validation.required_id("user_id", request.user_id)
         found = _stateful(self._live).user(user_id, latest=_LATEST_EVENTS)
-        numbers = self._engine.known.numbers
+        numbers = self._served.engine.known.numbers
         user = user_pb2.User(user_id=user_id, event_count=found.event_count)
         for name, value in (found.profile or {}).items():
             _set_attribute(user.profile[name], value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -50,6 +51,10 @@ class TextCache(Generic[V]):
         if self._observe is not None and self._max_bytes:
             self._observe(value is not None)
         return value
+
+    def latest(self, count: int) -> list[str]:
+        """The texts used last, latest first."""
+        return list(itertools.islice(reversed(self._values), count))
 
     def peek(self, text: str) -> V | None:
         """The value or None, without counting as a look-up or a use."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tanager_server.errors import DrainingError
 from tanager_server.index import Neighbourhood
 from tanager_server.runtime.batcher import Batcher, BatchObserver
 from tanager_server.runtime.cache import TextCache
@@ -155,7 +156,7 @@ class TextEncoder:
             cost=cost,
             workers=workers,
             spare_workers=_SPARE_THREADS,
-            padded=encoder.padded_tokens,
+            padded=lambda count, length: self._encoder.padded_tokens(count, length),
             observe=observe,
         )
 
@@ -164,7 +165,14 @@ class TextEncoder:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._batcher.__aexit__(*exc)
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends its threads, and lets go of what takes memory. What waits is failed, and so is what comes later."""
+        await self._batcher.__aexit__(None, None, None)
+        self._cache = TextCache(0)
+        self._retrieve = _nothing
+        del self._encoder  # the batcher refers to this object, and it to the batcher: such a cycle may live for long
         for thread in (*self._threads, self._tokenize_thread, self._search_thread):
             thread.close()
 
@@ -177,6 +185,22 @@ class TextEncoder:
     def stuck(self) -> bool:
         """Whether the encoder has stopped answering."""
         return self._batcher.stuck
+
+    @property
+    def recent(self) -> list[str]:
+        """Texts in the cache, the one used last first."""
+        return self._cache.latest(len(self._cache))
+
+    def warm(self, texts: Sequence[str]) -> None:
+        """Puts texts into the cache, the last one as used last; in the caller's thread, before anybody else calls.
+
+        Raises:
+            EncodeError: the encoder failed.
+        """
+        vectors = self._encoder.encode_texts(texts)
+        for text, vector in zip(texts, vectors, strict=True):
+            plain = _Vector(vector.copy(), 0, self._retrieve, None, 0.0, 0.0)
+            self._cache.put(text, self._search(plain, _COMMON_REACH))
 
     @property
     def cached_texts(self) -> int:
@@ -338,3 +362,7 @@ class TextEncoder:
             _Vector(vector.copy(), text.reach, retrieve, items, encode_s, search_s)
             for text, vector, items in zip(batch, vectors, nearest, strict=True)
         ]
+
+
+def _nothing(vectors: NDArray[np.float32], k: int) -> Nearest:
+    raise DrainingError("the bundle is not served any more; try again")

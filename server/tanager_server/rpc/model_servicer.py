@@ -1,0 +1,131 @@
+"""The servicer of what is served: status, and other bundles."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tanager.v1 import model_pb2, model_pb2_grpc
+from tanager_server.rpc.write_validation import required_id
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from google.protobuf.message import Message
+    from grpc.aio import ServicerContext
+
+    from tanager_server.bundle import Manifest
+    from tanager_server.engine import Activator, Engine, Live, Served
+    from tanager_server.runtime import Calibration
+
+
+class ModelServicer(model_pb2_grpc.ModelServiceServicer):
+    """ModelService over what is served.
+
+    Args:
+        served: what answers.
+        activator: serves other bundles.
+        calibration: how encoders run.
+        started: when the server did.
+        live: what is written; None for a server without state.
+    """
+
+    def __init__(
+        self,
+        served: Served,
+        activator: Activator,
+        *,
+        calibration: Calibration,
+        started: datetime,
+        live: Live | None = None,
+    ) -> None:
+        self._served, self._activator, self._live = served, activator, live
+        self._runtime = model_pb2.Runtime(
+            threads=calibration.threads,
+            workers=calibration.workers,
+            max_batch_tokens=calibration.max_batch_tokens,
+            batch_cost_tokens=calibration.batch_cost_tokens,
+        )
+        self._version = version("tanager")
+        self._started = Timestamp()
+        self._started.FromDatetime(started)
+
+    async def GetStatus(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.GetStatusRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.GetStatusResponse:
+        """See the contract."""
+        engine = self._served.engine
+        return model_pb2.GetStatusResponse(
+            server_version=self._version,
+            start_time=self._started,
+            execution_provider=engine.provider,
+            queue_depth=engine.queue_depth,
+            runtime=self._runtime,
+            bundle=_served_bundle(engine),
+            state=None if self._live is None else _state(engine, self._live),
+        )
+
+    async def ListBundles(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.ListBundlesRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.ListBundlesResponse:
+        """See the contract."""
+        found = await self._activator.bundles()
+        engine, active = self._served.engine, self._activator.active
+        response = model_pb2.ListBundlesResponse()
+        for each in found:
+            is_active = each.path == active
+            listed = response.bundles.add(name=each.name, active=is_active, problem=each.problem)
+            if is_active:  # as it was when it was loaded, whatever became of its directory
+                listed.bundle.CopyFrom(_served_bundle(engine))
+            elif each.manifest is not None:
+                listed.bundle.CopyFrom(_bundle(each.manifest))
+        return response
+
+    async def ActivateBundle(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.ActivateBundleRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.ActivateBundleResponse:
+        """See the contract."""
+        done = await self._activator.activate(required_id("name", request.name))
+        return model_pb2.ActivateBundleResponse(bundle=_served_bundle(done.engine), encoded_count=done.encoded)
+
+    async def RollbackBundle(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.RollbackBundleRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.RollbackBundleResponse:
+        """See the contract."""
+        done = await self._activator.roll_back(request.expected_bundle_id)
+        return model_pb2.RollbackBundleResponse(bundle=_served_bundle(done.engine), encoded_count=done.encoded)
+
+
+def _served_bundle(engine: Engine) -> model_pb2.Bundle:
+    bundle = _bundle(engine.generation.manifest)
+    bundle.domain_item_counts.update(engine.generation.catalogue.domain_counts)
+    return bundle
+
+
+def _bundle(manifest: Manifest) -> model_pb2.Bundle:
+    created = Timestamp()
+    created.FromDatetime(manifest.created_at)
+    return model_pb2.Bundle(
+        bundle_id=manifest.bundle_id,
+        create_time=created,
+        model_name=manifest.model.name,
+        precision=manifest.encoder.precision,
+        dim=manifest.encoder.dim,
+        max_tokens=manifest.encoder.max_tokens,
+        dataset_name=manifest.dataset.name,
+        simulated_behaviour=manifest.dataset.simulated_behaviour,
+        item_count=manifest.dataset.items,
+        quality=manifest.quality,
+    )
+
+
+def _state(engine: Engine, live: Live) -> model_pb2.State:
+    return model_pb2.State(
+        consistency_token=live.token(live.seq),
+        item_count=len(engine.generation.catalogue),
+        user_count=len(engine.known.users),
+        event_count=live.event_count,
+        unindexed_item_count=engine.items.unindexed,
+    )
