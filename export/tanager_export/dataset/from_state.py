@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +23,7 @@ from tanager_server.state import open_snapshot
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -49,7 +49,7 @@ def export_state(
 ) -> Written:
     """Make a dataset of a server's state, as it is at this moment; the server may be running.
 
-    Events are in the order of their times, with their types, weights and contexts. Where it is known of the list that an
+    Events are in the order of their times, with their types, weights and contexts. Where the list is known that an
     event came of, the column `propensity` has the probability with which the list had the item.
 
     Args:
@@ -70,15 +70,15 @@ def export_state(
         open_snapshot(Path(state)) as snapshot,
         fresh_directory(target, marker=ITEMS, overwrite=overwrite) as directory,
     ):
-        items = _items(opened, snapshot)
-        notes = [] if len(items.kept) == items.count else [f"{items.count - len(items.kept):,} items left out: bad ids"]
-        events = _Events.read(snapshot, items.kept, progress=progress)
+        items, unfit = _items(opened, snapshot)
+        notes = [f"{unfit:,} items left out: control characters in their ids"] if unfit else []
+        events = _Events.read(snapshot, items, progress=progress)
         name = opened.manifest.dataset.name
         said = (
             f"What was written to a Tanager server up to write {snapshot.seq}, over bundle {opened.manifest.bundle_id}."
         )
         write_metadata(directory, Metadata(name, said))
-        write_items(directory, items.kept.values())
+        write_items(directory, items.values())
         users = [user for row in snapshot.users() if (user := _user(row.user_id, row.data)) is not None]
         if users:
             write_users(directory, users)
@@ -87,30 +87,26 @@ def export_state(
     return Written(
         Path(target),
         name,
-        items=len(items.kept),
+        items=len(items),
         users=events.user_count,
         interactions=len(events),
         notes=(*notes, *events.notes),
     )
 
 
-class _Items(NamedTuple):
-    kept: dict[str, Item]
-    count: int
-
-
-def _items(bundle: Bundle, snapshot: Snapshot) -> _Items:
-    """The bundle's items, and over them what was written."""
+def _items(bundle: Bundle, snapshot: Snapshot) -> tuple[dict[str, Item], int]:
+    """The bundle's items by id, and over them what was written; and how many cannot be in a dataset."""
     catalogue = bundle.read_catalogue()
     found: dict[str, Item | None] = {
         catalogue.ids[position]: _item(catalogue.item(position)) for position in range(catalogue.rows)
     }
-    for stored, _ in snapshot.items():
+    for stored, _ in snapshot.items():  # noqa: PERF102  # no dict
         if stored.deleted:
             found.pop(stored.item_id, None)
         else:
             found[stored.item_id] = _item(read_item(stored.data))
-    return _Items({item.id: item for item in found.values() if item is not None}, len(found))
+    kept = {item.id: item for item in found.values() if item is not None}
+    return kept, len(found) - len(kept)
 
 
 def _item(item: ServedItem) -> Item | None:

@@ -108,7 +108,7 @@ class GrpcServer:
         self._watch: asyncio.Task[None] | None = None
         self._health = health.HealthServicer(SERVICES)
         started = datetime.now(UTC)
-        recommendation, embedding = RecommendationServicer(engine, live), EmbeddingServicer(engine)
+        recommendation, embedding = RecommendationServicer(engine, live, metrics), EmbeddingServicer(engine)
         model = ModelServicer(engine, calibration=calibration, started=started, live=live)
         catalog, users = CatalogServicer(engine, live), UserServicer(engine, live)
         events = EventServicer(live, weights=settings.events.weights)

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
-from tanager_server.errors import StateError, StorageError
+from tanager_server.errors import StateError
 from tanager_server.state.lock import DirectoryLock
 from tanager_server.state.schema import FILE, VERSION, connect, read_version
 from tanager_server.state.snapshot import SqliteSnapshot
