@@ -1,4 +1,4 @@
-"""`tanager-export dataset sample|movielens|amazon|lastfm|csv|check`."""
+"""`tanager-export dataset sample|movielens|amazon|lastfm|csv|from-state|check`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import check_dataset
 from tanager_export.dataset.checks.finding import Severity
 from tanager_export.dataset.format import Times
+from tanager_export.dataset.from_state import export_state
 from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens
 from tanager_export.dataset.plain_csv import CsvOptions, import_csv
@@ -93,7 +94,19 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
     _add_csv_options(plain)
     plain.set_defaults(run=_csv)
 
-    for writing in (sample, movielens, amazon, lastfm, plain):
+    state = commands.add_parser(
+        "from-state",
+        help="export what was written to a server, for the next training",
+        description="Exports the items of a bundle with what was written since over them, the profiles of users, and "
+        "what users did: type, weight, time and context, and for events of a list that was logged the probability with "
+        "which it had the item. The server may be running: it is a snapshot.",
+    )
+    state.add_argument("source", metavar="STATE", type=Path, help="the server's state directory, or a backup of it")
+    state.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
+    state.add_argument("--bundle", metavar="DIR", type=Path, required=True, help="the bundle that the server serves")
+    state.set_defaults(run=_from_state)
+
+    for writing in (sample, movielens, amazon, lastfm, plain, state):
         writing.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
 
     check = commands.add_parser(
@@ -178,6 +191,14 @@ def _lastfm(arguments: argparse.Namespace) -> int:
 def _csv(arguments: argparse.Namespace) -> int:
     options = CsvOptions(**{field.name: getattr(arguments, field.name) for field in fields(CsvOptions)})
     written = import_csv(arguments.source, arguments.target, options, overwrite=arguments.overwrite, progress=True)
+    print(_summary(written))
+    return 0
+
+
+def _from_state(arguments: argparse.Namespace) -> int:
+    written = export_state(
+        arguments.source, arguments.bundle, arguments.target, overwrite=arguments.overwrite, progress=True
+    )
     print(_summary(written))
     return 0
 

@@ -13,6 +13,8 @@ from tanager_server.state import SqliteStore
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tanager import Recommendations
+
 
 def test_events_are_joined_to_what_was_shown_across_a_restart(tiny_bundle: Path, tmp_path: Path):
     state = tmp_path / "state"
@@ -31,16 +33,16 @@ def test_events_are_joined_to_what_was_shown_across_a_restart(tiny_bundle: Path,
         absent = next(item.item_id for item in client.recommend(page_size=100) if item.item_id not in _ids(first))
         written = client.write_events(
             [
-                UserEvent("ann", first[2].item_id, "click", event_id="1", attribution_token=tokens[0]),
-                UserEvent("ann", absent, "click", event_id="2", attribution_token=tokens[0]),
+                clicked("1", first[2].item_id, tokens[0]),
+                clicked("2", absent, tokens[0]),
             ]
         )
         assert (written.written_count, written.unattributed_count) == (2, 1)
     with ServerProcess(tiny_bundle, *options) as server, Client(server.address, timeout_s=30) as client:
         written = client.write_events(
             [
-                UserEvent("ann", lists[19][1].item_id, "click", event_id="3", attribution_token=tokens[19]),
-                UserEvent("ann", "film-war-1", "click", event_id="4", attribution_token="made up"),
+                clicked("3", lists[19][1].item_id, tokens[19]),
+                clicked("4", "film-war-1", "made up"),
             ]
         )
         assert (written.written_count, written.unattributed_count) == (2, 1)
@@ -56,5 +58,9 @@ def test_events_are_joined_to_what_was_shown_across_a_restart(tiny_bundle: Path,
         assert client.purge_user("ann").impression_count == 20
 
 
-def _ids(shown):
+def clicked(event_id: str, item_id: str, token: str) -> UserEvent:
+    return UserEvent(user_id="ann", item_id=item_id, type="click", event_id=event_id, attribution_token=token)
+
+
+def _ids(shown: Recommendations) -> list[str]:
     return [item.item_id for item in shown]

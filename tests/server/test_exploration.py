@@ -6,6 +6,7 @@ import collections
 import math
 import random
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,12 @@ from tanager_server.errors import DeadlineExpiredError
 ITEMS = 60
 TRIALS = 3_000
 HISTORY = Events(["item-1", "item-4"], [1.0, 1.0])
-KNOWN = {"wish": {"text": "near-7"}, "history": {"events": HISTORY}, "profile": {"profile": {"color": "red"}}, "no": {}}
+KNOWN: dict[str, dict[str, Any]] = {
+    "wish": {"text": "near-7"},
+    "history": {"events": HISTORY},
+    "profile": {"profile": {"color": "red"}},
+    "no": {},
+}
 
 
 def made(first, count):

@@ -13,6 +13,7 @@ from tanager_export.dataset.amazon import import_amazon
 from tanager_export.dataset.check import Report, check_dataset
 from tanager_export.dataset.checks.finding import Finding, Severity
 from tanager_export.dataset.format import AttributeValue, Dataset, Interactions, Item, User
+from tanager_export.dataset.from_state import export_state
 from tanager_export.dataset.lastfm import import_lastfm
 from tanager_export.dataset.movielens import import_movielens
 from tanager_export.dataset.plain_csv import CsvOptions, import_csv
@@ -34,6 +35,7 @@ __all__ = [
     "User",
     "Written",
     "check_dataset",
+    "export_state",
     "import_amazon",
     "import_csv",
     "import_lastfm",

@@ -1,10 +1,10 @@
-"""A few places of a page are left to chance, so that what users like can be learned of more than what is shown anyway.
+"""A few places of a page are left to chance, so that more is learned of what users like than of what is shown anyway.
 
-Each place below the first few is opened with a small probability, independently of the others. What is opened is filled
-with items drawn without repetition, all equally likely, from a pool: what comes next by score, and the latest of the new
-items that few users have taken up. So probabilities to be on the page are exact: 1 for the first places; 1 - share for
-what else would be on it; share * places / pool for each of the pool, where as many places can be opened as the pool has
-items, the last ones. They hold given the pages before: what was passed over comes on the next page.
+Each place below the first few is opened with a small probability, independently of the others. What is opened is
+filled with items drawn without repetition, all equally likely, from a pool: what comes next by score, and the latest
+of the new items that few users have taken up. So the probabilities to be on the page are exact: 1 for the first
+places; 1 - share for what else would be on it; share * places / pool for each of the pool, where no more places can be
+opened than the pool has items, the last ones. They hold given the pages before: what was passed over comes on the next.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from tanager_server.engine.request import Page, Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from tanager_server.engine.asking import Mask
-    from tanager_server.engine.items import LiveItems
+    from tanager_server.engine.items import LiveItems, Mask
     from tanager_server.engine.known import KnownUsers
     from tanager_server.engine.request import RecommendQuery
     from tanager_server.state.trends import Trends
@@ -105,7 +104,12 @@ class Explorer:
         there = set(shown.positions)
         rest = [place for place, position in enumerate(ranked.positions) if position not in there]
         rest = rest[: self._policy.candidates]
-        pool = Page(*([column[place] for place in rest] for column in ranked[:3]), ranked.found_at)
+        pool = Page(
+            [ranked.positions[place] for place in rest],
+            [ranked.scores[place] for place in rest],
+            [ranked.sources[place] for place in rest],
+            ranked.found_at,
+        )
         if score is not None and len(shown.positions) == size:
             new = self._new_items(items, {*there, *pool.positions, *excluded}, mask)
             scores, sources = score(new) if new else ([], [])

@@ -113,7 +113,7 @@ class GrpcServer:
         self._watch: asyncio.Task[None] | None = None
         self._health = health.HealthServicer(SERVICES)
         started = datetime.now(UTC)
-        recommendation, embedding = RecommendationServicer(served, live), EmbeddingServicer(served)
+        recommendation, embedding = RecommendationServicer(served, live, metrics), EmbeddingServicer(served)
         model = ModelServicer(served, activator, calibration=calibration, started=started, live=live)
         catalog, users = CatalogServicer(served, live), UserServicer(served, live)
         events = EventServicer(live, weights=settings.events.weights)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     from tanager_server.engine import Engine, Live, Recommendation, Served
+    from tanager_server.telemetry import Metrics
 
 _MICROSECONDS = 1e6
 
@@ -36,10 +37,11 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
     Args:
         served: what answers.
         live: what is written to it; None for a server without state.
+        metrics: what counts degraded answers; None for none.
     """
 
-    def __init__(self, served: Served, live: Live | None = None) -> None:
-        self._served, self._live = served, live
+    def __init__(self, served: Served, live: Live | None = None, metrics: Metrics | None = None) -> None:
+        self._served, self._live, self._metrics = served, live, metrics
         self._responses = ResponseEncoder(served.engine.generation)
         self._pages = Pages()
         served.watch(self)
@@ -67,6 +69,10 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
             raise StatelessError
         self._live.require(token, field="min_consistency_token")
 
+    def _count(self, answer: Recommendation) -> None:
+        if answer.degraded and self._metrics is not None:
+            self._metrics.observe_degraded(answer.strategy.name.lower())
+
     async def Recommend(  # noqa: N802  # gRPC's name
         self, request: recommendation_pb2.RecommendRequest, context: ServicerContext[Message, Message]
     ) -> bytes:
@@ -79,6 +85,7 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         if self._engine.explores:
             query = query._replace(request_id=sent_request_id(context) or "")
         answer = await self._engine.recommend(query, deadline=self._engine.deadline(deadline_s()))
+        self._count(answer)
         return self._responses.encode(
             recommendation_pb2.RecommendResponse,
             answer,
@@ -100,6 +107,7 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         """See the contract."""
         query = validation.rank_query(request)
         answer = await self._engine.rank(query, deadline=self._engine.deadline(deadline_s()))
+        self._count(answer)
         return self._responses.encode(recommendation_pb2.RankResponse, answer)
 
     async def Trending(  # noqa: N802  # gRPC's name

@@ -1,6 +1,7 @@
 """The durable state: items, users, events, impressions and settings, each write with its place in one order."""
 
 from tanager_server.state.journal import Journal, JournalObserver, JournalPolicy
+from tanager_server.state.reading import open_snapshot
 from tanager_server.state.schema import Verified, verify
 from tanager_server.state.sqlite import SqliteStore, Survives
 from tanager_server.state.store import (
@@ -59,5 +60,6 @@ __all__ = [
     "Verified",
     "Write",
     "count_rows",
+    "open_snapshot",
     "verify",
 ]

@@ -87,7 +87,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
     Raises:
         StateError: it is not Tanager's, or of a newer version than this server knows.
     """
-    version = _version(connection, path, newest=len(migrations))
+    version = read_version(connection, path, newest=len(migrations))
     for number, statements in enumerate(migrations[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -162,7 +162,12 @@ def slot(encoder: int, item: int) -> int:
     return encoder << _SLOTS | item
 
 
-def _version(connection: sqlite3.Connection, path: Path, *, newest: int) -> int:
+def read_version(connection: sqlite3.Connection, path: Path, *, newest: int = VERSION) -> int:
+    """The version of a file; 0 for one that is empty.
+
+    Raises:
+        StateError: it is not Tanager's, or newer than the newest that is known.
+    """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -176,7 +181,7 @@ def _version(connection: sqlite3.Connection, path: Path, *, newest: int) -> int:
 
 
 def _verified(connection: sqlite3.Connection, file: Path) -> Verified:
-    version = _version(connection, file, newest=VERSION)
+    version = read_version(connection, file, newest=VERSION)
     if not version:
         raise StateError(f"{file}: empty; it has no state")
     problems = [row[0] for row in connection.execute("PRAGMA quick_check")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tanager_server.state.faults import translated
 from tanager_server.state.schema import connect, slot
-from tanager_server.state.store import StoredEvent, StoredItem, StoredUser
+from tanager_server.state.store import Impression, StoredEvent, StoredItem, StoredUser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,6 +84,14 @@ class SqliteSnapshot:
             " CROSS JOIN kinds ON kinds.key = events.kind ORDER BY n"
         )
         return map(StoredEvent._make, rows)
+
+    def impressions(self) -> Iterator[Impression]:
+        """See `Snapshot`."""
+        rows = self._rows(
+            "SELECT attribution_id, coalesce(user_id, ''), time_ns, impressions.data"
+            " FROM impressions LEFT JOIN users ON users.key = user ORDER BY n"
+        )
+        return map(Impression._make, rows)
 
     def close(self) -> None:
         """See `Snapshot`."""

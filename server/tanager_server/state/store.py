@@ -259,6 +259,9 @@ class Snapshot(Protocol):
     def events(self) -> Iterator[StoredEvent]:
         """All events in full, in the order in which they were committed."""
 
+    def impressions(self) -> Iterator[Impression]:
+        """All impressions, in the order in which they were committed."""
+
     def close(self) -> None:
         """Lets the moment go."""
 

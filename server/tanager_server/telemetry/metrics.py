@@ -57,6 +57,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._degraded = Counter(
+            "tanager_degraded_answers",
+            "Answers without what there was no time or no room to encode, by strategy.",
+            ["strategy"],
+            registry=self.registry,
+        )
         self._cache = Counter(
             "tanager_cache_lookups", "Look-ups in the cache of wishes.", ["result"], registry=self.registry
         )
@@ -93,6 +99,10 @@ class Metrics:
     def observe_shed(self, reason: str) -> None:
         """A call or a text was refused or dropped."""
         self._shed_child(reason).inc()
+
+    def observe_degraded(self, strategy: str) -> None:
+        """A call was answered without what it asked for in words."""
+        self._degraded.labels(strategy).inc()
 
     def observe_cache(self, hit: bool) -> None:
         """A wish was looked up in the cache."""
