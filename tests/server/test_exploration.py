@@ -246,7 +246,7 @@ async def test_a_filter_holds_for_what_is_new_too(make, generation, monkeypatch)
     outside = write(engine, generation, "outside")
     mask = np.ones(len(generation.vectors), np.uint8)
     mask[outside] = 0
-    monkeypatch.setattr(engine, "_mask", lambda text, domains: lambda: mask)
+    monkeypatch.setattr(engine.items, "mask", lambda text, domains=(): lambda: mask)
     found = await drawn_over(engine)
     assert "inside" in found
     assert "outside" not in found
