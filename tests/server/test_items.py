@@ -7,7 +7,7 @@ import pytest
 
 from tanager_server.bundle import Item, ItemFigures
 from tanager_server.bundle.expected import Column
-from tanager_server.engine import RecommendQuery
+from tanager_server.engine import Events, RecommendQuery
 from tanager_server.engine.items import LiveItems, NoRoomError, Written
 from tanager_server.engine.serving import Serving
 
@@ -87,6 +87,22 @@ def test_a_filter_that_allows_little_is_looked_at_one_by_one(items):
     mask[2] = 0
     view = items.view(mask)
     assert (view.allowed, view.exact.tolist(), view.share) == (None, [], 0.0)
+
+
+async def test_what_is_removed_before_the_index_has_it_is_not_found_by_its_neighbours(
+    generation, make_engine, unit_vectors
+):
+    engine, _ = make_engine(generation)
+    column = Column(np.array([1, 2], np.int32), np.array([9.0, 9.0], np.float32))
+    figures = ItemFigures(column, column, np.zeros(2, np.float32), None)
+    engine.items.put(Written(item("new"), unit_vectors(1, seed=5)[0], figures))
+    query = RecommendQuery(5, events=Events(["item-1"], [1.0]))
+    assert (await engine.recommend(query, deadline=0)).items[0].item_id == "new"
+    mask = np.ones(ROWS, np.uint8)
+    mask[ITEMS] = 0
+    assert engine.items.view(mask).allows(ITEMS) is False, "nor what a filter leaves out"
+    engine.items.remove("new")
+    assert "new" not in [found.item_id for found in (await engine.recommend(query, deadline=0)).items]
 
 
 def test_there_is_no_more_room_than_there_is(items, unit_vectors):

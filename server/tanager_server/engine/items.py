@@ -166,8 +166,8 @@ class LiveItems:
         found = allowed & self._indexed
         exact = np.flatnonzero(allowed & (self._indexed ^ 1))
         count = int(np.count_nonzero(found))
-        if count == indexed:
-            return View(None, exact, 1.0)
+        if count == indexed and len(exact) == self.generation.catalogue.rows - indexed:
+            return View(None, exact, 1.0)  # or what B and T tell of is taken, that is in neither
         if count <= _SELECTIVE_SHARE * indexed:
             return View(None, np.flatnonzero(allowed), 0.0)
         return View(found, exact, count / indexed)

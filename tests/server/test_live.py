@@ -1,0 +1,191 @@
+"""Writes of items that overlap, room that runs out, and what a restart makes of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import numpy as np
+import pytest
+from tests.server.conftest import Wishes
+
+from tanager_server.bundle import Item
+from tanager_server.engine import Engine, Indexer, Live
+from tanager_server.errors import InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
+from tanager_server.runtime import EncodedTexts
+from tanager_server.state import Journal, SqliteStore, StoredEvent
+
+ITEMS, ROOM = 20, 4
+
+
+def vector_of(text):
+    """Each text has one."""
+    vector = np.random.default_rng(list(text.encode())).standard_normal(16).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+class SlowTexts(Wishes):
+    """Texts that begin with "slow" wait until they are released."""
+
+    def __init__(self, generation):
+        super().__init__(generation, {})
+        self.released = asyncio.Event()
+        self.encoded = []
+
+    async def encode_texts(self, texts, *, deadline, bulk=True):
+        self.encoded += texts
+        if any(text.startswith("slow") for text in texts):
+            await self.released.wait()
+        return EncodedTexts([vector_of(text) for text in texts], 0.0, 0.0, 0.0, len(texts))
+
+
+def item(name, text, **more):
+    fields = {"title": "", "domain": "", "categories": (), "attributes": {}, "popularity": 0.0}
+    return Item(id=name, text=text, **(fields | more))
+
+
+def event(number, user="ann", name="item-1", weight=1.0):
+    return StoredEvent(f"event-{number}", user, name, "click", weight, number)
+
+
+@pytest.fixture
+def started(make_generation, tmp_path, monkeypatch):
+    """A server's inner half, over a state; to be started again over the same one."""
+
+    @contextlib.asynccontextmanager
+    async def start():
+        generation = make_generation(ITEMS).with_room(ITEMS + ROOM)
+        monkeypatch.setattr("tanager_server.engine.live.fingerprint", lambda manifest: "the encoder")
+        generation.catalogue._lines = _Lines(generation.catalogue)
+        texts = SlowTexts(generation)
+        engine = Engine(generation, texts)
+        with contextlib.closing(SqliteStore(tmp_path / "state", survives="process")) as store:
+            live = Live(engine, store)
+            with store.load() as snapshot:
+                live.load(snapshot, lambda found: np.stack([vector_of(text) for text in found]))
+            async with Journal(store, apply=live.apply) as journal:
+                indexer = Indexer(engine, None, tmp_path / "state")
+                monkeypatch.setattr(indexer, "look", lambda: None)
+                live.begin(journal, indexer)
+                yield live, engine, texts
+
+    return start
+
+
+class _Lines:
+    """The bundle's own items, which were not read from a file here."""
+
+    def __init__(self, catalogue):
+        self._catalogue = catalogue
+
+    def item(self, position):
+        return item(self._catalogue.ids[position], "")
+
+
+def own_vector(engine, name):
+    return engine.generation.vectors[engine.generation.catalogue.position(name)]
+
+
+def written(live, *items):
+    return live.upsert_items(items, deadline=1e9)
+
+
+async def test_of_two_texts_written_at_the_same_time_the_vector_of_the_later_one_stays(started):
+    async with started() as (live, engine, texts):
+        await written(live, item("a", "first"))
+        slow = asyncio.create_task(written(live, item("a", "slow second"), item("b", "first")))
+        await asyncio.sleep(0)
+        # What has the same text as before need not be encoded, but for what overtakes it.
+        same = asyncio.create_task(written(live, item("c", "slow third"), item("a", "first", title="title")))
+        await asyncio.sleep(0)
+        texts.released.set()
+        await asyncio.gather(slow, same)
+        position = engine.generation.catalogue.position("a")
+        text = engine.items.item(position).text
+        np.testing.assert_array_equal(own_vector(engine, "a"), vector_of(text))
+    async with started() as (_, engine, _):
+        position = engine.generation.catalogue.position("a")
+        assert engine.items.item(position).text == text
+        np.testing.assert_array_equal(own_vector(engine, "a"), vector_of(text))
+
+
+async def test_an_item_that_is_deleted_while_it_is_written_comes_back_whole(started):
+    async with started() as (live, engine, texts):
+        await written(live, item("a", "first"))
+        slow = asyncio.create_task(written(live, item("a", "first", title="again"), item("b", "slow")))
+        await asyncio.sleep(0)
+        assert (await live.delete_items(["a", "nothing"])).deleted == 1
+        texts.released.set()
+        await slow
+        np.testing.assert_array_equal(own_vector(engine, "a"), vector_of("first"))
+
+
+async def test_there_is_room_for_all_that_is_acknowledged(started):
+    async with started() as (live, engine, _):
+        calls = [written(live, *(item(f"{call}-{n}", f"{call} {n}") for n in range(2))) for call in range(5)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert {type(outcome) for outcome in refused} == {OverloadedError}
+        assert len(outcomes) - len(refused) == ROOM // 2
+        assert engine.items.room == 0
+        assert len(engine.generation.catalogue) == ITEMS + ROOM
+
+
+async def test_a_caller_who_goes_leaves_a_write_that_is_done(started):
+    async with started() as (live, engine, _):
+        gone = asyncio.create_task(written(live, item("a", "first")))
+        while not live._under_way:  # noqa: ASYNC110  # figures are made in a thread
+            await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        await written(live, item("b", "second"))
+        np.testing.assert_array_equal(own_vector(engine, "a"), vector_of("first"))
+        assert (live._reserved, dict(live._under_way)) == (0, {})
+
+
+async def test_only_texts_that_change_are_encoded_and_a_restart_encodes_none(started):
+    async with started() as (live, _, texts):
+        done = await written(live, item("a", "first"), item("item-3", "", title="of the bundle"))
+        assert (done.created, done.encoded) == (1, 1)
+        again = await written(live, item("a", "first", title="new title"))
+        assert (again.created, again.encoded) == (0, 0)
+        assert texts.encoded == ["first"]
+    async with started() as (live, engine, texts):
+        assert engine.items.item(engine.generation.catalogue.position("a")).title == "new title"
+        assert engine.generation.catalogue.titles[3] == "of the bundle"
+        assert engine.items.unindexed == 1, "the bundle's own vector is in the index still"
+        assert live.seq == 2
+
+
+async def test_events_count_once_and_a_purge_takes_them_back(started):
+    async with started() as (live, engine, _):
+        done = await live.write_events([event(1), event(1), event(2, name="later"), event(3, user="bob")])
+        assert (done.written, done.unknown_items, live.event_count) == (3, 1, 3)
+        assert engine.known.past("ann").positions == [1]
+        await written(live, item("later", "text"))
+        assert engine.known.past("ann").positions == [1, ITEMS]
+        await live.delete_items(["item-1"])
+        assert engine.known.past("ann").positions == [ITEMS]
+        assert (await live.upsert_users({"ann": {"likes": ("war", "love")}, "cyd": {}})).created == 1
+        assert live.user("ann", latest=10).profile == {"likes": ("war", "love")}
+        removed = await live.purge_user("ann")
+        assert (removed.had_profile, removed.events) == (True, 2)
+        assert live.event_count == 1
+        with pytest.raises(UserNotFoundError):
+            live.user("ann", latest=10)
+    async with started() as (live, engine, _):
+        assert (live.event_count, len(engine.known.users)) == (1, 2)
+        assert engine.known.past("ann").positions == []
+        assert (await live.write_events([event(1)])).written == 1
+
+
+async def test_a_token_stands_for_a_write_of_this_state(started):
+    async with started() as (live, _, _):
+        token = live.token((await live.write_events([event(1)])).seq)
+        live.require(token, field="min_consistency_token")
+        with pytest.raises(StaleError, match="backup"):
+            live.require(live.token(live.seq + 1), field="min_consistency_token")
+        for other in ("", "x", "-1", "nonsense-1", token + "-", token.replace("-", "--"), token.partition("-")[0]):
+            with pytest.raises(InvalidRequestError, match="min_consistency_token"):
+                live.require(other, field="min_consistency_token")
