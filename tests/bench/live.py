@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from tests.bench.http_load import quantile
@@ -145,7 +145,7 @@ class Bench:
             stub = event_pb2_grpc.EventServiceStub(channel)
             stub.WriteEvents(self._request(), timeout=_TIMEOUT_S)
             began = time.perf_counter()
-            waiting = []
+            waiting: list[Any] = []
             for request in requests:
                 if len(waiting) == in_flight:
                     waiting.pop(0).result()

@@ -23,7 +23,7 @@ def engine(make_generation, make_engine):
 def add(engine, vectors, first=0):
     for number, vector in enumerate(vectors, first):
         item = Item(id=f"new-{number}", title="", text="", domain="", categories=(), attributes={}, popularity=0.0)
-        engine.items.put(Written(item, vector, None))
+        engine.items.put(Written(item, 0, vector, None))
 
 
 async def test_nothing_is_made_until_there_is_enough(engine, unit_vectors, tmp_path):

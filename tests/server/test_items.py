@@ -95,7 +95,7 @@ async def test_what_is_removed_before_the_index_has_it_is_not_found_by_its_neigh
     engine, _ = make_engine(generation)
     column = Column(np.array([1, 2], np.int32), np.array([9.0, 9.0], np.float32))
     figures = ItemFigures(column, column, np.zeros(2, np.float32), None)
-    engine.items.put(Written(item("new"), unit_vectors(1, seed=5)[0], figures))
+    engine.items.put(Written(item("new"), 0, unit_vectors(1, seed=5)[0], figures))
     query = RecommendQuery(5, events=Events(["item-1"], [1.0]))
     assert (await engine.recommend(query, deadline=0)).items[0].item_id == "new"
     mask = np.ones(ROWS, np.uint8)

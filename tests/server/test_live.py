@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.server.conftest import Wishes
 
 from tanager_server.bundle import Item
-from tanager_server.engine import Engine, Indexer, Live
+from tanager_server.engine import Engine, Indexer, Live, Served
 from tanager_server.errors import InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
 from tanager_server.runtime import EncodedTexts
 from tanager_server.state import Journal, SqliteStore, StoredEvent
@@ -55,12 +56,12 @@ def started(make_generation, tmp_path, monkeypatch):
     @contextlib.asynccontextmanager
     async def start():
         generation = make_generation(ITEMS).with_room(ITEMS + ROOM)
-        monkeypatch.setattr("tanager_server.engine.live.fingerprint", lambda manifest: "the encoder")
+        monkeypatch.setattr("tanager_server.engine.folding.fingerprint", lambda manifest: "the encoder")
         generation.catalogue._lines = _Lines(generation.catalogue)
-        texts = SlowTexts(generation)
+        texts: Any = SlowTexts(generation)
         engine = Engine(generation, texts)
         with contextlib.closing(SqliteStore(tmp_path / "state", survives="process")) as store:
-            live = Live(engine, store)
+            live = Live(Served(engine), store)
             with store.load() as snapshot:
                 live.load(snapshot, lambda found: np.stack([vector_of(text) for text in found]))
             async with Journal(store, apply=live.apply) as journal:

@@ -6,6 +6,7 @@ how many of each kind there were; without it there are some hundreds.
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import os
 import tempfile
@@ -67,12 +68,8 @@ def number_of(name: str) -> int:
 
 
 def run(call: Coroutine[Any, Any, Any]) -> Any:
-    """A call to the engine, which waits for nothing here."""
-    try:
-        call.send(None)
-    except StopIteration as ended:
-        return ended.value
-    raise AssertionError("it waits for something")
+    """A call to the engine."""
+    return asyncio.run(call)
 
 
 def unit(random: np.random.Generator) -> np.ndarray:
@@ -113,12 +110,12 @@ class Model:
 
     def scores(
         self, scoring: Any, *, events: list[int], weights: list[float], wish: str = "", colors: tuple[int, ...] = ()
-    ) -> np.ndarray:
+    ) -> Any:
         """The formula of `Scoring`, of all items."""
         ages = np.arange(len(events))[::-1]
         given = np.array(weights, np.float64)
 
-        def faded(half_life: float) -> np.ndarray:
+        def faded(half_life: float) -> Any:
             return given * 0.5 ** (ages / half_life)
 
         score = scoring.collaborative * self.rows(self.weights, events, faded(scoring.collaborative_half_life))
@@ -134,7 +131,7 @@ class Model:
         score = score + scoring.wish * (self.vectors @ self.wishes[wish])
         return score + (prior if events else scoring.wish_prior * prior)
 
-    def like(self, scoring: Any, number: int) -> np.ndarray:
+    def like(self, scoring: Any, number: int) -> Any:
         """How like one item all others are."""
         score = scoring.history_text * (self.vectors @ self.vectors[number])
         return score + scoring.collaborative * self.rows(self.weights, [number], np.ones(1))
@@ -159,8 +156,9 @@ class LiveMachine(RuleBasedStateMachine):
             attributes=model.attributes[:, :BASE],
         )
         generation = generation.with_room(BASE + SPARE_ROWS)
-        self.texts: Any = Texts(generation, model.wishes)
-        self.engine = Engine(generation, self.texts)
+        texts: Any = Texts(generation, model.wishes)
+        self.texts = texts
+        self.engine = Engine(generation, texts)
         self.pages = Pages()
         self.begun: tuple[Any, Any, int] | None = None
         self.made: Serving | None = None

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tanager.v1 import catalog_pb2, common_pb2, event_pb2, user_pb2
-from tanager_server.engine.records import item_bytes, profile_bytes, read_item, read_profile
+from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_item, read_profile
 from tanager_server.errors import InvalidRequestError
 from tanager_server.rpc import write_validation as validation
 
@@ -58,8 +58,9 @@ def test_an_item_is_taken_as_it_is_and_kept_as_it_is():
         ("b", "a"),
     )
     assert taken.attributes == ATTRIBUTES | {"cast": ["Ann", "Bo"]}
-    kept = read_item(item_bytes(taken))
-    assert kept == taken
+    record = read_item(item_bytes(ItemRecord(taken, 5)))
+    assert record == ItemRecord(taken, 5)
+    kept = record.item
     assert {name: type(value) for name, value in kept.attributes.items()} == {
         name: type(value) for name, value in taken.attributes.items()
     }
