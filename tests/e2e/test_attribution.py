@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING
 
 from tests.support import ServerProcess
 
 from tanager import Client, Source, UserEvent
+from tanager_export.dataset import export_state
 from tanager_server.engine import read_impression
 from tanager_server.state import SqliteStore
 
@@ -38,6 +40,10 @@ def test_events_are_joined_to_what_was_shown_across_a_restart(tiny_bundle: Path,
             ]
         )
         assert (written.written_count, written.unattributed_count) == (2, 1)
+        export_state(state, tiny_bundle, tmp_path / "dataset")  # while it is served
+        with (tmp_path / "dataset" / "interactions.csv").open(newline="") as file:
+            told = {row["item_id"]: row["propensity"] for row in csv.DictReader(file)}
+        assert told == {first[2].item_id: "1", absent: ""}
     with ServerProcess(tiny_bundle, *options) as server, Client(server.address, timeout_s=30) as client:
         written = client.write_events(
             [

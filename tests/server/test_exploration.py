@@ -234,6 +234,20 @@ async def test_a_new_item_is_scored_as_it_would_be_anyway(make, generation):
         assert found.pop() == pytest.approx(scores[position], abs=1e-5)
 
 
+@pytest.mark.parametrize("known", KNOWN.values(), ids=KNOWN)
+async def test_reasons_of_what_was_drawn_add_up_to_its_score(make, generation, known):
+    engine = make(candidates=4, new_items=2)
+    write(engine, generation, "new")
+    drawn = 0
+    for number in range(20):
+        answer = await ask(engine, request_id=str(number), reasons=20, **known)
+        for item, told in zip(answer.items, answer.explanations, strict=True):
+            drawn += bool(item.sources & Source.EXPLORATION)
+            total = told.other + sum(reason.contribution for reason in told.reasons)
+            assert total == pytest.approx(item.score, abs=1e-4)
+    assert drawn
+
+
 async def test_a_wish_is_not_answered_with_what_is_merely_new(make, generation):
     engine = make(candidates=4)
     write(engine, generation, "new", vector=30)

@@ -201,7 +201,9 @@ async def test_what_is_old_enough_is_removed_piece_by_piece(begin, store, monkey
     assert [store.lookup_impression(token) for token in tokens] == [None] * 5
 
 
-async def test_it_is_done_at_the_start_and_a_failure_is_told(begin, store, monkeypatch, caplog):
+async def test_it_is_done_soon_after_the_start_and_a_failure_is_told(begin, store, monkeypatch, caplog):
+    monkeypatch.setattr(impressions_module, "_FIRST_EXPIRE_S", 0.0)
+
     async def fail(now_ns):
         tried.set()
         raise StorageError("the disk is full")

@@ -39,9 +39,11 @@ _MAX_TEXT_CHARS = 1_000
 _MAX_REMEMBERED = 1_000_000
 """Places of all lists in memory: some 10 MB."""
 _EXPIRED_AT_A_TIME = 1_000
+_FIRST_EXPIRE_S = 60.0
 _EXPIRE_EVERY_S = 3600.0
 _DAY_NS = 24 * 3600 * 10**9
 _SCORE_DIGITS = 6
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 class Shown(NamedTuple):
@@ -196,6 +198,7 @@ class Impressions:
         return removed
 
     async def _keep_expiring(self) -> None:
+        await asyncio.sleep(_FIRST_EXPIRE_S)  # a start has enough to do
         while True:
             try:
                 if removed := await self.expire(time.time_ns()):
@@ -232,7 +235,7 @@ def impression_bytes(query: RecommendQuery, answer: Recommendation, item_ids: Se
     }
     if page.propensities:
         record["propensities"] = page.propensities
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(record).encode()
 
 
 def read_impression(data: bytes) -> Shown:

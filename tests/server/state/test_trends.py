@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -36,6 +38,10 @@ def counted(events, now, half_life):
 
 def check(trends, events):
     now = START + 50 * HOUR
+    takers = {(name, number) for name, number, weight, _ in events if weight > 0}
+    by_number = collections.Counter(number for _, number in takers)
+    for number in {event[1] for event in events} | {10_000}:
+        assert trends.takers(number) == by_number[number]
     for half_life in HALF_LIVES:
         numbers, scores = trends.scores(now, half_life)
         expected = counted(events, now, half_life)
