@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def started(make_generation, tmp_path, monkeypatch):
         generation = make_generation(ITEMS).with_room(ITEMS + ROOM)
         monkeypatch.setattr("tanager_server.engine.live.fingerprint", lambda manifest: "the encoder")
         generation.catalogue._lines = _Lines(generation.catalogue)
-        texts = SlowTexts(generation)
+        texts: Any = SlowTexts(generation)
         engine = Engine(generation, texts)
         with contextlib.closing(SqliteStore(tmp_path / "state", survives="process")) as store:
             live = Live(engine, store)

@@ -24,10 +24,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from numpy.typing import NDArray
 from tests.server.conftest import Wishes
 
 from tanager.v1 import recommendation_pb2
-from tanager_server.bundle import Item, ItemFigures
+from tanager_server.bundle import Item, ItemFigures, Scoring
 from tanager_server.bundle.expected import Column
 from tanager_server.engine import (
     Diversity,
@@ -53,6 +54,7 @@ WISHES = ("a wish", "another wish")
 COLORS = ("red", "blue")
 EVERY_ITEM = BASE + NEW
 
+Array = NDArray[Any]
 seeds = st.integers(0, 2**32 - 1)
 numbers = st.integers(0, EVERY_ITEM - 1)
 page_sizes = st.sampled_from([1, 2, 5, 10, 30, 100])
@@ -75,7 +77,7 @@ def run(call: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("it waits for something")
 
 
-def unit(random: np.random.Generator) -> np.ndarray:
+def unit(random: np.random.Generator) -> Array:
     vector = random.standard_normal(DIM).astype(np.float32)
     return vector / np.linalg.norm(vector)
 
@@ -93,7 +95,7 @@ class Model:
     def __init__(self, seed: int) -> None:
         random = np.random.default_rng(seed)
 
-        def draw(rows: int, share: float) -> np.ndarray:
+        def draw(rows: int, share: float) -> Array:
             drawn = np.zeros((rows, EVERY_ITEM), np.float32)
             drawn[:, :BASE] = random.normal(size=(rows, BASE)) * (random.random((rows, BASE)) < share)
             return drawn
@@ -106,19 +108,19 @@ class Model:
         self.wishes = {text: unit(random) for text in WISHES}
         self.titles = {number: f"Title {number}" for number in range(BASE)}
 
-    def rows(self, matrix: np.ndarray, events: list[int], weights: np.ndarray) -> np.ndarray:
+    def rows(self, matrix: Array, events: list[int], weights: Array) -> Array:
         """What the events say of all items; those behind the bundle's have no rows."""
         known = [place for place, event in enumerate(events) if event < BASE]
         return weights[known] @ matrix[[events[place] for place in known]] if known else np.zeros(EVERY_ITEM)
 
     def scores(
-        self, scoring: Any, *, events: list[int], weights: list[float], wish: str = "", colors: tuple[int, ...] = ()
-    ) -> np.ndarray:
+        self, scoring: Scoring, *, events: list[int], weights: list[float], wish: str = "", colors: tuple[int, ...] = ()
+    ) -> Array:
         """The formula of `Scoring`, of all items."""
         ages = np.arange(len(events))[::-1]
         given = np.array(weights, np.float64)
 
-        def faded(half_life: float) -> np.ndarray:
+        def faded(half_life: float) -> Array:
             return given * 0.5 ** (ages / half_life)
 
         score = scoring.collaborative * self.rows(self.weights, events, faded(scoring.collaborative_half_life))
@@ -134,7 +136,7 @@ class Model:
         score = score + scoring.wish * (self.vectors @ self.wishes[wish])
         return score + (prior if events else scoring.wish_prior * prior)
 
-    def like(self, scoring: Any, number: int) -> np.ndarray:
+    def like(self, scoring: Scoring, number: int) -> Array:
         """How like one item all others are."""
         score = scoring.history_text * (self.vectors @ self.vectors[number])
         return score + scoring.collaborative * self.rows(self.weights, [number], np.ones(1))
@@ -159,8 +161,8 @@ class LiveMachine(RuleBasedStateMachine):
             attributes=model.attributes[:, :BASE],
         )
         generation = generation.with_room(BASE + SPARE_ROWS)
-        self.texts: Any = Texts(generation, model.wishes)
-        self.engine = Engine(generation, self.texts)
+        texts: Any = Texts(generation, model.wishes)
+        self.engine = Engine(generation, texts)
         self.pages = Pages()
         self.begun: tuple[Any, Any, int] | None = None
         self.made: Serving | None = None
@@ -293,7 +295,7 @@ class LiveMachine(RuleBasedStateMachine):
 
     # What is asked
 
-    def check(self, answer: Any, scores: np.ndarray, *, out: set[int], page_size: int, best: bool = True) -> list[int]:
+    def check(self, answer: Any, scores: Array, *, out: set[int], page_size: int, best: bool = True) -> list[int]:
         """The page is of the best items, in order, with the right scores."""
         found = [number_of(item.item_id) for item in answer.items]
         assert len(set(found)) == len(found), "an item comes twice"
