@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from tests.bench.http_load import quantile
@@ -146,7 +146,7 @@ class Bench:
             stub.WriteEvents(self._request(), timeout=_TIMEOUT_S)
             began = time.perf_counter()
             written = 0
-            waiting: list[grpc.CallFuture[event_pb2.WriteEventsResponse]] = []
+            waiting: list[Any] = []
             for request in requests:
                 if len(waiting) == in_flight:
                     written += waiting.pop(0).result().written_count

@@ -111,7 +111,10 @@ class Model:
     def rows(self, matrix: Array, events: list[int], weights: Array) -> Array:
         """What the events say of all items; those behind the bundle's have no rows."""
         known = [place for place, event in enumerate(events) if event < BASE]
-        return weights[known] @ matrix[[events[place] for place in known]] if known else np.zeros(EVERY_ITEM)
+        said: Array = np.zeros(EVERY_ITEM)
+        if known:
+            said = weights[known] @ matrix[[events[place] for place in known]]
+        return said
 
     def scores(
         self, scoring: Scoring, *, events: list[int], weights: list[float], wish: str = "", colors: tuple[int, ...] = ()
@@ -121,9 +124,10 @@ class Model:
         given = np.array(weights, np.float64)
 
         def faded(half_life: float) -> Array:
-            return given * 0.5 ** (ages / half_life)
+            found: Array = given * 0.5 ** (ages / half_life)
+            return found
 
-        score = scoring.collaborative * self.rows(self.weights, events, faded(scoring.collaborative_half_life))
+        score: Array = scoring.collaborative * self.rows(self.weights, events, faded(scoring.collaborative_half_life))
         score = score + scoring.transitions * self.rows(self.follows, events, faded(scoring.transitions_half_life))
         text = faded(scoring.history_text_half_life)
         if (total := np.abs(text).sum()) > 0:
@@ -131,15 +135,17 @@ class Model:
         known = len(events) / (len(events) + scoring.known_events)
         prior = self.priors[0] + known * self.priors[1]
         prior = prior + (1 - known) * scoring.profile * self.attributes[list(colors)].sum(axis=0)
-        if not wish:
-            return score + prior
-        score = score + scoring.wish * (self.vectors @ self.wishes[wish])
-        return score + (prior if events else scoring.wish_prior * prior)
+        if wish:
+            score = score + scoring.wish * (self.vectors @ self.wishes[wish])
+            prior = prior if events else scoring.wish_prior * prior
+        total_score: Array = score + prior
+        return total_score
 
     def like(self, scoring: Scoring, number: int) -> Array:
         """How like one item all others are."""
-        score = scoring.history_text * (self.vectors @ self.vectors[number])
-        return score + scoring.collaborative * self.rows(self.weights, [number], np.ones(1))
+        text: Array = scoring.history_text * (self.vectors @ self.vectors[number])
+        score: Array = text + scoring.collaborative * self.rows(self.weights, [number], np.ones(1))
+        return score
 
 
 class LiveMachine(RuleBasedStateMachine):
