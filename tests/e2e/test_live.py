@@ -148,10 +148,10 @@ def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Pa
         assert after.state == before.state
         assert {user_id: client.get_user(user_id) for user_id in known} == known
         assert client.get_item(NEWCOMER.item_id).attributes == NEWCOMER.attributes
-        for user_id, wanted in lists.items():
-            later = client.recommend(user_id=user_id, page_size=ITEMS, min_consistency_token=written.consistency_token)
-            assert ids(later) == ids(wanted)
-            assert [result.score for result in later] == pytest.approx([result.score for result in wanted], abs=1e-5)
+        for user_id, listed in lists.items():
+            again = client.recommend(user_id=user_id, page_size=ITEMS, min_consistency_token=written.consistency_token)
+            assert ids(again) == ids(listed)
+            assert [result.score for result in again] == pytest.approx([result.score for result in listed], abs=1e-5)
 
         # It is deleted, and is nowhere any more, not after another end either.
         assert client.delete_items([NEWCOMER.item_id, "no-such-item"]).deleted_count == 1

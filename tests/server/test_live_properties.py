@@ -25,10 +25,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from numpy.typing import NDArray
 from tests.server.conftest import Wishes
 
 from tanager.v1 import recommendation_pb2
-from tanager_server.bundle import Item, ItemFigures
+from tanager_server.bundle import Item, ItemFigures, Scoring
 from tanager_server.bundle.expected import Column
 from tanager_server.engine import (
     Diversity,
@@ -54,6 +55,7 @@ WISHES = ("a wish", "another wish")
 COLORS = ("red", "blue")
 EVERY_ITEM = BASE + NEW
 
+Array = NDArray[Any]
 seeds = st.integers(0, 2**32 - 1)
 numbers = st.integers(0, EVERY_ITEM - 1)
 page_sizes = st.sampled_from([1, 2, 5, 10, 30, 100])
@@ -72,7 +74,7 @@ def run(call: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(call)
 
 
-def unit(random: np.random.Generator) -> np.ndarray:
+def unit(random: np.random.Generator) -> Array:
     vector = random.standard_normal(DIM).astype(np.float32)
     return vector / np.linalg.norm(vector)
 
@@ -90,7 +92,7 @@ class Model:
     def __init__(self, seed: int) -> None:
         random = np.random.default_rng(seed)
 
-        def draw(rows: int, share: float) -> np.ndarray:
+        def draw(rows: int, share: float) -> Array:
             drawn = np.zeros((rows, EVERY_ITEM), np.float32)
             drawn[:, :BASE] = random.normal(size=(rows, BASE)) * (random.random((rows, BASE)) < share)
             return drawn
@@ -103,22 +105,26 @@ class Model:
         self.wishes = {text: unit(random) for text in WISHES}
         self.titles = {number: f"Title {number}" for number in range(BASE)}
 
-    def rows(self, matrix: np.ndarray, events: list[int], weights: np.ndarray) -> np.ndarray:
+    def rows(self, matrix: Array, events: list[int], weights: Array) -> Array:
         """What the events say of all items; those behind the bundle's have no rows."""
         known = [place for place, event in enumerate(events) if event < BASE]
-        return weights[known] @ matrix[[events[place] for place in known]] if known else np.zeros(EVERY_ITEM)
+        said: Array = np.zeros(EVERY_ITEM)
+        if known:
+            said = weights[known] @ matrix[[events[place] for place in known]]
+        return said
 
     def scores(
-        self, scoring: Any, *, events: list[int], weights: list[float], wish: str = "", colors: tuple[int, ...] = ()
-    ) -> Any:
+        self, scoring: Scoring, *, events: list[int], weights: list[float], wish: str = "", colors: tuple[int, ...] = ()
+    ) -> Array:
         """The formula of `Scoring`, of all items."""
         ages = np.arange(len(events))[::-1]
         given = np.array(weights, np.float64)
 
-        def faded(half_life: float) -> Any:
-            return given * 0.5 ** (ages / half_life)
+        def faded(half_life: float) -> Array:
+            found: Array = given * 0.5 ** (ages / half_life)
+            return found
 
-        score = scoring.collaborative * self.rows(self.weights, events, faded(scoring.collaborative_half_life))
+        score: Array = scoring.collaborative * self.rows(self.weights, events, faded(scoring.collaborative_half_life))
         score = score + scoring.transitions * self.rows(self.follows, events, faded(scoring.transitions_half_life))
         text = faded(scoring.history_text_half_life)
         if (total := np.abs(text).sum()) > 0:
@@ -126,15 +132,17 @@ class Model:
         known = len(events) / (len(events) + scoring.known_events)
         prior = self.priors[0] + known * self.priors[1]
         prior = prior + (1 - known) * scoring.profile * self.attributes[list(colors)].sum(axis=0)
-        if not wish:
-            return score + prior
-        score = score + scoring.wish * (self.vectors @ self.wishes[wish])
-        return score + (prior if events else scoring.wish_prior * prior)
+        if wish:
+            score = score + scoring.wish * (self.vectors @ self.wishes[wish])
+            prior = prior if events else scoring.wish_prior * prior
+        total_score: Array = score + prior
+        return total_score
 
-    def like(self, scoring: Any, number: int) -> Any:
+    def like(self, scoring: Scoring, number: int) -> Array:
         """How like one item all others are."""
-        score = scoring.history_text * (self.vectors @ self.vectors[number])
-        return score + scoring.collaborative * self.rows(self.weights, [number], np.ones(1))
+        text: Array = scoring.history_text * (self.vectors @ self.vectors[number])
+        score: Array = text + scoring.collaborative * self.rows(self.weights, [number], np.ones(1))
+        return score
 
 
 class LiveMachine(RuleBasedStateMachine):
@@ -157,7 +165,6 @@ class LiveMachine(RuleBasedStateMachine):
         )
         generation = generation.with_room(BASE + SPARE_ROWS)
         texts: Any = Texts(generation, model.wishes)
-        self.texts = texts
         self.engine = Engine(generation, texts)
         self.pages = Pages()
         self.begun: tuple[Any, Any, int] | None = None
@@ -291,7 +298,7 @@ class LiveMachine(RuleBasedStateMachine):
 
     # What is asked
 
-    def check(self, answer: Any, scores: np.ndarray, *, out: set[int], page_size: int, best: bool = True) -> list[int]:
+    def check(self, answer: Any, scores: Array, *, out: set[int], page_size: int, best: bool = True) -> list[int]:
         """The page is of the best items, in order, with the right scores."""
         found = [number_of(item.item_id) for item in answer.items]
         assert len(set(found)) == len(found), "an item comes twice"
