@@ -128,7 +128,7 @@ class EncoderStuckError(ServerError):
 
 
 class StateError(StartupError):
-    """The state directory is in use, of a newer or foreign make, damaged, or cannot be written; the message names it."""
+    """The state directory is in use, of a newer or foreign make, damaged, or cannot be written; it is named."""
 
 
 class StorageError(ServerError):
