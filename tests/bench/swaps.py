@@ -86,7 +86,9 @@ async def _measure(server: ServerProcess, names: Sequence[str], options: argpars
         lambda n: client(n).recommend(history=[ids[(n * step) % len(ids)] for step in (1, 7, 13, 29)]),
         lambda n: client(n).similar_items(ids[n % len(ids)]),
     ]
-    load, took, resident = Load(asks, options.rate), [], []
+    load = Load(asks, options.rate)
+    took: list[float] = []
+    resident: list[float] = []
     await asyncio.sleep(options.pause_s)  # the first calls find cold caches
     load.seconds = {"steady": [], "swap": []}
     for swap in range(options.swaps):

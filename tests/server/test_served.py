@@ -42,11 +42,17 @@ async def test_an_engine_is_closed_when_the_last_call_has_left_it():
     before: Any = Closing()
     after: Any = Closing()
     served, noted, calls = Served(before), Noted(), asyncio.Event()
+
+    async def calls_end() -> None:
+        await calls.wait()
+
     served.watch(noted)
-    served.end_calls_by(calls.wait)
+    served.end_calls_by(calls_end)
     served.prepare(after)
-    assert served.swap(after) is before
-    assert served.engine is after
+    told: object = served.swap(after)
+    assert told is before
+    now: object = served.engine
+    assert now is after
     retiring = asyncio.create_task(served.retire(before))
     await asyncio.sleep(0)
     assert not before.closed

@@ -181,8 +181,8 @@ class Activator:
         """
         self._check_idle()
         path = self._shelf.path(name)
-        lineage, manifest = self._lineage, self._served.engine.generation.manifest
         there = await self._lists.run(open_manifest, path)
+        lineage, manifest = self._lineage, self._served.engine.generation.manifest
         if path == self.active and there.bundle_id == manifest.bundle_id:
             return Activated(self._served.engine, 0)
         active = _GIVEN if path == self._shelf.given else name
