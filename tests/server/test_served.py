@@ -49,10 +49,8 @@ async def test_an_engine_is_closed_when_the_last_call_has_left_it():
     served.watch(noted)
     served.end_calls_by(calls_end)
     served.prepare(after)
-    told: object = served.swap(after)
-    assert told is before
-    now: object = served.engine
-    assert now is after
+    swapped: list[Any] = [served.swap(after), served.engine]
+    assert swapped == [before, after]
     retiring = asyncio.create_task(served.retire(before))
     await asyncio.sleep(0)
     assert not before.closed
