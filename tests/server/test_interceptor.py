@@ -516,3 +516,29 @@ def test_a_client_sees_the_status_its_details_and_its_request_id_and_may_try_aga
     retried = [name for code in codes for name in (code, "OK")]
     assert calls.seen == [(METHOD, code) for code in codes + retried]
     assert [record for record in caplog.records if record.name.startswith("grpc")] == []
+
+
+async def test_the_end_of_calls_is_that_of_those_in_flight_and_no_later_ones(intercept):
+    gates = [asyncio.Event(), asyncio.Event()]
+    asked = iter(gates)
+
+    async def answer(request, context):
+        await next(asked).wait()
+        return RecommendResponse()
+
+    interceptor, call, _ = await intercept(answer)
+    await interceptor.calls_end()  # none is
+    first = asyncio.create_task(call(Context()))
+    await asyncio.sleep(0)
+    end = asyncio.create_task(interceptor.calls_end())
+    await asyncio.sleep(0)
+    later = asyncio.create_task(call(Context()))
+    await asyncio.sleep(0)
+    assert not end.done()
+    gates[0].set()
+    await first
+    await end
+    assert not later.done()
+    gates[1].set()
+    await later
+    await interceptor.calls_end()

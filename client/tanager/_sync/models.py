@@ -90,8 +90,8 @@ class ModelCalls(Caller):
         `DeadlineExceededError`, `status` tells what is served.
 
         Args:
-            expected_bundle_id: Id of the bundle that is to be left, which makes a new try safe; empty for the one
-                that is served.
+            expected_bundle_id: Id of the bundle that is to be left, which makes a new try safe; empty for whichever is
+                served.
             timeout_s: The deadline, in seconds; not the client's, for this takes its time.
             request_id: See `Client`.
 

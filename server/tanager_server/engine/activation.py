@@ -35,13 +35,15 @@ if TYPE_CHECKING:
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.folding import Folded
     from tanager_server.engine.live import Live
-    from tanager_server.engine.opening import Opened, Opener
+    from tanager_server.engine.opening import Opened, Opener, Tried
     from tanager_server.engine.served import Served
     from tanager_server.state import DeleteItems, PutItems, Store, StoredVector
 
 _log = logging.getLogger(__name__)
 
-_NICENESS = 12  # below the threads that encode for callers
+# Of what is native code for the most: below the threads that encode for callers. What is Python for the most is not
+# nicer than the event loop: on busy cores it would be kept waiting while it has Python's lock, and the loop with it.
+_NICENESS = 12
 # Its threads take the niceness of the one that opens an encoder, and are to encode for callers later.
 _NICENESS_OF_MANY = 8
 # For Python's lock, while much of it is done beside the calls.
@@ -150,7 +152,7 @@ class Activator:
         self._served, self._shelf, self._opener, self._lineage = served, shelf, opener, lineage
         self._live, self._store, self._directory = live, store, directory
         niceness = _NICENESS if opener.calibration.threads == 1 else _NICENESS_OF_MANY
-        self._worker = WorkerThread("activation", niceness=niceness)
+        self._worker, self._native = WorkerThread("activation"), WorkerThread("activation-native", niceness=niceness)
         self._lists = WorkerThread("bundles")
         self._change: _Change | None = None
         self._retiring: asyncio.Task[None] | None = None
@@ -179,8 +181,8 @@ class Activator:
         """
         self._check_idle()
         path = self._shelf.path(name)
-        lineage, manifest = self._lineage, self._served.engine.generation.manifest
         there = await self._lists.run(open_manifest, path)
+        lineage, manifest = self._lineage, self._served.engine.generation.manifest
         if path == self.active and there.bundle_id == manifest.bundle_id:
             return Activated(self._served.engine, 0)
         active = _GIVEN if path == self._shelf.given else name
@@ -249,13 +251,15 @@ class Activator:
         return activated
 
     async def _make(self, change: _Change, path: Path, lineage: Lineage) -> Activated:
-        run, live, served = self._worker.run, self._live, self._served
+        run, native, live, served = self._worker.run, self._native.run, self._live, self._served
         engine: Engine | None = None
         indexer: Indexer | None = None
         if live is not None:
             live.follow_items()
         try:
-            opened = await run(self._open, path)
+            tried = await native(self._opener.try_out, path)
+            change.check()
+            opened = await run(self._read, tried)
             change.check()
             engine = await run(self._engine, opened)
             change.check()
@@ -264,11 +268,11 @@ class Activator:
                 assert self._store is not None
                 assert self._directory is not None
                 indexer = Indexer(engine, opened.sequence, self._directory)
-                await run(maker.fold, self._store)
+                await native(maker.fold, self._store)
                 change.check()
-                await run(indexer.make_now)
+                await native(indexer.make_now)
             texts = served.engine.recent_texts[:_WARM_TEXTS]
-            await run(maker.warm, texts, served.engine.generation.manifest)
+            await native(maker.warm, texts, served.engine.generation.manifest)
             await run(served.prepare, engine)
             change.check()
             if live is not None:
@@ -298,8 +302,8 @@ class Activator:
                 await live.keep_vectors(*maker.made)
         return Activated(engine, len(maker.encoded))
 
-    def _open(self, path: Path) -> Opened:
-        opened = self._opener.open(path)
+    def _read(self, tried: Tried) -> Opened:
+        opened = self._opener.read(tried)
         if self._store is None:
             return opened
         with self._store.load() as snapshot:
@@ -346,6 +350,7 @@ class Activator:
             waiting.append(self._retiring)
         await asyncio.gather(*waiting, return_exceptions=True)
         self._worker.close()
+        self._native.close()
         self._lists.close()
 
 

@@ -14,11 +14,26 @@ from tanager_server.runtime import CostModel, Encoder, SequenceHead, TextEncoder
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tanager_server.bundle import Bundle
     from tanager_server.engine.known import KnownUsers
     from tanager_server.runtime import BatchPolicy, Calibration
     from tanager_server.runtime.text_encoder import TextObserver
     from tanager_server.settings import Device
     from tanager_server.state.trends import Trends
+
+
+class Tried(NamedTuple):
+    """A bundle that is verified, and whose encoder works.
+
+    Attributes:
+        bundle: what was verified.
+        encoder: whose vectors are those of its export.
+        probe_cosine: the smallest of the probe.
+    """
+
+    bundle: Bundle
+    encoder: Encoder
+    probe_cosine: float
 
 
 class Opened(NamedTuple):
@@ -57,8 +72,8 @@ class Opener:
     observe: TextObserver | None
     exploration: ExplorationPolicy = OFF
 
-    def open(self, path: Path) -> Opened:
-        """Verifies a bundle, runs its probe and reads it; takes long, and may be called from any thread.
+    def try_out(self, path: Path) -> Tried:
+        """Verifies a bundle and runs its probe; takes long, in native code for the most, in any thread.
 
         Raises:
             BundleError: it is not whole, or not fit for this machine; the file is named.
@@ -68,7 +83,16 @@ class Opener:
         encoder = Encoder.from_bundle(bundle, device=self.device, threads=self.calibration.threads)
         probe_cosine = encoder.check_probe(bundle.read_probe())
         encoder.warm(max_batch_tokens=self.policy.max_batch_tokens, max_batch_size=self.policy.max_batch_size)
-        return Opened(Generation.load(bundle), encoder, SequenceHead.from_bundle(bundle), probe_cosine)
+        return Tried(bundle, encoder, probe_cosine)
+
+    def read(self, tried: Tried) -> Opened:
+        """Reads the rest of a bundle; takes long, in Python for the most, in any thread.
+
+        Raises:
+            BundleError: its files do not fit one another; the file is named.
+        """
+        bundle = tried.bundle
+        return Opened(Generation.load(bundle), tried.encoder, SequenceHead.from_bundle(bundle), tried.probe_cosine)
 
     def engine(self, opened: Opened, *, known: KnownUsers, trends: Trends) -> Engine:
         """The engine of an open bundle; takes time that grows with the catalogue, in any thread."""

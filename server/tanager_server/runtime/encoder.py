@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 Tokens = list[int]
 """Token ids of one text, special tokens included, not padded."""
 
+_tokenizers: OrderedDict[tuple[str, int], Tokenizer] = OrderedDict()
+_KEPT_TOKENIZERS = 2
+
 # On CPUs the fastest batches are those whose activations stay in the caches of a core.
 _BULK_BATCH_TOKENS = 768
 
@@ -37,6 +41,7 @@ class Encoder:
         device: where to run.
         threads: of one batch on the CPU; 0 takes one for each core this process may use.
         bound: whether to run fixed shapes through buffers bound once, which is how a GPU is run; on the CPU, for tests.
+        tokenizer_sha256: of the tokenizer's file; one that was read lately is taken again.
 
     Raises:
         StartupError: CUDA is asked for and cannot be had.
@@ -52,13 +57,9 @@ class Encoder:
         device: Device = "cpu",
         threads: int = 0,
         bound: bool = False,
+        tokenizer_sha256: str = "",
     ) -> None:
-        try:
-            self._tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer_path))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise BundleError(f"{tokenizer_path}: not a tokenizer file: {error}") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=max_tokens)
+        self._tokenizer = _tokenizer(tokenizer_path, tokenizer_sha256, max_tokens)
         self.max_tokens = max_tokens
         """Tokens read of a text."""
         session = open_session(model_path, device=device, threads=threads)
@@ -82,6 +83,7 @@ class Encoder:
             max_tokens=bundle.manifest.encoder.max_tokens,
             device=device,
             threads=threads,
+            tokenizer_sha256=bundle.manifest.files[schema.TOKENIZER].sha256,
         )
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -189,3 +191,25 @@ class Encoder:
                 f"{lowest:.4f}, needed {probe.min_cosine}); export on a machine like it, or with --precision fp32"
             )
         return lowest
+
+
+def _tokenizer(path: Path, sha256: str, max_tokens: int) -> Tokenizer:
+    """The tokenizer of a file.
+
+    To read one takes 60 ms and more, all of it with Python's lock, while calls may have to be answered; a bundle that
+    comes in the place of another one has the same as that for the most.
+    """
+    key = (sha256, max_tokens)
+    if sha256 and (kept := _tokenizers.get(key)) is not None:
+        return kept
+    try:
+        read: Tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise BundleError(f"{path}: not a tokenizer file: {error}") from error
+    read.no_padding()
+    read.enable_truncation(max_length=max_tokens)
+    if sha256:
+        _tokenizers[key] = read
+        if len(_tokenizers) > _KEPT_TOKENIZERS:
+            _tokenizers.popitem(last=False)
+    return read
