@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICES = ("tanager.v1.RecommendationService", "tanager.v1.EmbeddingService", "tanager.v1.ModelService")
+SERVICES = tuple(
+    f"tanager.v1.{name}Service" for name in ("Recommendation", "Embedding", "Model", "Catalog", "User", "Event")
+)
 CERTIFICATES = Path(__file__).parents[1] / "client" / "certs"
 
 
