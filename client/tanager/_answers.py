@@ -192,7 +192,6 @@ class _ServedBy(TypedDict):
     bundle_id: str
     request_id: str
     generation: int
-    variant: str
     degraded: bool
 
 
@@ -201,7 +200,6 @@ def _served(served_by: common_pb2.ServedBy, request_id: str) -> _ServedBy:
         "bundle_id": served_by.bundle_id,
         "request_id": request_id,
         "generation": served_by.generation,
-        "variant": served_by.variant,
         "degraded": served_by.degraded,
     }
 

@@ -36,7 +36,6 @@ class Shortfall(StrEnum):
     #: The catalogue holds fewer.
     CATALOGUE = "catalogue"
     #: The deadline was too near to find more.
-    DEADLINE = "deadline"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 

@@ -92,7 +92,6 @@ class _Served:
     bundle_id: str
     request_id: str
     generation: int = 0
-    variant: str = ""
     degraded: bool = False
 
 
@@ -122,7 +121,6 @@ class Recommendations(_ResultList):
             server that keeps no state.
         bundle_id: The bundle that answered: the sha256 over its contents.
         generation: The catalogue as it was indexed; rises with each compaction and each activation.
-        variant: Which bundle of a split answered: "main", or the other one's name.
         degraded: Whether something was left out because there was no time or no room for it.
         timing: Where the server's time went.
         request_id: What to look for in the server's logs.

@@ -374,15 +374,13 @@ async def test_recommend_sends_all_that_a_live_server_knows(client, server):
 
 
 async def test_recommend_tells_all_that_a_live_server_does(client, server):
-    served_by = common_pb2.ServedBy(
-        bundle_id="abc", strategy=common_pb2.STRATEGY_TRENDING, generation=3, variant="main", degraded=True
-    )
+    served_by = common_pb2.ServedBy(bundle_id="abc", strategy=common_pb2.STRATEGY_TRENDING, generation=3, degraded=True)
     result = common_pb2.Result(item_id="a", sources=[common_pb2.SOURCE_EXPLORATION], propensity=0.25)
     server.on(
         "Recommend",
         recommendation_pb2.RecommendResponse(
             results=[result],
-            shortfall=common_pb2.SHORTFALL_DEADLINE,
+            shortfall=common_pb2.SHORTFALL_FILTER,
             served_by=served_by,
             next_page_token="n",
             attribution_token="x",
@@ -390,8 +388,8 @@ async def test_recommend_tells_all_that_a_live_server_does(client, server):
     )
     answer = await client.recommend()
     assert (answer.next_page_token, answer.attribution_token) == ("n", "x")
-    assert (answer.generation, answer.variant, answer.degraded) == (3, "main", True)
-    assert (answer.strategy, answer.shortfall) == (tanager.Strategy.TRENDING, tanager.Shortfall.DEADLINE)
+    assert (answer.generation, answer.degraded) == (3, True)
+    assert (answer.strategy, answer.shortfall) == (tanager.Strategy.TRENDING, tanager.Shortfall.FILTER)
     assert (answer[0].propensity, answer[0].sources) == (0.25, (tanager.Source.EXPLORATION,))
 
 

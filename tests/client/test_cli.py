@@ -200,7 +200,6 @@ def test_recommend_as_json(server, capsys):
         "attribution_token": "",
         "bundle_id": "abc",
         "generation": 0,
-        "variant": "",
         "degraded": False,
         "timing": {
             "queue_us": 100,

@@ -76,7 +76,7 @@ async def test_what_was_shown_is_stored_with_how_it_came_about(begin, store, gen
     assert (kept.user_id, abs(kept.time_ns - time.time_ns()) < DAY_NS) == ("ann", True)
     record = json.loads(kept.data)
     assert record["items"] == shown
-    assert (record["strategy"], record["degraded"], record["variant"]) == ("PERSONAL", False, "main")
+    assert (record["strategy"], record["degraded"]) == ("PERSONAL", False)
     assert record["bundle"] == generation.manifest.bundle_id
     assert record["request"] == {"events": 1, "profile": ["color"], "target_domains": ["even"]}
     assert len(record["scores"]) == len(record["sources"]) == 5

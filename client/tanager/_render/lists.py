@@ -41,7 +41,6 @@ _SHORTFALLS = {
     Shortfall.NONE: "none",
     Shortfall.FILTER: "fewer than asked for: the rest is seen, excluded or filtered out",
     Shortfall.CATALOGUE: "fewer than asked for: the catalogue has no more",
-    Shortfall.DEADLINE: "fewer than asked for: there was no time for more",
     Shortfall.UNKNOWN: "fewer than asked for, for a reason not known to this version of the client",
 }
 

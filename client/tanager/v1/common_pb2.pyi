@@ -24,7 +24,6 @@ class Shortfall(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHORTFALL_NONE: _ClassVar[Shortfall]
     SHORTFALL_FILTER: _ClassVar[Shortfall]
     SHORTFALL_CATALOGUE: _ClassVar[Shortfall]
-    SHORTFALL_DEADLINE: _ClassVar[Shortfall]
 
 class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -64,7 +63,6 @@ SHORTFALL_UNSPECIFIED: Shortfall
 SHORTFALL_NONE: Shortfall
 SHORTFALL_FILTER: Shortfall
 SHORTFALL_CATALOGUE: Shortfall
-SHORTFALL_DEADLINE: Shortfall
 SOURCE_UNSPECIFIED: Source
 SOURCE_WISH: Source
 SOURCE_TEXT: Source
@@ -142,18 +140,16 @@ class Result(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., domain: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., other_contribution: _Optional[float] = ..., propensity: _Optional[float] = ...) -> None: ...
 
 class ServedBy(_message.Message):
-    __slots__ = ("bundle_id", "strategy", "generation", "variant", "degraded")
+    __slots__ = ("bundle_id", "strategy", "generation", "degraded")
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
-    VARIANT_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     bundle_id: str
     strategy: Strategy
     generation: int
-    variant: str
     degraded: bool
-    def __init__(self, bundle_id: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., generation: _Optional[int] = ..., variant: _Optional[str] = ..., degraded: bool = ...) -> None: ...
+    def __init__(self, bundle_id: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., generation: _Optional[int] = ..., degraded: bool = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_us", "tokenize_us", "encode_us", "search_us", "rank_us", "batch_size")

@@ -224,7 +224,6 @@ def impression_bytes(query: RecommendQuery, answer: Recommendation, item_ids: Se
     record: dict[str, object] = {
         "version": _VERSION,
         "bundle": answer.generation.manifest.bundle_id,
-        "variant": "main",
         "strategy": answer.strategy.name,
         "degraded": answer.degraded,
         "request": {name: value for name, value in asked.items() if value},

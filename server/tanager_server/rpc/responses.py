@@ -151,7 +151,6 @@ def _usual(
         bundle_id=bundle_id,
         strategy=f"STRATEGY_{strategy.name}",
         generation=number,
-        variant="main",
         degraded=degraded,
     )
     message = response(served_by=served_by)

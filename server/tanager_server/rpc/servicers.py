@@ -128,7 +128,7 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         async for user_id, answer in _named(query.user_ids, answers):
             parts.append(self._responses.encode_user(user_id, answer))
             bundle_id = answer.generation.manifest.bundle_id
-        served_by = common_pb2.ServedBy(bundle_id=bundle_id, variant="main")
+        served_by = common_pb2.ServedBy(bundle_id=bundle_id)
         parts.append(recommendation_pb2.BatchRecommendResponse(served_by=served_by).SerializeToString())
         return b"".join(parts)
 
@@ -143,7 +143,7 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         found = await engine.audiences.find(query)
         response = recommendation_pb2.FindAudienceResponse(
             candidate_count=found.candidates,
-            served_by=common_pb2.ServedBy(bundle_id=engine.generation.manifest.bundle_id, variant="main"),
+            served_by=common_pb2.ServedBy(bundle_id=engine.generation.manifest.bundle_id),
         )
         for rank, (user_id, score) in enumerate(zip(found.user_ids, found.scores, strict=True), start=1):
             member = response.members.add(user_id=user_id, rank=rank, score=score)

@@ -37,7 +37,7 @@ def test_recommend_tells_the_tokens(server, run):
         "Recommend",
         recommendation_pb2.RecommendResponse(
             results=RESULTS,
-            shortfall=common_pb2.SHORTFALL_DEADLINE,
+            shortfall=common_pb2.SHORTFALL_FILTER,
             served_by=served_by,
             next_page_token="n",
             attribution_token="x",
@@ -45,7 +45,7 @@ def test_recommend_tells_the_tokens(server, run):
     )
     assert run("recommend")[4:-1] == [
         "strategy     trending: what users take up lately",
-        "shortfall    fewer than asked for: there was no time for more",
+        "shortfall    fewer than asked for: the rest is seen, excluded or filtered out",
         "degraded     something was left out, for there was no time or no room for it",
         "next page    --page-token n",
         "attribution  x",
