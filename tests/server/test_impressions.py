@@ -13,6 +13,7 @@ from tanager_server.engine import Engine, Events, Impressions, Indexer, Live, Re
 from tanager_server.engine import impressions as impressions_module
 from tanager_server.engine import live as live_module
 from tanager_server.engine.indexing import rows_for
+from tanager_server.engine.served import Served
 from tanager_server.errors import StorageError
 from tanager_server.state import Impression, Journal, JournalPolicy, SqliteStore, StoredEvent
 
@@ -38,7 +39,7 @@ async def begin(store, generation, make_engine, tmp_path):
 
     async def start(policy=None, **options) -> tuple[Engine, Live]:
         engine, _ = make_engine(generation)
-        live = Live(engine, store, Impressions(store, **options))
+        live = Live(Served(engine), store, Impressions(store, **options))
         journal = Journal(store, apply=live.apply, policy=policy)
         live.begin(journal, Indexer(engine, None, tmp_path))
         ends.append((live, journal))

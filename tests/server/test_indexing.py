@@ -34,6 +34,7 @@ async def test_nothing_is_made_until_there_is_enough(engine, unit_vectors, tmp_p
     indexer.look()
     await indexer.close()
     assert indexer.done == 0
+    indexer = Indexer(engine, None, tmp_path)
     add(engine, vectors[1_000:], 1_000)
     assert indexer.due
     indexer.look()

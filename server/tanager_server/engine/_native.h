@@ -135,8 +135,8 @@ struct Rows {
   }
 };
 
-// What scores are made of, as the generation has it; views of arrays that somebody else keeps. The arrays have a row for
-// each item, and some to spare for items to come; what items are given beyond them lies in the growth.
+// What scores are made of, as the generation has it; views of arrays that somebody else keeps. The arrays have a row
+// for each item, and some to spare for items to come; what items are given beyond them lies in the growth.
 struct Tables {
   explicit Tables(const py::kwargs& settings)
       : owner_(settings),

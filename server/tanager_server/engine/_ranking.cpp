@@ -237,8 +237,8 @@ class Ranking : Tables {
   };
 
   // Which items a call may answer with: of those in the index the ones with a byte other than 0, all if there are no
-  // bytes; and beside them some, in no order and none twice, that are looked at one by one. Where nothing but these is to
-  // be looked at, `share`, the part of the index that may be answered with, is 0.
+  // bytes; and beside them some, in no order and none twice, that are looked at one by one. Where nothing but these is
+  // to be looked at, `share`, the part of the index that may be answered with, is 0.
   struct View {
     py::object bytes;
     const std::uint8_t* allowed;
@@ -461,7 +461,8 @@ class Ranking : Tables {
     }
     if (call.personal) {
       list(view.places(reach, indexed_), listed, call, pool, view);
-      while (listed < indexed_ && pool.size() < page_size) list(std::min(indexed_, 2 * listed), listed, call, pool, view);
+      while (listed < indexed_ && pool.size() < page_size)
+        list(std::min(indexed_, 2 * listed), listed, call, pool, view);
     }
     double floor = floor_of(pool, estimates, page_size, call, wish);
     // The most that the wish adds to the score of an item which is not among the nearest to it.
