@@ -10,8 +10,8 @@ import time
 import pytest
 
 from tanager_server.engine import Engine, Events, Impressions, Indexer, Live, RecommendQuery, read_impression
+from tanager_server.engine import folding as folding_module
 from tanager_server.engine import impressions as impressions_module
-from tanager_server.engine import live as live_module
 from tanager_server.engine.indexing import rows_for
 from tanager_server.engine.served import Served
 from tanager_server.errors import StorageError
@@ -28,7 +28,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def generation(make_generation, monkeypatch):
-    monkeypatch.setattr(live_module, "fingerprint", lambda manifest: "made")  # it has no encoder
+    monkeypatch.setattr(folding_module, "fingerprint", lambda manifest: "made")  # it has no encoder
     return make_generation(60).with_room(rows_for(60))
 
 

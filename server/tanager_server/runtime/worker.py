@@ -31,12 +31,19 @@ class WorkerThread:
 
     def __init__(self, name: str, *, niceness: int = 0) -> None:
         self._niceness = niceness
+        self._closed = False
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Runs the function in the thread; must be called from an event loop, which gets the result."""
+        """Runs the function in the thread; must be called from an event loop, which gets the result.
+
+        Raises:
+            RuntimeError: the thread was told to end.
+        """
+        if self._closed:
+            raise RuntimeError(f"{self._thread.name} was closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -57,6 +64,7 @@ class WorkerThread:
 
     def close(self) -> None:
         """Ends the thread when it has done what it was given; does not wait for that."""
+        self._closed = True
         self._tasks.put(None)
 
     def _work(self) -> None:
