@@ -136,7 +136,17 @@ def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Pa
         assert NEWCOMER.item_id in ids(client.similar_items("film-war-3", page_size=1000))
         assert client.get_item(NEWCOMER.item_id).attributes == NEWCOMER.attributes
         assert client.list_items().total_size == ITEMS + 1
-        # STORY: FindAudience has the newcomer's audience here, filters leave it out and let it in.
+        # Its audience is who likes its like; filters let it in and leave it out.
+        audience = client.find_audience(NEWCOMER.item_id, explain=True)
+        assert audience[0].user_id == "bob"
+        assert audience[0].reasons
+        assert ids(client.recommend(filter="year >= 2026 AND dubbed = true")) == [NEWCOMER.item_id]
+        assert [member.user_id for member in client.find_audience(NEWCOMER.item_id, filter="age = 30")] == ["ann"]
+        without = client.recommend(user_id="bob", filter='NOT cast:"Ann"', page_size=1000)
+        assert NEWCOMER.item_id not in ids(without)
+        assert {result.domain for result in client.recommend(user_id="bob", target_domains=["book"])} == {"book"}
+        with pytest.raises(InvalidArgumentError, match="filter"):
+            client.recommend(filter="yeer >= 2026")
 
         # The server is killed, and started again: nothing that was acknowledged is missing.
         before = client.status()
@@ -159,7 +169,10 @@ def test_the_story_of_a_user_an_item_and_a_server_that_is_killed(tiny_bundle: Pa
         kill(server)
     with stateful(tiny_bundle, tmp_path) as (_, client):
         gone(client)
-        # STORY: a bundle is activated and rolled back here, and a mailing goes out by BatchRecommend.
+        # A mailing goes out: to each what single calls would tell.
+        mailing = client.batch_recommend(["ann", "bob", "cyd", "nobody"], page_size=5)
+        for one in mailing:
+            assert ids(one) == ids(client.recommend(user_id=one.user_id, page_size=5))
         # And it comes again, as something else.
         changed = Item(item_id=NEWCOMER.item_id, text="love book love 3", title="Love", domain="book")
         assert client.upsert_items([changed]).created_count == 1
