@@ -174,6 +174,11 @@ def activation(
     return Activation(bundle=_bundle(response.bundle), encoded_count=response.encoded_count, request_id=request_id)
 
 
+def backup_size(response: model_pb2.BackUpStateResponse, request_id: str) -> int:
+    """The answer of `Client.back_up_state`."""
+    return response.size_bytes
+
+
 def _members(members: type[_E], wire: _EnumTypeWrapper[int]) -> dict[int, _E]:
     """Number on the wire -> member. STRATEGY_COLD_START, for example, is Strategy.COLD_START."""
     words = re.sub(r"(?<!^)(?=[A-Z])", "_", members.__name__)  # ReasonKind is REASON_KIND

@@ -55,6 +55,7 @@ class _Model(Protocol):
     ListBundles: Rpc[model_pb2.ListBundlesRequest, model_pb2.ListBundlesResponse]
     ActivateBundle: Rpc[model_pb2.ActivateBundleRequest, model_pb2.ActivateBundleResponse]
     RollbackBundle: Rpc[model_pb2.RollbackBundleRequest, model_pb2.RollbackBundleResponse]
+    BackUpState: Rpc[model_pb2.BackUpStateRequest, model_pb2.BackUpStateResponse]
 
 
 class _AsyncRecommendation(Protocol):
@@ -92,6 +93,7 @@ class _AsyncModel(Protocol):
     ListBundles: AsyncRpc[model_pb2.ListBundlesRequest, model_pb2.ListBundlesResponse]
     ActivateBundle: AsyncRpc[model_pb2.ActivateBundleRequest, model_pb2.ActivateBundleResponse]
     RollbackBundle: AsyncRpc[model_pb2.RollbackBundleRequest, model_pb2.RollbackBundleResponse]
+    BackUpState: AsyncRpc[model_pb2.BackUpStateRequest, model_pb2.BackUpStateResponse]
 
 
 @dataclass(frozen=True, slots=True)

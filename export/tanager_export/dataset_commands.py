@@ -101,7 +101,9 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
         "what users did: type, weight, time and context, and for events of a list that was logged the probability with "
         "which it had the item. The server may be running: it is a snapshot.",
     )
-    state.add_argument("source", metavar="STATE", type=Path, help="the server's state directory, or a backup of it")
+    state.add_argument(
+        "source", metavar="STATE", type=Path, help="a backup of a server's state, or the state of one that is stopped"
+    )
     state.add_argument("target", metavar="OUT", type=Path, help="the dataset directory to create")
     state.add_argument("--bundle", metavar="DIR", type=Path, required=True, help="the bundle that the server serves")
     state.set_defaults(run=_from_state)

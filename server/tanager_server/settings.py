@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     state: Path | None = Field(
         None, description="directory for what is written: items, users, events; not given: nothing can be"
     )
+    backups: Path | None = Field(
+        None, description="directory that backups of the state are made in; not given: none are"
+    )
     config: Path | None = Field(None, description="TOML file with any of these settings")
     host: Host = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: Port = Field(50051, description="gRPC port; 0: any free port")

@@ -17,7 +17,6 @@ import collections
 import contextlib
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -31,9 +30,7 @@ from tests.support import ServerProcess
 from tanager import Client, Item, NotFoundError, TanagerError, User, UserEvent
 from tanager_server.engine.records import read_item, read_profile
 from tanager_server.errors import ServerError
-from tanager_server.state import verify
-from tanager_server.state.schema import FILE
-from tanager_server.state.snapshot import SqliteSnapshot
+from tanager_server.state import open_snapshot, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -124,6 +121,7 @@ class Writers:
             self._write_items,
             self._write_users,
             self._write_events,
+            self._back_up,
         )
         self.errors: list[BaseException] = []
         self.under_way: set[str] = set()
@@ -145,6 +143,10 @@ class Writers:
         """Waits for the threads, whose server is gone."""
         for thread in self._threads:
             thread.join()
+
+    def _back_up(self, _: random.Random, number: int) -> None:
+        with self._doing("backup"):
+            self._client.back_up_state(f"backup-{self._turn}-{number}", timeout_s=60)
 
     def _go_on(self, work: Callable[[random.Random, int], None], draw: random.Random) -> None:
         number = 0
@@ -251,7 +253,7 @@ class Findings:
 
 def stored(directory: Path) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Items, users and events that a state has, as a ledger tells them."""
-    with SqliteSnapshot(directory / FILE) as snapshot:
+    with open_snapshot(directory) as snapshot:
         items = {item.item_id: read_item(item.data).item.text for item, _ in snapshot.items() if not item.deleted}
         users = {user.user_id: str(read_profile(user.data)["mark"]) for user in snapshot.users()}
         events = {event.event_id: event.user_id for event in snapshot.events()}
@@ -308,12 +310,18 @@ def _run_state(
     seed: int,
     tell: Callable[[str], None],
 ) -> None:
-    directory, backups = scratch / "state", scratch / "backups"
+    directory, backups, copy = scratch / "state", scratch / "backups", scratch / "copy"
     backups.mkdir()
     ledger, draw = Ledger(), random.Random(f"{seed} {kills.start}")
     for turn in range(kills.start, kills.stop + 1):
+        # The files are looked at as the killed server left them; it, started again, brings in what its log holds.
+        at_once = kills.start < turn < kills.stop and draw.random() < _AT_ONCE
+        if directory.exists() and not at_once:
+            shutil.copytree(directory, copy)
+            _look_at_files(copy, backups, ledger, findings, f"kill {turn}", tell)
+            shutil.rmtree(copy)
         began = time.monotonic()
-        server = ServerProcess(bundle, *OPTIONS, "--state", str(directory))
+        server = ServerProcess(bundle, *OPTIONS, "--state", str(directory), "--backups", str(backups))
         try:
             server.__enter__()
         except AssertionError as error:
@@ -323,14 +331,8 @@ def _run_state(
             server.wait()
             return
         findings.restart_s.append(time.monotonic() - began)
-        writers, copying = None, None
+        writers = None
         try:
-            # The server comes first: it, and not what looks for its faults, has to bring in what the log holds.
-            at_once = kills.start < turn < kills.stop and draw.random() < _AT_ONCE
-            if not at_once:
-                _look_at_files(directory, backups, ledger, findings, f"kill {turn}", tell)
-            if turn < kills.stop and not at_once:
-                copying = subprocess.Popen([sys.executable, "-m", "tests.bench.backing_up", directory, backups])
             with Client(server.address, timeout_s=60, retry=None) as client:
                 if not at_once and (wrong := look_at_server(client, ledger, draw)):
                     findings.lost += wrong
@@ -342,14 +344,8 @@ def _run_state(
                 time.sleep(_LONGEST_S * draw.random() ** (4 if at_once else 2))
                 findings.interrupted.update(writers.under_way)
                 findings.interrupted["index"] += any(directory.glob("index-*"))
-                findings.interrupted["back up"] += any(backups.glob(".*"))
-                if copying is not None and copying.poll() is not None:
-                    findings.errors += 1
-                    tell(f"kill {turn + 1}: the backup failed before the kill")
                 writers.expect_the_end()
                 server.kill()
-                if copying is not None:
-                    copying.kill()
                 server.wait()
                 writers.wait()
         finally:
@@ -357,9 +353,6 @@ def _run_state(
                 writers.expect_the_end()
             server.kill()
             server.wait()
-            if copying is not None:
-                copying.kill()
-                copying.wait()
         findings.kills += 1
         for failed in writers.errors:
             findings.errors += 1

@@ -223,6 +223,7 @@ METHODS = {
     "PurgeUser": ("purge_user", ("u",), user_pb2.PurgeUserResponse()),
     "WriteEvents": ("write_events", ([],), event_pb2.WriteEventsResponse()),
     "ListBundles": ("list_bundles", (), model_pb2.ListBundlesResponse()),
+    "BackUpState": ("back_up_state", ("b",), model_pb2.BackUpStateResponse()),
     "ActivateBundle": ("activate_bundle", ("b",), model_pb2.ActivateBundleResponse()),
 }
 

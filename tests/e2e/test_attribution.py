@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.support import ServerProcess
 
-from tanager import Client, Source, UserEvent
+from tanager import Client, FailedPreconditionError, InvalidArgumentError, Source, UserEvent
 from tanager_export.dataset import export_state
 from tanager_server.engine import read_impression
 from tanager_server.state import SqliteStore
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 def test_events_are_joined_to_what_was_shown_across_a_restart(tiny_bundle: Path, tmp_path: Path):
     state = tmp_path / "state"
-    options = ("--state", str(state), "--exploration.share", "0.5")
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    options = ("--state", str(state), "--backups", str(backups), "--exploration.share", "0.5")
     with ServerProcess(tiny_bundle, *options) as server, Client(server.address, timeout_s=30) as client:
         lists = [client.recommend(user_id="ann") for _ in range(20)]
         tokens = [shown.attribution_token for shown in lists]
@@ -40,7 +43,12 @@ def test_events_are_joined_to_what_was_shown_across_a_restart(tiny_bundle: Path,
             ]
         )
         assert (written.written_count, written.unattributed_count) == (2, 1)
-        export_state(state, tiny_bundle, tmp_path / "dataset")  # while it is served
+        assert client.back_up_state("now") > 0
+        export_state(backups / "now", tiny_bundle, tmp_path / "dataset")  # while it is served
+        with pytest.raises(FailedPreconditionError, match="now"):
+            client.back_up_state("now")
+        with pytest.raises(InvalidArgumentError, match="name"):
+            client.back_up_state("../elsewhere")
         with (tmp_path / "dataset" / "interactions.csv").open(newline="") as file:
             told = {row["item_id"]: row["propensity"] for row in csv.DictReader(file)}
         assert told == {first[2].item_id: "1", absent: ""}

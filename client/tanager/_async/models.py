@@ -62,3 +62,10 @@ class AsyncModelCalls(AsyncCaller):
             expected_bundle_id=_wire.text("expected_bundle_id", expected_bundle_id)
         )
         return await self._call(rpc, request, _answers.activation, timeout_s, request_id)
+
+    async def back_up_state(
+        self, name: str, *, timeout_s: float = ACTIVATION_TIMEOUT_S, request_id: str | None = None
+    ) -> int:
+        """Copies the server's state into a new directory of its directory of backups; see `Client.back_up_state`."""
+        rpc, request = self._stubs.model.BackUpState, model_pb2.BackUpStateRequest(name=_wire.text("name", name))
+        return await self._call(rpc, request, _answers.backup_size, timeout_s, request_id)

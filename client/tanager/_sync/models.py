@@ -104,3 +104,23 @@ class ModelCalls(Caller):
             expected_bundle_id=_wire.text("expected_bundle_id", expected_bundle_id)
         )
         return self._call(rpc, request, _answers.activation, timeout_s, request_id)
+
+    def back_up_state(
+        self, name: str, *, timeout_s: float = ACTIVATION_TIMEOUT_S, request_id: str | None = None
+    ) -> int:
+        """Copies the server's state, as it is at one moment, into a new directory of its directory of backups.
+
+        Args:
+            name: Name of that directory.
+            timeout_s: The deadline, in seconds; not the client's, for this takes its time.
+            request_id: See `Client`.
+
+        Returns:
+            The size of the backup in bytes.
+
+        Raises:
+            FailedPreconditionError: The server keeps no state or has no directory of backups, or there is a backup of
+                that name: also where a try whose answer was lost has made it.
+        """
+        rpc, request = self._stubs.model.BackUpState, model_pb2.BackUpStateRequest(name=_wire.text("name", name))
+        return self._call(rpc, request, _answers.backup_size, timeout_s, request_id)

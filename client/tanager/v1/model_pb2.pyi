@@ -146,3 +146,15 @@ class RollbackBundleResponse(_message.Message):
     bundle: Bundle
     encoded_count: int
     def __init__(self, bundle: _Optional[_Union[Bundle, _Mapping]] = ..., encoded_count: _Optional[int] = ...) -> None: ...
+
+class BackUpStateRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class BackUpStateResponse(_message.Message):
+    __slots__ = ("size_bytes",)
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    size_bytes: int
+    def __init__(self, size_bytes: _Optional[int] = ...) -> None: ...

@@ -59,6 +59,11 @@ class ModelServiceStub(object):
                 request_serializer=tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.SerializeToString,
                 response_deserializer=tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.FromString,
                 _registered_method=True)
+        self.BackUpState = channel.unary_unary(
+                '/tanager.v1.ModelService/BackUpState',
+                request_serializer=tanager_dot_v1_dot_model__pb2.BackUpStateRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_model__pb2.BackUpStateResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -107,6 +112,16 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BackUpState(self, request, context):
+        """Copies the state, as it is at one moment, into a new directory of the server's directory of backups (`backups`), from
+        which a server can be started and a dataset made. Writes go on meanwhile. The directory appears when it is complete.
+        FAILED_PRECONDITION  the server keeps no state or has no directory of backups, or there is a backup of that name.
+        RESOURCE_EXHAUSTED   the disk is full.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +144,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.RollbackBundle,
                     request_deserializer=tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.FromString,
                     response_serializer=tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.SerializeToString,
+            ),
+            'BackUpState': grpc.unary_unary_rpc_method_handler(
+                    servicer.BackUpState,
+                    request_deserializer=tanager_dot_v1_dot_model__pb2.BackUpStateRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_model__pb2.BackUpStateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -244,6 +264,33 @@ class ModelService(object):
             '/tanager.v1.ModelService/RollbackBundle',
             tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.SerializeToString,
             tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BackUpState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.ModelService/BackUpState',
+            tanager_dot_v1_dot_model__pb2.BackUpStateRequest.SerializeToString,
+            tanager_dot_v1_dot_model__pb2.BackUpStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,7 @@ from tanager_server.state import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -132,6 +133,7 @@ class Live:
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
         self._worker = WorkerThread("figures", niceness=8)
+        self._backups = WorkerThread("backup", niceness=8)
         self._then: dict[int, Callable[[], None]] = {}
         self._followed: list[_Held] | None = None
         self._item_writes: set[asyncio.Task[Outcome]] = set()
@@ -280,11 +282,32 @@ class Live:
         indexer.look()
         return before
 
+    async def back_up(self, destination: Path) -> int:
+        """Copies the state, as it is at one moment, while writes go on.
+
+        Args:
+            destination: a directory that is not there yet.
+
+        Returns:
+            Its size in bytes.
+
+        Raises:
+            StateError: there is something at the destination.
+            StorageError: it could not be read or written.
+        """
+
+        def copy() -> int:
+            self._store.backup(destination)
+            return sum(entry.stat().st_size for entry in destination.iterdir())
+
+        return await self._backups.run(copy)
+
     async def close(self) -> None:
         """Waits for the index, and ends the threads; the journal must have been closed."""
         if self._indexer is not None:
             await self._indexer.close()
         self._worker.close()
+        self._backups.close()
 
     # Sequence numbers
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tanager.v1 import model_pb2, model_pb2_grpc
+from tanager_server.errors import FieldViolation, InvalidRequestError, StateError, StatelessError
 from tanager_server.rpc.write_validation import required_id
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from tanager_server.bundle import Manifest
     from tanager_server.engine import Activator, Engine, Live, Served
     from tanager_server.runtime import Calibration
+
+_BACKUP_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
@@ -30,6 +35,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         calibration: how encoders run.
         started: when the server did.
         live: what is written; None for a server without state.
+        backups: directory that backups are made in; None for none.
     """
 
     def __init__(
@@ -40,8 +46,9 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         calibration: Calibration,
         started: datetime,
         live: Live | None = None,
+        backups: Path | None = None,
     ) -> None:
-        self._served, self._activator, self._live = served, activator, live
+        self._served, self._activator, self._live, self._backups = served, activator, live, backups
         self._runtime = model_pb2.Runtime(
             threads=calibration.threads,
             workers=calibration.workers,
@@ -96,6 +103,19 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         """See the contract."""
         done = await self._activator.roll_back(request.expected_bundle_id)
         return model_pb2.RollbackBundleResponse(bundle=_served_bundle(done.engine), encoded_count=done.encoded)
+
+    async def BackUpState(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.BackUpStateRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.BackUpStateResponse:
+        """See the contract."""
+        if not _BACKUP_NAME.fullmatch(request.name):
+            wanted = "must be 1 to 100 letters, digits, dots, hyphens and underscores, and not begin with a dot"
+            raise InvalidRequestError(FieldViolation("name", wanted))
+        if self._live is None:
+            raise StatelessError
+        if self._backups is None:
+            raise StateError("this server has no directory of backups: start it with --backups DIR")
+        return model_pb2.BackUpStateResponse(size_bytes=await self._live.back_up(self._backups / request.name))
 
 
 def _served_bundle(engine: Engine) -> model_pb2.Bundle:

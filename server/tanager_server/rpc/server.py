@@ -114,7 +114,9 @@ class GrpcServer:
         self._health = health.HealthServicer(SERVICES)
         started = datetime.now(UTC)
         recommendation, embedding = RecommendationServicer(served, live, metrics), EmbeddingServicer(served)
-        model = ModelServicer(served, activator, calibration=calibration, started=started, live=live)
+        model = ModelServicer(
+            served, activator, calibration=calibration, started=started, live=live, backups=settings.backups
+        )
         catalog, users = CatalogServicer(served, live), UserServicer(served, live)
         events = EventServicer(live, weights=settings.events.weights)
         self._servers: list[grpc.aio.Server] = []
