@@ -99,7 +99,7 @@ def add_dataset_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentP
         help="export what was written to a server, for the next training",
         description="Exports the items of a bundle with what was written since over them, the profiles of users, and "
         "what users did: type, weight, time and context, and for events of a list that was logged the probability with "
-        "which it had the item. The server may be running: it is a snapshot.",
+        "which it had the item.",
     )
     state.add_argument(
         "source", metavar="STATE", type=Path, help="a backup of a server's state, or the state of one that is stopped"
