@@ -166,16 +166,28 @@ def test_what_cannot_be_served_is_refused_and_changes_nothing(bundles: Path, opt
 
 
 def test_two_at_a_time_are_not_taken(bundles: Path, options: list[str]):
+    callers = 4
     with (
         ServerProcess(bundles / "first", *options) as server,
         Client(server.address, timeout_s=60, retry=None) as client,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        concurrent.futures.ThreadPoolExecutor(callers) as pool,
     ):
-        under_way = pool.submit(client.activate_bundle, "second")
-        server.wait_for("activating")
-        with pytest.raises(AbortedError, match="try again"):
-            client.activate_bundle("second")
-        assert under_way.result().bundle.bundle_id == client.status().bundle.bundle_id
+        client.status()
+        together = threading.Barrier(callers)
+
+        def activate(_: int) -> str:
+            together.wait()
+            try:
+                return client.activate_bundle("second").bundle.bundle_id
+            except AbortedError as error:
+                return str(error)
+
+        told = set(pool.map(activate, range(callers)))
+        served = client.status().bundle.bundle_id
+        refused = told - {served}
+        assert served in told
+        assert refused, "one is under way when the others come"
+        assert all("try again" in said for said in refused)
 
 
 def test_a_server_without_state_changes_bundles_too(bundles: Path):
