@@ -50,10 +50,11 @@ def test_an_item_that_comes_later_is_in_the_past_then_and_one_that_goes_is_not(k
 def test_another_catalogue_has_other_positions(known, make_generation):
     happen(known, "ann", "item-4", 1)
     assert known.past("ann").positions == [4]
-    known.serve(make_generation(3).catalogue)
-    assert known.past("ann").positions == []
+    other = KnownUsers(make_generation(3).catalogue, of=known)
+    assert other.past("ann").positions == []
     happen(known, "ann", "item-2", 2)
-    assert known.past("ann").positions == [2]
+    assert other.past("ann").positions == [2]
+    assert known.past("ann").positions == [4, 2]
 
 
 def test_a_profile_is_the_last_one_written(known):
