@@ -89,6 +89,21 @@ def test_a_filter_that_allows_little_is_looked_at_one_by_one(items):
     assert (view.allowed, view.exact.tolist(), view.share) == (None, [], 0.0)
 
 
+def test_what_a_filter_allows_is_kept_until_something_is_written(items, unit_vectors):
+    mask = items.mask('domain = "odd"')
+    first = items.view(mask())
+    assert items.mask('domain = "odd"')() is mask()
+    assert items.view(mask()) is first
+    assert first.allowed[1]
+    assert not first.allowed[0]
+    items.put(written("new", unit_vectors(1, seed=5)[0], domain="odd"))
+    after = items.view(mask())
+    assert after.exact.tolist() == [ITEMS]
+    items.remove("item-1")
+    assert not items.view(mask()).allowed[1]
+    assert not items.view(items.mask("", ["odd"])()).allowed[1]
+
+
 async def test_what_is_removed_before_the_index_has_it_is_not_found_by_its_neighbours(
     generation, make_engine, unit_vectors
 ):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _SELECTIVE_SHARE = 0.02
 """Of the index: a filter that allows no more is answered by looking at every item that it allows."""
+_MOST_KEPT = 32
+"""Filters whose masks and views are kept until something is written; each takes two bytes for every item."""
 _NO_POSITIONS = np.empty(0, np.int64)
 
 
@@ -77,7 +79,9 @@ class LiveItems:
         self._live[list(generation.catalogue.live_positions())] = 1
         self._indexed = np.zeros(rows, np.uint8)
         self._indexed[: len(generation.index)] = 1
-        self._views: dict[None, View] = {}
+        # Until something is written: a mailing asks for the same thousands of times.
+        self._masks: dict[tuple[str, frozenset[str]], NDArray[np.uint8]] = {}
+        self._views: dict[int, tuple[NDArray[np.uint8], View]] = {}
 
     @property
     def unindexed(self) -> int:
@@ -126,12 +130,19 @@ class LiveItems:
         if not text and not domains:
             return None
 
+        key = text, frozenset(domains)
+
         def allowed() -> NDArray[np.uint8]:
+            if (kept := self._masks.get(key)) is not None:
+                return kept
             found = np.ones(len(self._columns), np.uint8) if not text else self._predicates.compile(text).mask
             if domains:
                 found = found & self._of_domains(domains)
             mask = np.zeros(len(self._live), np.uint8)
             mask[: len(found)] = found
+            mask.flags.writeable = False
+            if len(self._masks) < _MOST_KEPT:
+                self._masks[key] = mask
             return mask
 
         try:
@@ -155,11 +166,14 @@ class LiveItems:
         Args:
             mask: (rows,) uint8, 0 for items that a filter leaves out; None for no filter.
         """
-        if mask is None:
-            if None not in self._views:
-                self._views[None] = self._look(self._live)
-            return self._views[None]
-        return self._look(self._live & (mask != 0))
+        of = self._live if mask is None else mask
+        if (kept := self._views.get(id(of))) is not None:
+            return kept[1]
+        view = self._look(self._live if mask is None else self._live & (mask != 0))
+        fixed = mask is None or not mask.flags.writeable
+        if fixed and len(self._views) <= _MOST_KEPT:
+            self._views[id(of)] = of, view  # which is kept, so nothing else can have its id
+        return view
 
     def _look(self, allowed: NDArray[np.uint8]) -> View:
         indexed = len(self.generation.index)
@@ -230,6 +244,7 @@ class LiveItems:
         return True
 
     def _note(self, position: int) -> None:
+        self._masks.clear()
         self._views.clear()
         if self._changed is not None:
             self._changed.add(position)
