@@ -13,7 +13,7 @@ from tanager._async_client import AsyncClient
 from tanager._client import Client
 from tanager._details import FieldViolation
 from tanager._embeddings import Embeddings
-from tanager._enums import ReasonKind, Shortfall, Source, Strategy
+from tanager._enums import ReasonKind, Shortfall, Source, Strategy, TrialMode
 from tanager._errors import (
     AbortedError,
     CancelledError,
@@ -45,7 +45,19 @@ from tanager._results import (
     TrendingItems,
     UserRecommendations,
 )
-from tanager._status import Activation, AvailableBundle, Bundle, BundleList, Runtime, State, Status
+from tanager._status import (
+    Activation,
+    AvailableBundle,
+    Bundle,
+    BundleList,
+    EndedTrial,
+    Runtime,
+    StartedTrial,
+    State,
+    Status,
+    Trial,
+    VariantCounts,
+)
 from tanager._stubs import AsyncStubs, Stubs
 from tanager._values import Diversity, Event, Example, Retry, Tls
 from tanager._version import __version__
@@ -78,6 +90,7 @@ __all__ = [
     "DeletedItems",
     "Diversity",
     "Embeddings",
+    "EndedTrial",
     "Event",
     "Example",
     "FailedPreconditionError",
@@ -104,6 +117,7 @@ __all__ = [
     "Shortfall",
     "SimilarItems",
     "Source",
+    "StartedTrial",
     "State",
     "Status",
     "Strategy",
@@ -112,6 +126,8 @@ __all__ = [
     "Timing",
     "Tls",
     "TrendingItems",
+    "Trial",
+    "TrialMode",
     "UnauthenticatedError",
     "UnavailableError",
     "UnexpectedStatusError",
@@ -121,6 +137,7 @@ __all__ = [
     "User",
     "UserEvent",
     "UserRecommendations",
+    "VariantCounts",
     "WrittenEvents",
     "__version__",
 ]

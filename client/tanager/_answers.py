@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from tanager._embeddings import Embeddings
-from tanager._enums import ReasonKind, Shortfall, Source, Strategy
+from tanager._enums import ReasonKind, Shortfall, Source, Strategy, TrialMode
 from tanager._errors import InternalError
 from tanager._results import (
     Audience,
@@ -22,7 +22,19 @@ from tanager._results import (
     TrendingItems,
     UserRecommendations,
 )
-from tanager._status import Activation, AvailableBundle, Bundle, BundleList, Runtime, State, Status
+from tanager._status import (
+    Activation,
+    AvailableBundle,
+    Bundle,
+    BundleList,
+    EndedTrial,
+    Runtime,
+    StartedTrial,
+    State,
+    Status,
+    Trial,
+    VariantCounts,
+)
 from tanager.v1 import common_pb2, embedding_pb2, model_pb2, recommendation_pb2
 
 if TYPE_CHECKING:
@@ -30,7 +42,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 
-_E = TypeVar("_E", Strategy, Shortfall, Source, ReasonKind)
+_E = TypeVar("_E", Strategy, Shortfall, Source, ReasonKind, TrialMode)
 
 
 def recommendations(response: recommendation_pb2.RecommendResponse, request_id: str) -> Recommendations:
@@ -67,6 +79,7 @@ def batch_recommendations(response: recommendation_pb2.BatchRecommendResponse, r
             results=_results(user.results),
             strategy=_strategy(user.strategy),
             shortfall=_shortfall(user.shortfall),
+            variant=user.variant,
         )
         for user in response.users
     )
@@ -149,6 +162,7 @@ def status(response: model_pb2.GetStatusResponse, request_id: str) -> Status:
         )
         if response.HasField("state")
         else None,
+        trial=_trial(response.trial) if response.HasField("trial") else None,
         request_id=request_id,
     )
 
@@ -174,6 +188,44 @@ def activation(
     return Activation(bundle=_bundle(response.bundle), encoded_count=response.encoded_count, request_id=request_id)
 
 
+def started_trial(response: model_pb2.StartTrialResponse, request_id: str) -> StartedTrial:
+    """The answer of `Client.start_trial`."""
+    return StartedTrial(trial=_trial(response.trial), request_id=request_id)
+
+
+def ended_trial(response: model_pb2.EndTrialResponse, request_id: str) -> EndedTrial:
+    """The answer of `Client.end_trial`."""
+    return EndedTrial(trial=_trial(response.trial) if response.HasField("trial") else None, request_id=request_id)
+
+
+def _trial(message: model_pb2.Trial) -> Trial:
+    return Trial(
+        variant=message.variant,
+        mode=_TRIAL_MODES.get(message.mode, TrialMode.UNKNOWN),
+        share=message.share,
+        bundle=_bundle(message.bundle),
+        count_start_time=message.count_start_time.ToDatetime(tzinfo=dt.UTC),
+        control=_counts(message.control),
+        candidate=_counts(message.candidate),
+        compared_count=message.compared_count,
+        skipped_count=message.skipped_count,
+        mean_overlap=message.mean_overlap,
+    )
+
+
+def _counts(message: model_pb2.VariantCounts) -> VariantCounts:
+    return VariantCounts(
+        list_count=message.list_count,
+        failed_count=message.failed_count,
+        degraded_count=message.degraded_count,
+        short_count=message.short_count,
+        mean_us=message.mean_us,
+        shown_item_count=message.shown_item_count,
+        attributed_event_count=message.attributed_event_count,
+        attributed_weight=message.attributed_weight,
+    )
+
+
 def backup_size(response: model_pb2.BackUpStateResponse, request_id: str) -> int:
     """The answer of `Client.back_up_state`."""
     return response.size_bytes
@@ -191,6 +243,7 @@ _STRATEGIES = _members(Strategy, common_pb2.Strategy)
 _SHORTFALLS = _members(Shortfall, common_pb2.Shortfall)
 _SOURCES = _members(Source, common_pb2.Source)
 _REASON_KINDS = _members(ReasonKind, common_pb2.ReasonKind)
+_TRIAL_MODES = _members(TrialMode, model_pb2.TrialMode)
 
 
 class _ServedBy(TypedDict):
@@ -198,6 +251,7 @@ class _ServedBy(TypedDict):
     request_id: str
     generation: int
     degraded: bool
+    variant: str
 
 
 def _served(served_by: common_pb2.ServedBy, request_id: str) -> _ServedBy:
@@ -206,6 +260,7 @@ def _served(served_by: common_pb2.ServedBy, request_id: str) -> _ServedBy:
         "request_id": request_id,
         "generation": served_by.generation,
         "degraded": served_by.degraded,
+        "variant": served_by.variant,
     }
 
 

@@ -11,6 +11,7 @@ from tanager._async.imports import AsyncImportCalls
 from tanager._async.models import AsyncModelCalls
 from tanager._async.recommendation import AsyncRecommendationCalls
 from tanager._async.records import AsyncRecordCalls
+from tanager._async.trials import AsyncTrialCalls
 from tanager._channel import DEFAULT_RETRY, DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
 from tanager._errors import CancelledError
 from tanager._stubs import AsyncStubs, async_stubs
@@ -26,7 +27,7 @@ _Response = TypeVar("_Response")
 _Result = TypeVar("_Result")
 
 
-class AsyncClient(AsyncRecommendationCalls, AsyncRecordCalls, AsyncImportCalls, AsyncModelCalls):
+class AsyncClient(AsyncRecommendationCalls, AsyncRecordCalls, AsyncImportCalls, AsyncModelCalls, AsyncTrialCalls):
     """Calls a Tanager server from asyncio: the arguments, methods and errors of `Client`, awaited.
 
     Belongs to the event loop that runs when it is made. Cancelling the task that awaits a call cancels the call, also

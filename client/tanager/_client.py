@@ -12,6 +12,7 @@ from tanager._sync.imports import ImportCalls
 from tanager._sync.models import ModelCalls
 from tanager._sync.recommendation import RecommendationCalls
 from tanager._sync.records import RecordCalls
+from tanager._sync.trials import TrialCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ _Response = TypeVar("_Response")
 _Result = TypeVar("_Result")
 
 
-class Client(RecommendationCalls, RecordCalls, ImportCalls, ModelCalls):
+class Client(RecommendationCalls, RecordCalls, ImportCalls, ModelCalls, TrialCalls):
     """Calls a Tanager server and waits for its answers. Safe to share between threads.
 
     Connecting happens at the first call, and again whenever the connection was lost. A client is meant to live as long

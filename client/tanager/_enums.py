@@ -35,7 +35,6 @@ class Shortfall(StrEnum):
     FILTER = "filter"
     #: The catalogue holds fewer.
     CATALOGUE = "catalogue"
-    #: The deadline was too near to find more.
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"
 
@@ -88,5 +87,16 @@ class ReasonKind(StrEnum):
     POPULARITY = "popularity"
     #: An item of the history: after it, this one is likelier to come next.
     SEQUENCE = "sequence"
+    #: A value that this version of the client does not know.
+    UNKNOWN = "unknown"
+
+
+class TrialMode(StrEnum):
+    """How a bundle is tried."""
+
+    #: A share of the users, always the same ones, is answered from it.
+    SPLIT = "split"
+    #: Nobody is: what it would have answered is compared with what was.
+    SHADOW = "shadow"
     #: A value that this version of the client does not know.
     UNKNOWN = "unknown"

@@ -93,6 +93,7 @@ class _Served:
     request_id: str
     generation: int = 0
     degraded: bool = False
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,7 @@ class Recommendations(_ResultList):
         bundle_id: The bundle that answered: the sha256 over its contents.
         generation: The catalogue as it was indexed; rises with each compaction and each activation.
         degraded: Whether something was left out because there was no time or no room for it.
+        variant: While a trial splits the users: "control", or the variant that this one is answered from.
         timing: Where the server's time went.
         request_id: What to look for in the server's logs.
     """
@@ -177,12 +179,14 @@ class UserRecommendations(Rows[Result]):
         results: The results themselves, best first.
         strategy: How the list came about.
         shortfall: Why there are fewer than asked for, if there are.
+        variant: As in `Recommendations`.
     """
 
     user_id: str
     results: tuple[Result, ...]
     strategy: Strategy
     shortfall: Shortfall
+    variant: str = ""
 
     def _rows(self) -> tuple[Result, ...]:
         return self.results

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
+    from tanager._enums import TrialMode
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
@@ -80,6 +82,87 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VariantCounts:
+    """What came of the lists of one variant in a trial.
+
+    Attributes:
+        list_count: Lists that were made.
+        failed_count: Lists that could not be made, but for requests that were invalid.
+        degraded_count: Of the lists, those that were degraded.
+        short_count: Of the lists, those with fewer items than asked for.
+        mean_us: Time that a list took, the mean of all, in microseconds.
+        shown_item_count: Items of the lists with an attribution token.
+        attributed_event_count: Events with a positive weight that were attributed to them.
+        attributed_weight: The sum of the weights of these.
+    """
+
+    list_count: int
+    failed_count: int
+    degraded_count: int
+    short_count: int
+    mean_us: float
+    shown_item_count: int
+    attributed_event_count: int
+    attributed_weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A bundle that is tried beside the one that is served, and what came of it.
+
+    Attributes:
+        variant: What its answers are told to be of.
+        mode: How it is tried.
+        share: Share of the users.
+        bundle: The bundle.
+        count_start_time: Since when there are counts, in UTC.
+        control: Of the bundle that is served: of users of whom the trial could have taken some; in a shadow, of lists
+            that were compared.
+        candidate: Of the bundle that is tried.
+        compared_count: Of a shadow: lists of both bundles for the same request.
+        skipped_count: Of a shadow: requests that were not compared, as too many were under way.
+        mean_overlap: Of a shadow: the share of a list's items that the other list has too, 0 to 1.
+    """
+
+    variant: str
+    mode: TrialMode
+    share: float
+    bundle: Bundle
+    count_start_time: dt.datetime
+    control: VariantCounts
+    candidate: VariantCounts
+    compared_count: int
+    skipped_count: int
+    mean_overlap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedTrial:
+    """What came of ending a trial.
+
+    Attributes:
+        trial: As it ended; None if there was none.
+        request_id: What to look for in the server's logs.
+    """
+
+    trial: Trial | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedTrial:
+    """What came of starting a trial.
+
+    Attributes:
+        trial: As it begins.
+        request_id: What to look for in the server's logs.
+    """
+
+    trial: Trial
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What a server is and what it serves.
 
@@ -92,6 +175,7 @@ class Status:
         runtime: How its encoder runs; zeros from a server that does not tell.
         request_id: What to look for in the server's logs.
         state: What was written to it; None if it keeps no state.
+        trial: The bundle that is tried beside the one that is served; None if none is.
     """
 
     server_version: str
@@ -102,6 +186,7 @@ class Status:
     runtime: Runtime
     request_id: str
     state: State | None = None
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

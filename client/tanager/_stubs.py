@@ -55,6 +55,8 @@ class _Model(Protocol):
     ListBundles: Rpc[model_pb2.ListBundlesRequest, model_pb2.ListBundlesResponse]
     ActivateBundle: Rpc[model_pb2.ActivateBundleRequest, model_pb2.ActivateBundleResponse]
     RollbackBundle: Rpc[model_pb2.RollbackBundleRequest, model_pb2.RollbackBundleResponse]
+    StartTrial: Rpc[model_pb2.StartTrialRequest, model_pb2.StartTrialResponse]
+    EndTrial: Rpc[model_pb2.EndTrialRequest, model_pb2.EndTrialResponse]
     BackUpState: Rpc[model_pb2.BackUpStateRequest, model_pb2.BackUpStateResponse]
 
 
@@ -93,6 +95,8 @@ class _AsyncModel(Protocol):
     ListBundles: AsyncRpc[model_pb2.ListBundlesRequest, model_pb2.ListBundlesResponse]
     ActivateBundle: AsyncRpc[model_pb2.ActivateBundleRequest, model_pb2.ActivateBundleResponse]
     RollbackBundle: AsyncRpc[model_pb2.RollbackBundleRequest, model_pb2.RollbackBundleResponse]
+    StartTrial: AsyncRpc[model_pb2.StartTrialRequest, model_pb2.StartTrialResponse]
+    EndTrial: AsyncRpc[model_pb2.EndTrialRequest, model_pb2.EndTrialResponse]
     BackUpState: AsyncRpc[model_pb2.BackUpStateRequest, model_pb2.BackUpStateResponse]
 
 

@@ -33,6 +33,8 @@ try:
         Opened,
         Opener,
         Served,
+        TrialPlan,
+        remove_leftovers,
         rows_for,
     )
     from tanager_server.errors import ServerError
@@ -93,6 +95,7 @@ class Loaded:
     calibration: Calibration
     shelf: Shelf
     lineage: Lineage
+    trial: TrialPlan | None
     store: SqliteStore | None
     began: float
 
@@ -106,11 +109,12 @@ def load(settings: Settings) -> Loaded:
     """
     began = time.monotonic()
     check_address(settings.host, settings.port)
-    shelf, lineage, store = Shelf(settings.bundle, settings.bundles), Lineage(), None
+    shelf, lineage, trial, store = Shelf(settings.bundle, settings.bundles), Lineage(), None, None
     shelf.check()
     if settings.state is not None:
         store = SqliteStore(settings.state, survives=settings.storage.survives)
-        lineage = _lineage(store, settings)
+        remove_leftovers(settings.state)
+        lineage, trial = _lineage(store, settings)
     bundle = open_bundle(lineage.path(shelf))
 
     @functools.lru_cache(maxsize=1)
@@ -125,19 +129,21 @@ def load(settings: Settings) -> Loaded:
         generation = generation.with_room(rows_for(len(generation.catalogue) + written))
     encoder, calibration = calibrate(open_encoder, encoder=settings.encoder, batching=settings.batching)
     opened = Opened(generation, encoder, SequenceHead.from_bundle(bundle), probe_cosine)
-    return Loaded(opened, calibration, shelf, lineage, store, began)
+    return Loaded(opened, calibration, shelf, lineage, trial, store, began)
 
 
-def _lineage(store: SqliteStore, settings: Settings) -> Lineage:
+def _lineage(store: SqliteStore, settings: Settings) -> tuple[Lineage, TrialPlan | None]:
+    """Which bundle was activated last, and which one is being tried."""
     with store.load() as snapshot:
-        lineage = Lineage.of_meta(snapshot.meta())
+        meta = snapshot.meta()
+    lineage, trial = Lineage.of_meta(meta), TrialPlan.of_meta(meta)
     if lineage.active and settings.bundles is None:
         _log.warning(
             "the bundle that was activated last is not served, for `bundles` is not given",
             extra={"activated": lineage.active, "bundle": str(settings.bundle)},
         )
-        return Lineage()
-    return lineage
+        return Lineage(), None
+    return lineage, trial
 
 
 async def serve(loaded: Loaded, settings: Settings) -> None:
@@ -188,7 +194,7 @@ async def _server(
     known, trends = KnownUsers(generation.catalogue), Trends(settings.trends.half_lives_h)
     served = Served(opener.engine(opened, known=known, trends=trends))
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_close, served)
+        stack.push_async_callback(served.close)
         live = None
         if store is not None:
             live = await stack.enter_async_context(_live(served, opened, store, settings))
@@ -202,6 +208,7 @@ async def _server(
             directory=settings.state,
         )
         stack.push_async_callback(activator.close)
+        trial = loaded.trial
         server = GrpcServer(
             served, settings=settings, calibration=calibration, metrics=metrics, activator=activator, live=live
         )
@@ -218,11 +225,9 @@ async def _server(
             "startup_s": round(time.monotonic() - loaded.began, 3),
         }
         del loaded, opened, generation, known  # as in `serve`
+        if trial is not None:
+            await activator.resume_trial(trial)
         yield server, told
-
-
-async def _close(served: Served) -> None:
-    await served.engine.close()
 
 
 @contextlib.asynccontextmanager

@@ -224,6 +224,8 @@ METHODS = {
     "WriteEvents": ("write_events", ([],), event_pb2.WriteEventsResponse()),
     "ListBundles": ("list_bundles", (), model_pb2.ListBundlesResponse()),
     "BackUpState": ("back_up_state", ("b",), model_pb2.BackUpStateResponse()),
+    "StartTrial": ("start_trial", ("b", 0.5), model_pb2.StartTrialResponse()),
+    "EndTrial": ("end_trial", (), model_pb2.EndTrialResponse()),
     "ActivateBundle": ("activate_bundle", ("b",), model_pb2.ActivateBundleResponse()),
 }
 

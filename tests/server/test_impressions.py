@@ -9,7 +9,16 @@ import time
 
 import pytest
 
-from tanager_server.engine import Engine, Events, Impressions, Indexer, Live, RecommendQuery, read_impression
+from tanager_server.engine import (
+    Engine,
+    Events,
+    Impressions,
+    Indexer,
+    Live,
+    RecommendQuery,
+    Shown,
+    read_impression,
+)
 from tanager_server.engine import folding as folding_module
 from tanager_server.engine import impressions as impressions_module
 from tanager_server.engine.indexing import rows_for
@@ -84,7 +93,7 @@ async def test_what_was_shown_is_stored_with_how_it_came_about(begin, store, gen
     assert set("+".join(record["sources"]).split("+")) <= {
         *("TEXT", "COLLABORATIVE", "TRANSITION", "POPULAR", "PROFILE")
     }
-    assert read_impression(kept.data) == (shown, 3, [1.0] * 5)
+    assert read_impression(kept.data) == Shown(shown, 3, [1.0] * 5)
 
 
 async def test_tokens_are_short_and_each_list_has_its_own(begin):
@@ -163,11 +172,11 @@ async def test_a_purged_user_leaves_no_trace_in_memory_nor_in_the_store(begin, s
     assert during[1] == "", "nothing is logged meanwhile"
     assert (await purge).impressions == 3
     tokens = [token for _, token in lists]
-    assert all(not shown for shown in (await live.impressions.shown_by(tokens)).values())
+    assert all(not shown.item_ids for shown in (await live.impressions.shown_by(tokens)).values())
     assert not any("ann" in str(part) for part in vars(live.impressions).values())
     await settled(live)
     assert [store.lookup_impression(token) for token in tokens] == [None] * 3
-    assert (await live.impressions.shown_by([kept_token]))[kept_token] == tuple(kept)
+    assert (await live.impressions.shown_by([kept_token]))[kept_token].item_ids == tuple(kept)
     assert (await show(engine, live))[1], "afterwards ann is somebody new"
 
 
@@ -219,4 +228,4 @@ async def test_it_is_done_soon_after_the_start_and_a_failure_is_told(begin, stor
 
 def test_an_impression_of_another_server_is_read(store):
     data = b'{"items":["a","b"],"first_rank":11,"propensities":[1.0,0.05]}'
-    assert read_impression(Impression("x", "u", 1, data).data) == (["a", "b"], 11, [1.0, 0.05])
+    assert read_impression(Impression("x", "u", 1, data).data) == Shown(["a", "b"], 11, [1.0, 0.05])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tanager_server.bundle import Item
-from tanager_server.engine import Indexer, rows_for
+from tanager_server.engine import Indexer, remove_leftovers, rows_for
 from tanager_server.engine import indexing as indexing_module
 from tanager_server.engine.items import Written
 
@@ -101,9 +101,9 @@ async def test_what_is_written_meanwhile_is_kept(engine, unit_vectors, tmp_path,
     np.testing.assert_array_equal(engine.generation.vectors[position], vectors[1_001])
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(engine, tmp_path):
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / "index-left").mkdir()
     (tmp_path / "index-left" / "index.hnsw").write_bytes(b"half")
     (tmp_path / "state.sqlite3").write_bytes(b"mine")
-    Indexer(engine, None, tmp_path)
+    remove_leftovers(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.sqlite3"]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from tanager._records import Item, User
 from tanager._render import lists, records, server
 from tanager._results import Audience, Ranking, Recommendations, SimilarItems, TrendingItems
-from tanager._status import Activation, BundleList, Status
+from tanager._status import Activation, BundleList, EndedTrial, StartedTrial, Status
 from tanager._writes import (
     DeletedItems,
     ImportedEvents,
@@ -37,6 +37,8 @@ Answer: TypeAlias = (
     | Status
     | BundleList
     | Activation
+    | StartedTrial
+    | EndedTrial
 )
 
 
@@ -77,6 +79,8 @@ def _lines(answer: Answer, elapsed_s: float) -> list[str]:
             return server.bundle_list(answer)
         case Activation():
             return server.activation(answer, elapsed_s)
+        case StartedTrial() | EndedTrial():
+            return server.trial(answer.trial, elapsed_s)
         case (
             UpsertedItems()
             | DeletedItems()

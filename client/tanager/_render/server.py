@@ -5,10 +5,21 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from tanager._enums import TrialMode
 from tanager._render.columns import columns, cut, plain
 
 if TYPE_CHECKING:
-    from tanager._status import Activation, AvailableBundle, Bundle, BundleList, Runtime, State, Status
+    from tanager._status import (
+        Activation,
+        AvailableBundle,
+        Bundle,
+        BundleList,
+        Runtime,
+        State,
+        Status,
+        Trial,
+        VariantCounts,
+    )
 
 
 def status(answer: Status) -> list[str]:
@@ -20,6 +31,7 @@ def status(answer: Status) -> list[str]:
         ("provider", f"{answer.execution_provider}, {_runtime(answer.runtime)}"),
         *_bundle_rows(bundle),
         *(_state_rows(answer.state) if answer.state is not None else [("state", "none kept")]),
+        *(_trial_rows(answer.trial) if answer.trial is not None else []),
         *((name, f"{value:.4g}") for name, value in sorted(bundle.quality.items())),
     ]
     lines = columns([(plain(name), plain(value)) for name, value in rows])
@@ -46,6 +58,42 @@ def activation(answer: Activation, elapsed_s: float) -> list[str]:
         ("time", f"{elapsed_s:.1f} s"),
     ]
     return columns([(name, plain(value)) for name, value in rows])
+
+
+def trial(answer: Trial | None, elapsed_s: float) -> list[str]:
+    """A trial as it begins or as it ended."""
+    took = f"{elapsed_s:.1f} s"
+    if answer is None:
+        return ["there was no trial"]
+    return columns([*((plain(name), plain(value)) for name, value in _trial_rows(answer)), ("time", took)])
+
+
+def _trial_rows(trial: Trial) -> list[tuple[str, str]]:
+    of = "users" if trial.mode is not TrialMode.SHADOW else "users, in the shadow"
+    rows = [
+        ("trial", f"{trial.variant}: bundle {trial.bundle.bundle_id[:12]} for {trial.share:.1%} of the {of}"),
+        ("counted", f"since {trial.count_start_time:%Y-%m-%d %H:%M} UTC"),
+        ("control", _counts(trial.control)),
+        (trial.variant, _counts(trial.candidate)),
+    ]
+    if trial.mode is TrialMode.SHADOW:
+        skipped = f", {trial.skipped_count:,} skipped" if trial.skipped_count else ""
+        rows.append(("overlap", f"{trial.mean_overlap:.1%} of {trial.compared_count:,} lists{skipped}"))
+    return rows
+
+
+def _counts(counts: VariantCounts) -> str:
+    of = "".join(
+        f", {count:,} {name}"
+        for name, count in (
+            ("failed", counts.failed_count),
+            ("degraded", counts.degraded_count),
+            ("short", counts.short_count),
+        )
+        if count
+    )
+    taken = f"{counts.attributed_event_count:,} events of {counts.shown_item_count:,} items shown"
+    return f"{counts.list_count:,} lists in {counts.mean_us / 1e3:.2f} ms{of}; {taken}"
 
 
 def _bundle_rows(bundle: Bundle) -> list[tuple[str, str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tanager._channel import ACTIVATION_TIMEOUT_S
+from tanager._enums import TrialMode
 from tanager.commands import options
 
 if TYPE_CHECKING:
     import argparse
 
     from tanager._client import Client
-    from tanager._status import Activation, BundleList, Status
+    from tanager._status import Activation, BundleList, EndedTrial, StartedTrial, Status
 
 
 def add(commands: options.Subparsers) -> None:
@@ -32,6 +33,19 @@ def add(commands: options.Subparsers) -> None:
     options.add_common(rollback, "Activation", timeout_s=ACTIVATION_TIMEOUT_S)
     rollback.set_defaults(run=_rollback)
 
+    trial = verbs.add_parser("try", help="try a bundle beside the one that is served, for a share of the users")
+    trial.add_argument("name", metavar="NAME", help="name of its directory, as in the list")
+    trial.add_argument("--share", type=float, required=True, help="share of the users, more than 0, up to 1")
+    shadow = "answer nobody from it: compare what it would have answered"
+    trial.add_argument("--shadow", action="store_true", help=shadow)
+    trial.add_argument("--variant", default="", help="what its answers are told to be of (default: NAME)")
+    options.add_common(trial, "StartedTrial", timeout_s=ACTIVATION_TIMEOUT_S)
+    trial.set_defaults(run=_try)
+
+    end = verbs.add_parser("end-trial", help="end the trial, and show what came of it")
+    options.add_common(end, "EndedTrial", timeout_s=ACTIVATION_TIMEOUT_S)
+    end.set_defaults(run=_end_trial)
+
     status = commands.add_parser("status", help="show what the server is, what it serves and what it keeps")
     options.add_common(status, "Status")
     status.set_defaults(run=_status)
@@ -51,3 +65,14 @@ def _activate(client: Client, arguments: argparse.Namespace) -> Activation:
 
 def _rollback(client: Client, arguments: argparse.Namespace) -> Activation:
     return client.rollback_bundle(timeout_s=arguments.timeout)
+
+
+def _try(client: Client, arguments: argparse.Namespace) -> StartedTrial:
+    mode = TrialMode.SHADOW if arguments.shadow else TrialMode.SPLIT
+    return client.start_trial(
+        arguments.name, share=arguments.share, mode=mode, variant=arguments.variant, timeout_s=arguments.timeout
+    )
+
+
+def _end_trial(client: Client, arguments: argparse.Namespace) -> EndedTrial:
+    return client.end_trial(timeout_s=arguments.timeout)

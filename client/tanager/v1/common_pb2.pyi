@@ -140,16 +140,18 @@ class Result(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., domain: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, str]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., other_contribution: _Optional[float] = ..., propensity: _Optional[float] = ...) -> None: ...
 
 class ServedBy(_message.Message):
-    __slots__ = ("bundle_id", "strategy", "generation", "degraded")
+    __slots__ = ("bundle_id", "strategy", "generation", "degraded", "variant")
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     bundle_id: str
     strategy: Strategy
     generation: int
     degraded: bool
-    def __init__(self, bundle_id: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., generation: _Optional[int] = ..., degraded: bool = ...) -> None: ...
+    variant: str
+    def __init__(self, bundle_id: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., generation: _Optional[int] = ..., degraded: bool = ..., variant: _Optional[str] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_us", "tokenize_us", "encode_us", "search_us", "rank_us", "batch_size")

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -9,12 +10,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class TrialMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TRIAL_MODE_UNSPECIFIED: _ClassVar[TrialMode]
+    TRIAL_MODE_SPLIT: _ClassVar[TrialMode]
+    TRIAL_MODE_SHADOW: _ClassVar[TrialMode]
+TRIAL_MODE_UNSPECIFIED: TrialMode
+TRIAL_MODE_SPLIT: TrialMode
+TRIAL_MODE_SHADOW: TrialMode
+
 class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("server_version", "start_time", "execution_provider", "queue_depth", "bundle", "runtime", "state")
+    __slots__ = ("server_version", "start_time", "execution_provider", "queue_depth", "bundle", "runtime", "state", "trial")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +32,7 @@ class GetStatusResponse(_message.Message):
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     start_time: _timestamp_pb2.Timestamp
     execution_provider: str
@@ -29,7 +40,8 @@ class GetStatusResponse(_message.Message):
     bundle: Bundle
     runtime: Runtime
     state: State
-    def __init__(self, server_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution_provider: _Optional[str] = ..., queue_depth: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
+    trial: Trial
+    def __init__(self, server_version: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution_provider: _Optional[str] = ..., queue_depth: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., runtime: _Optional[_Union[Runtime, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ..., trial: _Optional[_Union[Trial, _Mapping]] = ...) -> None: ...
 
 class State(_message.Message):
     __slots__ = ("consistency_token", "item_count", "user_count", "event_count", "unindexed_item_count")
@@ -158,3 +170,75 @@ class BackUpStateResponse(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     size_bytes: int
     def __init__(self, size_bytes: _Optional[int] = ...) -> None: ...
+
+class StartTrialRequest(_message.Message):
+    __slots__ = ("name", "mode", "share", "variant")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    mode: TrialMode
+    share: float
+    variant: str
+    def __init__(self, name: _Optional[str] = ..., mode: _Optional[_Union[TrialMode, str]] = ..., share: _Optional[float] = ..., variant: _Optional[str] = ...) -> None: ...
+
+class StartTrialResponse(_message.Message):
+    __slots__ = ("trial",)
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    trial: Trial
+    def __init__(self, trial: _Optional[_Union[Trial, _Mapping]] = ...) -> None: ...
+
+class EndTrialRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EndTrialResponse(_message.Message):
+    __slots__ = ("trial",)
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    trial: Trial
+    def __init__(self, trial: _Optional[_Union[Trial, _Mapping]] = ...) -> None: ...
+
+class Trial(_message.Message):
+    __slots__ = ("variant", "mode", "share", "bundle", "count_start_time", "control", "candidate", "compared_count", "skipped_count", "mean_overlap")
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_START_TIME_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEAN_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    variant: str
+    mode: TrialMode
+    share: float
+    bundle: Bundle
+    count_start_time: _timestamp_pb2.Timestamp
+    control: VariantCounts
+    candidate: VariantCounts
+    compared_count: int
+    skipped_count: int
+    mean_overlap: float
+    def __init__(self, variant: _Optional[str] = ..., mode: _Optional[_Union[TrialMode, str]] = ..., share: _Optional[float] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., count_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., control: _Optional[_Union[VariantCounts, _Mapping]] = ..., candidate: _Optional[_Union[VariantCounts, _Mapping]] = ..., compared_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., mean_overlap: _Optional[float] = ...) -> None: ...
+
+class VariantCounts(_message.Message):
+    __slots__ = ("list_count", "failed_count", "degraded_count", "short_count", "mean_us", "shown_item_count", "attributed_event_count", "attributed_weight")
+    LIST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHORT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEAN_US_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTED_EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTED_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    list_count: int
+    failed_count: int
+    degraded_count: int
+    short_count: int
+    mean_us: float
+    shown_item_count: int
+    attributed_event_count: int
+    attributed_weight: float
+    def __init__(self, list_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., degraded_count: _Optional[int] = ..., short_count: _Optional[int] = ..., mean_us: _Optional[float] = ..., shown_item_count: _Optional[int] = ..., attributed_event_count: _Optional[int] = ..., attributed_weight: _Optional[float] = ...) -> None: ...

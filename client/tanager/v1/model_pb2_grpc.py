@@ -59,6 +59,16 @@ class ModelServiceStub(object):
                 request_serializer=tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.SerializeToString,
                 response_deserializer=tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.FromString,
                 _registered_method=True)
+        self.StartTrial = channel.unary_unary(
+                '/tanager.v1.ModelService/StartTrial',
+                request_serializer=tanager_dot_v1_dot_model__pb2.StartTrialRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_model__pb2.StartTrialResponse.FromString,
+                _registered_method=True)
+        self.EndTrial = channel.unary_unary(
+                '/tanager.v1.ModelService/EndTrial',
+                request_serializer=tanager_dot_v1_dot_model__pb2.EndTrialRequest.SerializeToString,
+                response_deserializer=tanager_dot_v1_dot_model__pb2.EndTrialResponse.FromString,
+                _registered_method=True)
         self.BackUpState = channel.unary_unary(
                 '/tanager.v1.ModelService/BackUpState',
                 request_serializer=tanager_dot_v1_dot_model__pb2.BackUpStateRequest.SerializeToString,
@@ -112,6 +122,29 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartTrial(self, request, context):
+        """Tries a bundle beside the one that is served: Recommend, BatchRecommend and Rank answer a share of the users from it
+        (split), or what it would have answered is compared and nobody sees it (shadow). It is made ready as in
+        ActivateBundle, and follows what is written. A server that keeps state goes on with the trial after its next start.
+        Called again for the same bundle and variant, the trial goes on with the new mode and share, and is counted anew;
+        users who were in a smaller share are in a larger one too. ActivateBundle of a bundle that is being tried takes no
+        time, and ends the trial.
+        NOT_FOUND            there is no such bundle.
+        FAILED_PRECONDITION  it is not whole, or unfit for this machine, or served; or there is a trial of another one.
+        ABORTED              an activation is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndTrial(self, request, context):
+        """Ends the trial: all users are answered from the bundle that is served. Nothing is done if there is none.
+        ABORTED  an activation is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BackUpState(self, request, context):
         """Copies the state, as it is at one moment, into a new directory of the server's directory of backups (`backups`), from
         which a server can be started and a dataset made. Writes go on meanwhile. The directory appears when it is complete.
@@ -144,6 +177,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.RollbackBundle,
                     request_deserializer=tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.FromString,
                     response_serializer=tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.SerializeToString,
+            ),
+            'StartTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartTrial,
+                    request_deserializer=tanager_dot_v1_dot_model__pb2.StartTrialRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_model__pb2.StartTrialResponse.SerializeToString,
+            ),
+            'EndTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndTrial,
+                    request_deserializer=tanager_dot_v1_dot_model__pb2.EndTrialRequest.FromString,
+                    response_serializer=tanager_dot_v1_dot_model__pb2.EndTrialResponse.SerializeToString,
             ),
             'BackUpState': grpc.unary_unary_rpc_method_handler(
                     servicer.BackUpState,
@@ -264,6 +307,60 @@ class ModelService(object):
             '/tanager.v1.ModelService/RollbackBundle',
             tanager_dot_v1_dot_model__pb2.RollbackBundleRequest.SerializeToString,
             tanager_dot_v1_dot_model__pb2.RollbackBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.ModelService/StartTrial',
+            tanager_dot_v1_dot_model__pb2.StartTrialRequest.SerializeToString,
+            tanager_dot_v1_dot_model__pb2.StartTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanager.v1.ModelService/EndTrial',
+            tanager_dot_v1_dot_model__pb2.EndTrialRequest.SerializeToString,
+            tanager_dot_v1_dot_model__pb2.EndTrialResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -137,16 +137,18 @@ class BatchRecommendResponse(_message.Message):
     def __init__(self, users: _Optional[_Iterable[_Union[UserRecommendations, _Mapping]]] = ..., served_by: _Optional[_Union[_common_pb2.ServedBy, _Mapping]] = ...) -> None: ...
 
 class UserRecommendations(_message.Message):
-    __slots__ = ("results", "user_id", "strategy", "shortfall")
+    __slots__ = ("results", "user_id", "strategy", "shortfall", "variant")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     SHORTFALL_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[_common_pb2.Result]
     user_id: str
     strategy: _common_pb2.Strategy
     shortfall: _common_pb2.Shortfall
-    def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Result, _Mapping]]] = ..., user_id: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Strategy, str]] = ..., shortfall: _Optional[_Union[_common_pb2.Shortfall, str]] = ...) -> None: ...
+    variant: str
+    def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Result, _Mapping]]] = ..., user_id: _Optional[str] = ..., strategy: _Optional[_Union[_common_pb2.Strategy, str]] = ..., shortfall: _Optional[_Union[_common_pb2.Shortfall, str]] = ..., variant: _Optional[str] = ...) -> None: ...
 
 class RankRequest(_message.Message):
     __slots__ = ("item_ids", "user_id", "text", "recent_events", "profile", "context", "explain", "max_reasons")

@@ -75,7 +75,8 @@ class Explorer:
         """
         policy, diversity = self._policy, query.diversity
         limited = diversity is not None and diversity.max_per_category > 0
-        return 0 if policy.share == 0.0 or not query.user_id or limited else policy.candidates
+        by_lot = policy.share > 0.0 and query.explores and bool(query.user_id) and not limited
+        return policy.candidates if by_lot else 0
 
     def page(
         self,

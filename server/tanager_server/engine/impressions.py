@@ -19,7 +19,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tanager_server.engine.request import Source
+from tanager_server.engine.request import NO_VARIANT, Source, Variant
 from tanager_server.errors import ServerError
 from tanager_server.runtime.worker import WorkerThread
 from tanager_server.state import AddImpressions, ExpireImpressions, Impression
@@ -53,11 +53,30 @@ class Shown(NamedTuple):
         item_ids: best first.
         first_rank: of the first of them: more than 1 on later pages.
         propensities: probability of each to be on the page.
+        variant: of the trial that the user was part of.
     """
 
     item_ids: Sequence[str]
     first_rank: int
     propensities: Sequence[float]
+    variant: Variant = NO_VARIANT
+
+
+class Remembered(NamedTuple):
+    """What a token stands for.
+
+    Attributes:
+        user_id: who the list was for; empty where only the store knows.
+        item_ids: what it showed.
+        variant: of the trial that the user was part of.
+    """
+
+    user_id: str
+    item_ids: Collection[str]
+    variant: Variant
+
+
+_NOTHING = Remembered("", (), NO_VARIANT)
 
 
 class Impressions:
@@ -83,7 +102,7 @@ class Impressions:
         self._store, self._share, self._keep_ns = store, share, int(keep_days * _DAY_NS)
         self._draw = random.Random() if draw is None else draw  # noqa: S311  # no secret
         self._journal: Journal | None = None
-        self._recent: collections.OrderedDict[str, tuple[str, Collection[str]]] = collections.OrderedDict()
+        self._recent: collections.OrderedDict[str, Remembered] = collections.OrderedDict()
         self._tokens_of: dict[str, list[str]] = {}
         self._remembered = 0
         self._silenced: collections.Counter[str] = collections.Counter()
@@ -123,20 +142,20 @@ class Impressions:
         impression = Impression(token, user_id, time.time_ns(), impression_bytes(query, answer, item_ids))
         if not journal.post(AddImpressions([impression])):
             return ""
-        self._remember(token, user_id, tuple(item_ids))
+        self._remember(token, Remembered(user_id, tuple(item_ids), answer.variant))
         return token
 
-    def _remember(self, token: str, user_id: str, item_ids: tuple[str, ...]) -> None:
-        self._recent[token] = user_id, item_ids
-        self._tokens_of.setdefault(user_id, []).append(token)
-        self._remembered += len(item_ids)
+    def _remember(self, token: str, shown: Remembered) -> None:
+        self._recent[token] = shown
+        self._tokens_of.setdefault(shown.user_id, []).append(token)
+        self._remembered += len(shown.item_ids)
         while self._remembered > _MAX_REMEMBERED:
-            oldest, (owner, forgotten) = self._recent.popitem(last=False)
-            self._remembered -= len(forgotten)
-            tokens = self._tokens_of[owner]
+            oldest, forgotten = self._recent.popitem(last=False)
+            self._remembered -= len(forgotten.item_ids)
+            tokens = self._tokens_of[forgotten.user_id]
             tokens.remove(oldest)  # the first of them
             if not tokens:
-                del self._tokens_of[owner]
+                del self._tokens_of[forgotten.user_id]
 
     @contextlib.contextmanager
     def silence(self, user_id: str) -> Iterator[None]:
@@ -152,32 +171,33 @@ class Impressions:
     def forget(self, user_id: str) -> None:
         """A user was purged."""
         for token in self._tokens_of.pop(user_id, ()):
-            self._remembered -= len(self._recent.pop(token)[1])
+            self._remembered -= len(self._recent.pop(token).item_ids)
 
     # What comes of it
 
-    async def shown_by(self, tokens: Collection[str]) -> Mapping[str, Collection[str]]:
-        """Ids of the items that the list of each token showed; none for what is no token of a list that is kept.
+    async def shown_by(self, tokens: Collection[str]) -> Mapping[str, Remembered]:
+        """What the list of each token showed: no items for what is no token of a list that is kept.
 
         Raises:
             StorageError: the store cannot be read.
         """
-        found: dict[str, Collection[str]] = dict.fromkeys(tokens, ())
+        found = dict.fromkeys(tokens, _NOTHING)
         older = []
         for token in found:
             if (recent := self._recent.get(token)) is not None:
-                found[token] = recent[1]
+                found[token] = recent
             elif _TOKEN.fullmatch(token):
                 older.append(token)
         if older:
             found.update(await self._worker.run(self._look_up, older))
         return found
 
-    def _look_up(self, tokens: Sequence[str]) -> dict[str, Collection[str]]:
-        found: dict[str, Collection[str]] = {}
+    def _look_up(self, tokens: Sequence[str]) -> dict[str, Remembered]:
+        found: dict[str, Remembered] = {}
         for token in tokens:
             if (impression := self._store.lookup_impression(token)) is not None:
-                found[token] = frozenset(read_impression(impression.data).item_ids)
+                shown = read_impression(impression.data)
+                found[token] = Remembered("", frozenset(shown.item_ids), shown.variant)
         return found
 
     # What is too old
@@ -232,6 +252,8 @@ def impression_bytes(query: RecommendQuery, answer: Recommendation, item_ids: Se
         "scores": [round(score, _SCORE_DIGITS) for score in page.scores],
         "sources": [_names(flags) for flags in page.sources],
     }
+    if answer.variant.name:
+        record["variant"], record["trial"] = answer.variant
     if page.propensities:
         record["propensities"] = page.propensities
     return _ENCODER.encode(record).encode()
@@ -241,7 +263,9 @@ def read_impression(data: bytes) -> Shown:
     """The list of `impression_bytes`."""
     record = json.loads(data)
     items = record["items"]
-    return Shown(items, record["first_rank"], record.get("propensities") or [1.0] * len(items))
+    propensities = record.get("propensities") or [1.0] * len(items)
+    variant = Variant(record["variant"], record["trial"]) if "variant" in record else NO_VARIANT
+    return Shown(items, record["first_rank"], propensities, variant)
 
 
 @functools.lru_cache(1 << len(Source))

@@ -37,14 +37,19 @@ def rows_for(items: int) -> int:
     return items + max(_LEAST_ROOM, int(_ROOM_SHARE * items))
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Removes what indexers of a process that was killed left in their directory."""
+    for left in directory.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 class Indexer:
     """Makes a larger index when too many items are scored one by one, or there is little room for more.
 
     Args:
         engine: whose items.
         sequence: as the engine has it.
-        directory: for a file as large as the index; no other process may use it. What a process that was killed left of
-            such files is removed.
+        directory: for a file as large as the index; no other process may use it.
     """
 
     def __init__(self, engine: Engine, sequence: SequenceHead | None, directory: Path) -> None:
@@ -52,8 +57,6 @@ class Indexer:
         self._worker = WorkerThread("index", niceness=_NICENESS)
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
-        for left in directory.glob(f"{_SCRATCH}*"):
-            shutil.rmtree(left, ignore_errors=True)
         self.done = 0
         """Indexes made so far."""
 

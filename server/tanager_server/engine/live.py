@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tanager_server.engine.folding import figure, fold, has_text, stored_vectors
+from tanager_server.engine.folding import fold
 from tanager_server.engine.impressions import Impressions
-from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_item, read_profile
-from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
+from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_profile
+from tanager_server.engine.replica import Replica
+from tanager_server.errors import FieldViolation, InvalidRequestError, StaleError, UserNotFoundError
 from tanager_server.runtime.worker import WorkerThread
 from tanager_server.state import (
     AddEvents,
@@ -44,14 +45,13 @@ if TYPE_CHECKING:
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.folding import Encode
     from tanager_server.engine.indexing import Indexer
-    from tanager_server.engine.items import Written
+    from tanager_server.engine.replica import Draft, Vectors
     from tanager_server.engine.served import Served
     from tanager_server.state import Journal, Outcome, Snapshot, Store, StoredVector, Write
     from tanager_server.state.users import KnownUser
 
 _log = logging.getLogger(__name__)
 
-_RETRY_AFTER_S = 1.0
 _SEQ_BYTES = 8
 _VECTORS_AT_A_TIME = 256
 
@@ -130,8 +130,8 @@ class Live:
         self._served, self._store, self._trends = served, store, served.engine.trends
         self.impressions = Impressions(store) if impressions is None else impressions
         self._journal: Journal | None = None
-        self._indexer: Indexer | None = None
-        self._prepared: dict[int, list[Written]] = {}
+        self._replicas: tuple[Replica, ...] = ()
+        self._drafts: dict[int, Sequence[Draft]] = {}
         self._worker = WorkerThread("figures", niceness=8)
         self._backups = WorkerThread("backup", niceness=8)
         self._then: dict[int, Callable[[], None]] = {}
@@ -139,8 +139,6 @@ class Live:
         self._item_writes: set[asyncio.Task[Outcome]] = set()
         self._under_way: collections.Counter[str] = collections.Counter()
         """Ids of items that wait to be written."""
-        self._reserved = 0
-        """Rows for the new ones among them."""
         self._open = asyncio.Event()
         self._open.set()
         self._unstored: list[StoredVector] = []
@@ -205,7 +203,7 @@ class Live:
 
     def begin(self, journal: Journal, indexer: Indexer) -> None:
         """From here on writes are taken."""
-        self._journal, self._indexer = journal, indexer
+        self._journal, self._replicas = journal, (Replica(self._engine, indexer),)
         self.impressions.begin(journal)
         # What is dropped for want of room is encoded again at the next start.
         for some in _parts(self._unstored):
@@ -271,16 +269,16 @@ class Live:
         """
         await self._write(PutMeta(values), then=then)
 
-    def index_by(self, indexer: Indexer) -> Indexer:
-        """From here on another indexer looks after the items.
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The engines that follow what is written; that of the bundle which is served goes first."""
+        return self._replicas
 
-        Returns:
-            The one before.
-        """
-        assert self._indexer is not None
-        before, self._indexer = self._indexer, indexer
-        indexer.look()
-        return before
+    def follow_with(self, *replicas: Replica) -> None:
+        """From here on these engines follow what is written; they must have all that was written so far."""
+        self._replicas = replicas
+        for replica in replicas:
+            replica.indexer.look()
 
     async def back_up(self, destination: Path) -> int:
         """Copies the state, as it is at one moment, while writes go on.
@@ -304,8 +302,8 @@ class Live:
 
     async def close(self) -> None:
         """Waits for the index, and ends the threads; the journal must have been closed."""
-        if self._indexer is not None:
-            await self._indexer.close()
+        for replica in self._replicas:
+            await replica.indexer.close()
         self._worker.close()
         self._backups.close()
 
@@ -352,47 +350,30 @@ class Live:
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
-        self._check_room(self._new(items))
+        for replica in self._replicas:
+            replica.check_room(items)
         written_ns = time.time_ns()
         records = [ItemRecord(item, written_ns) for item in items]
-        vectors: list[NDArray[np.float32] | None] = [None] * len(items)
-        engine, written = self._engine, None
-        while written is None or engine is not self._engine or not all(map(self._is_known, items, vectors)):
-            # The second time, if another call wrote another text of the same item meanwhile, or if another bundle is
-            # served since, whose encoder has to read the texts.
-            if engine is not self._engine:
-                engine, vectors = self._engine, [None] * len(items)
-            texts = [n for n, item in enumerate(items) if not self._is_known(item, vectors[n])]
-            if texts:
-                prompt = engine.generation.manifest.encoder.item_prompt
-                encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
-                for place, vector in zip(texts, encoded.vectors, strict=True):
-                    vectors[place] = vector
-            written = await self._worker.run(figure, engine.generation, records, vectors)
+        drafts: list[Draft] = []
+        while not self._are_ready(drafts):
+            # The second time, if another call wrote another text of the same item meanwhile, or if another engine
+            # answers since.
+            of = {draft.replica: draft for draft in drafts}
+            drafts = [of.get(replica) or replica.draft(records) for replica in self._replicas]
+            encoded: Vectors = {}
+            for draft in drafts:
+                await draft.make_ready(self._under_way, encoded, self._worker, deadline=deadline)
             await self._until_open()
-        new = self._new(items)
-        self._check_room(new)
-        stored = [StoredItem(record.item.id, item_bytes(record)) for record in records]
-        write = PutItems(stored, stored_vectors(engine.generation.manifest, written))
-        outcome = await self._write_items(write, written, new)
-        return UpsertedItems(new, sum(vector is not None for vector in vectors), outcome.seq)
+        for replica in self._replicas:
+            replica.check_room(items)
+        created, stored = self._replicas[0].new(items), [StoredItem(one.item.id, item_bytes(one)) for one in records]
+        vectors = {(one.item_id, one.fingerprint): one for draft in drafts for one in draft.stored}
+        outcome = await self._write_items(PutItems(stored, list(vectors.values())), items, drafts)
+        return UpsertedItems(created, drafts[0].encoded, outcome.seq)
 
-    def _new(self, items: Sequence[Item]) -> int:
-        catalogue = self._engine.generation.catalogue
-        return sum(catalogue.position(item.id) is None for item in items)
-
-    def _check_room(self, new: int) -> None:
-        if new > self._engine.items.room - self._reserved:
-            assert self._indexer is not None
-            self._indexer.look()
-            raise OverloadedError(
-                f"items: {new} new ones do not fit until the index is made anew; try again",
-                retry_after_s=_RETRY_AFTER_S,
-            )
-
-    def _is_known(self, item: Item, vector: NDArray[np.float32] | None) -> bool:
-        """Whether there is a vector of an item's text, which will be there until it is written."""
-        return vector is not None or (item.id not in self._under_way and has_text(self._engine, item))
+    def _are_ready(self, drafts: Sequence[Draft]) -> bool:
+        same = tuple(draft.replica for draft in drafts) == self._replicas
+        return same and all(draft.is_ready(self._under_way) for draft in drafts)
 
     async def delete_items(self, item_ids: Sequence[str]) -> DeletedItems:
         """Deletes items; those that the catalogue does not have are ignored.
@@ -402,8 +383,12 @@ class Live:
             StorageError: the disk does not take it.
         """
         await self._until_open()
-        catalogue = self._engine.generation.catalogue
-        known = [item_id for item_id in dict.fromkeys(item_ids) if catalogue.position(item_id) is not None]
+        catalogues = [replica.engine.generation.catalogue for replica in self._replicas]
+        known = [
+            item_id
+            for item_id in dict.fromkeys(item_ids)
+            if any(catalogue.position(item_id) is not None for catalogue in catalogues)
+        ]
         if not known:
             return DeletedItems(0, self._seq)
         outcome = await self._write_items(DeleteItems(known))
@@ -457,7 +442,12 @@ class Live:
         catalogue = self._engine.generation.catalogue
         new = [event for event, is_new in zip(events, outcome.new, strict=True) if is_new]
         unknown = sum(catalogue.position(event.item_id) is None for event in new)
-        unattributed = sum(event.item_id not in shown[event.attribution] for event in new if event.attribution)
+        attributed = [
+            event for event in new if event.attribution and event.item_id in shown[event.attribution].item_ids
+        ]
+        unattributed = sum(bool(event.attribution) for event in new) - len(attributed)
+        for event in attributed:
+            self._served.take_up(shown[event.attribution].variant, event.weight)
         return WrittenEvents(len(new), unknown, outcome.seq, unattributed)
 
     # The fold
@@ -467,20 +457,23 @@ class Live:
             await self._open.wait()
 
     async def _write_items(
-        self, write: PutItems | DeleteItems, prepared: list[Written] | None = None, new: int = 0
+        self, write: PutItems | DeleteItems, items: Sequence[Item] = (), drafts: Sequence[Draft] = ()
     ) -> Outcome:
         """Writes items, whose rows are theirs and whose texts are not known until it is done, whoever waits for it."""
-        ids = [item.item_id for item in write.items] if isinstance(write, PutItems) else []
+        ids = [item.id for item in items]
+        reserved = [(draft.replica, draft.replica.new(items)) for draft in drafts]
         self._under_way.update(ids)
-        self._reserved += new
+        for replica, new in reserved:
+            replica.reserved += new
         # A task: whoever waits for all of them must also know those whose callers have gone.
-        task = asyncio.create_task(self._write(write, prepared), name="items")
+        task = asyncio.create_task(self._write(write, drafts), name="items")
         self._item_writes.add(task)
 
         def done(task: asyncio.Task[Outcome]) -> None:
             self._item_writes.discard(task)
             self._under_way -= collections.Counter(ids)
-            self._reserved -= new
+            for replica, new in reserved:
+                replica.reserved -= new
             if not task.cancelled():
                 task.exception()  # of a caller who has gone: looked at, and let be
 
@@ -488,18 +481,18 @@ class Live:
         return await asyncio.shield(task)
 
     async def _write(
-        self, write: Write, prepared: list[Written] | None = None, *, then: Callable[[], None] | None = None
+        self, write: Write, drafts: Sequence[Draft] = (), *, then: Callable[[], None] | None = None
     ) -> Outcome:
         assert self._journal is not None
-        if prepared is not None:
-            self._prepared[id(write)] = prepared
+        if drafts:
+            self._drafts[id(write)] = drafts
         if then is not None:
             self._then[id(write)] = then
         try:
             (outcome,) = await self._journal.write(write)
         except BaseException:
             # Where the caller has gone, the write may still be applied: what was prepared is then prepared again.
-            self._prepared.pop(id(write), None)
+            self._drafts.pop(id(write), None)
             self._then.pop(id(write), None)
             raise
         return outcome
@@ -509,12 +502,13 @@ class Live:
         match write:
             case PutItems():
                 self._note(write, outcome)
-                self._apply_items(write)
+                ready = {draft.replica: draft.written for draft in self._drafts.pop(id(write), ())}
+                for replica in self._replicas:
+                    replica.put(write, ready.get(replica))
             case DeleteItems():
                 self._note(write, outcome)
-                for item_id in write.item_ids:
-                    self._engine.items.remove(item_id)
-                    self._engine.known.moved(item_id, None)
+                for replica in self._replicas:
+                    replica.delete(write)
             case PutUsers():
                 for user in write.users:
                     self._engine.known.users.put_profile(user.user_id, read_profile(user.data))
@@ -538,21 +532,6 @@ class Live:
     def _note(self, write: PutItems | DeleteItems, outcome: Outcome) -> None:
         if self._followed is not None:
             self._followed.append(_Held(outcome.seq, write))
-
-    def _apply_items(self, write: PutItems) -> None:
-        prepared = self._prepared.pop(id(write), None)
-        if prepared is None:
-            vectors = {one.item_id: np.frombuffer(one.vector, "<f4") for one in write.vectors}
-            records = [read_item(stored.data) for stored in write.items]
-            found = [vectors.get(record.item.id) for record in records]
-            prepared = figure(self._engine.generation, records, found)
-        positions = []
-        for written in prepared:
-            positions.append(self._engine.put(written))
-            self._engine.known.moved(written.item.id, positions[-1])
-        self._engine.audiences.moved(positions)
-        if self._indexer is not None:
-            self._indexer.look()
 
     def _apply_event(self, event: StoredEvent) -> None:
         known = self._engine.known

@@ -103,8 +103,8 @@ class RecommendQuery(NamedTuple):
         target_domains: domains of the items that may be returned; none for all.
         filter: which items may be returned, in the filter language; empty for all.
         shown: items of the pages before.
-        min_seq: the answer must know of the write with this sequence number.
         request_id: of the call, if its caller gave it one: what is left to chance is the same if it comes again.
+        explores: whether anything may be left to chance.
     """
 
     page_size: int
@@ -122,8 +122,8 @@ class RecommendQuery(NamedTuple):
     target_domains: Collection[str] = frozenset()
     filter: str = ""
     shown: Sequence[int] = ()
-    min_seq: int = 0
     request_id: str = ""
+    explores: bool = True
 
 
 class RankQuery(NamedTuple):
@@ -248,6 +248,21 @@ class Explanation(NamedTuple):
     other: float
 
 
+class Variant(NamedTuple):
+    """Which bundle a trial has a user answered from.
+
+    Attributes:
+        name: of the variant.
+        trial_id: of the trial.
+    """
+
+    name: str
+    trial_id: str
+
+
+NO_VARIANT = Variant("", "")
+
+
 class Recommendation(NamedTuple):
     """A ranked list and how it came about.
 
@@ -261,6 +276,7 @@ class Recommendation(NamedTuple):
         unknown_attributes: values of the profile that say nothing.
         explanations: one for each item of the list, or none at all.
         degraded: whether what was asked for in words was left out, as there was no time or no room for it.
+        variant: of the trial that the user is part of.
     """
 
     generation: Generation
@@ -272,6 +288,7 @@ class Recommendation(NamedTuple):
     unknown_attributes: int = 0
     explanations: Sequence[Explanation] = ()
     degraded: bool = False
+    variant: Variant = NO_VARIANT
 
     @property
     def items(self) -> list[ScoredItem]:

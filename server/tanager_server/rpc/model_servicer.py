@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tanager.v1 import model_pb2, model_pb2_grpc
-from tanager_server.errors import FieldViolation, InvalidRequestError, StateError, StatelessError
+from tanager_server.errors import StateError, StatelessError
+from tanager_server.rpc.model_validation import backup_name, trial_plan
 from tanager_server.rpc.write_validation import required_id
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     from tanager_server.bundle import Manifest
-    from tanager_server.engine import Activator, Engine, Live, Served
+    from tanager_server.engine import Activator, Engine, Live, Served, Trial, VariantCounts
     from tanager_server.runtime import Calibration
 
-_BACKUP_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_MICROSECONDS = 1e6
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
@@ -72,6 +72,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             runtime=self._runtime,
             bundle=_served_bundle(engine),
             state=None if self._live is None else _state(engine, self._live),
+            trial=None if self._served.trial is None else _trial(self._served.trial),
         )
 
     async def ListBundles(  # noqa: N802  # gRPC's name
@@ -104,18 +105,29 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         done = await self._activator.roll_back(request.expected_bundle_id)
         return model_pb2.RollbackBundleResponse(bundle=_served_bundle(done.engine), encoded_count=done.encoded)
 
+    async def StartTrial(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.StartTrialRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.StartTrialResponse:
+        """See the contract."""
+        return model_pb2.StartTrialResponse(trial=_trial(await self._activator.start_trial(trial_plan(request))))
+
+    async def EndTrial(  # noqa: N802  # gRPC's name
+        self, request: model_pb2.EndTrialRequest, context: ServicerContext[Message, Message]
+    ) -> model_pb2.EndTrialResponse:
+        """See the contract."""
+        ended = await self._activator.end_trial()
+        return model_pb2.EndTrialResponse(trial=None if ended is None else _trial(ended))
+
     async def BackUpState(  # noqa: N802  # gRPC's name
         self, request: model_pb2.BackUpStateRequest, context: ServicerContext[Message, Message]
     ) -> model_pb2.BackUpStateResponse:
         """See the contract."""
-        if not _BACKUP_NAME.fullmatch(request.name):
-            wanted = "must be 1 to 100 letters, digits, dots, hyphens and underscores, and not begin with a dot"
-            raise InvalidRequestError(FieldViolation("name", wanted))
+        name = backup_name(request)
         if self._live is None:
             raise StatelessError
         if self._backups is None:
             raise StateError("this server has no directory of backups: start it with --backups DIR")
-        return model_pb2.BackUpStateResponse(size_bytes=await self._live.back_up(self._backups / request.name))
+        return model_pb2.BackUpStateResponse(size_bytes=await self._live.back_up(self._backups / name))
 
 
 def _served_bundle(engine: Engine) -> model_pb2.Bundle:
@@ -138,6 +150,36 @@ def _bundle(manifest: Manifest) -> model_pb2.Bundle:
         simulated_behaviour=manifest.dataset.simulated_behaviour,
         item_count=manifest.dataset.items,
         quality=manifest.quality,
+    )
+
+
+def _trial(trial: Trial) -> model_pb2.Trial:
+    plan, comparison = trial.plan, trial.comparison
+    message = model_pb2.Trial(
+        variant=plan.variant,
+        mode=f"TRIAL_MODE_{plan.mode.name}",
+        share=plan.share,
+        bundle=_served_bundle(trial.engine),
+        control=_counts(trial.control),
+        candidate=_counts(trial.candidate),
+        compared_count=comparison.compared,
+        skipped_count=comparison.skipped,
+        mean_overlap=comparison.overlap / comparison.compared if comparison.compared else 0.0,
+    )
+    message.count_start_time.FromNanoseconds(trial.began_ns)
+    return message
+
+
+def _counts(counts: VariantCounts) -> model_pb2.VariantCounts:
+    return model_pb2.VariantCounts(
+        list_count=counts.answers,
+        failed_count=counts.failed,
+        degraded_count=counts.degraded,
+        short_count=counts.short,
+        mean_us=counts.seconds / counts.answers * _MICROSECONDS if counts.answers else 0.0,
+        shown_item_count=counts.shown,
+        attributed_event_count=counts.events,
+        attributed_weight=counts.weight,
     )
 
 

@@ -54,7 +54,7 @@ class ResponseEncoder:
 
     def __init__(self, generation: Generation) -> None:
         self._results: dict[Catalogue, _Results] = {}
-        self._usual: dict[tuple[Response, str, int, Strategy, Shortfall, bool], bytes] = {}
+        self._usual: dict[tuple[Response, str, int, Strategy, Shortfall, bool, str], bytes] = {}
         self.prepare(generation)
 
     def prepare(self, generation: Generation) -> None:
@@ -87,7 +87,8 @@ class ResponseEncoder:
             page.positions, page.scores, page.sources, told, first_rank, page.propensities
         )
         manifest, number = answer.generation.manifest, answer.generation.number
-        key = (response, manifest.bundle_id, number, answer.strategy, answer.shortfall, answer.degraded)
+        how = answer.strategy, answer.shortfall, answer.degraded, answer.variant.name
+        key = (response, manifest.bundle_id, number, *how)
         if (usual := self._usual.get(key)) is None:
             usual = self._usual[key] = _usual(*key)
         rest = response()
@@ -109,7 +110,9 @@ class ResponseEncoder:
         results = self._results[catalogue].encode(page.positions, page.scores, page.sources, [], 1, page.propensities)
         strategy = getattr(common_pb2, f"STRATEGY_{answer.strategy.name}")
         shortfall = getattr(common_pb2, f"SHORTFALL_{answer.shortfall.name}")
-        message = recommendation_pb2.UserRecommendations(user_id=user_id, strategy=strategy, shortfall=shortfall)
+        message = recommendation_pb2.UserRecommendations(
+            user_id=user_id, strategy=strategy, shortfall=shortfall, variant=answer.variant.name
+        )
         body = results + message.SerializeToString()
         return _USERS_TAG + _varint(len(body)) + body
 
@@ -144,7 +147,13 @@ def _varint(value: int) -> bytes:
 
 
 def _usual(
-    response: Response, bundle_id: str, number: int, strategy: Strategy, shortfall: Shortfall, degraded: bool
+    response: Response,
+    bundle_id: str,
+    number: int,
+    strategy: Strategy,
+    shortfall: Shortfall,
+    degraded: bool,
+    variant: str,
 ) -> bytes:
     """What answers that came about alike have in common."""
     served_by = common_pb2.ServedBy(
@@ -152,6 +161,7 @@ def _usual(
         strategy=f"STRATEGY_{strategy.name}",
         generation=number,
         degraded=degraded,
+        variant=variant,
     )
     message = response(served_by=served_by)
     if not isinstance(message, recommendation_pb2.RankResponse):

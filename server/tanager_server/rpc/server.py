@@ -58,8 +58,8 @@ _LISTENERS = 4
 # How often the event loop's lag is measured and the encoder's health looked at.
 _WATCH_S = 0.1
 # While the encoder does not come back, a text of the server's own asks for it at such intervals.
-_TRIAL_PAUSE_S = 1.0
-_TRIAL_TEXT = "Does the encoder answer again?"
+_TRY_PAUSE_S = 1.0
+_TRY_TEXT = "Does the encoder answer again?"
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -209,10 +209,13 @@ class GrpcServer:
             _log.warning("clients that do not read their answers are cut off")
 
     async def _keep_watch(self) -> None:
-        """Measures how late the event loop is, and tells NOT_SERVING while the encoder does not come back."""
+        """Measures how late the event loop is, and tells NOT_SERVING while the encoder does not come back.
+
+        One that is being tried does not come into that: while it is stuck, the served one answers its users.
+        """
         loop = asyncio.get_running_loop()
         told_stuck = False
-        trial: asyncio.Task[None] | None = None
+        asked: dict[Engine, asyncio.Task[None]] = {}
         try:
             while True:
                 due = loop.time() + _WATCH_S
@@ -223,21 +226,23 @@ class GrpcServer:
                     told_stuck = self._engine.stuck
                     await (self._health.drain() if told_stuck else self._health.serve())
                     _log.error("the encoder is stuck") if told_stuck else _log.warning("the encoder answers again")
-                if told_stuck and (trial is None or trial.done()):
-                    trial = asyncio.create_task(self._try_encoder(), name="trial")
+                asked = {engine: task for engine, task in asked.items() if not task.done()}
+                for engine in self._served.engines:
+                    if engine.stuck and engine not in asked:
+                        asked[engine] = asyncio.create_task(self._try_encoder(engine), name="try-encoder")
         finally:
-            if trial is not None:
-                trial.cancel()
+            for task in asked.values():
+                task.cancel()
 
-    async def _try_encoder(self) -> None:
+    async def _try_encoder(self, engine: Engine) -> None:
         """Has a text encoded: callers who heed NOT_SERVING bring none by which the encoder could show that it is well.
 
         A batch that succeeds ends `stuck`; one that does not was told of by the batcher.
         """
-        await asyncio.sleep(_TRIAL_PAUSE_S)
+        await asyncio.sleep(_TRY_PAUSE_S)
         with contextlib.suppress(ServerError):
-            timeout_s = self._settings.batching.stuck_after_s + _TRIAL_PAUSE_S
-            await self._engine.embed([_TRIAL_TEXT], deadline=self._engine.deadline(timeout_s))
+            timeout_s = self._settings.batching.stuck_after_s + _TRY_PAUSE_S
+            await engine.embed([_TRY_TEXT], deadline=engine.deadline(timeout_s))
 
 
 def check_address(host: str, port: int) -> None:

@@ -20,8 +20,6 @@ from tanager_server.rpc.paging import Pages
 from tanager_server.rpc.responses import ResponseEncoder, reasons
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
@@ -43,7 +41,7 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
     def __init__(self, served: Served, live: Live | None = None, metrics: Metrics | None = None) -> None:
         self._served, self._live, self._metrics = served, live, metrics
         self._responses = ResponseEncoder(served.engine.generation)
-        self._pages = Pages()
+        self._pages = {served.engine: Pages()}
         served.watch(self)
 
     @property
@@ -53,13 +51,14 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
     def prepare(self, engine: Engine) -> None:
         """See `Watcher`."""
         self._responses.prepare(engine.generation)
+        self._pages[engine] = Pages()
 
     def swapped(self, engine: Engine) -> None:
-        """See `Watcher`."""
-        self._pages = Pages()  # calls in flight go on with their own
+        """See `Watcher`: all is prepared."""
 
     def retired(self, engine: Engine) -> None:
         """See `Watcher`."""
+        self._pages.pop(engine, None)
         self._responses.forget(engine.generation)
 
     def _require(self, token: str) -> None:
@@ -79,19 +78,23 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         """See the contract."""
         query = validation.recommend_query(request)
         self._require(request.min_consistency_token)
-        pages = self._pages
+        arm = self._served.arm(query.user_id)
+        pages = self._pages[arm.engine]
         if request.page_token:
             query = query._replace(shown=pages.shown(request))
-        if self._engine.explores:
+        if arm.engine.explores:
             query = query._replace(request_id=sent_request_id(context) or "")
-        answer = await self._engine.recommend(query, deadline=self._engine.deadline(deadline_s()))
+        answer = await arm.recommend(query, limit_s=deadline_s())
         self._count(answer)
+        token = "" if self._live is None else self._live.impressions.log(query, answer)
+        if token:
+            self._served.show(answer)
         return self._responses.encode(
             recommendation_pb2.RecommendResponse,
             answer,
             first_rank=1 + len(query.shown),
             next_page_token=pages.next_token(request, query, answer),
-            attribution_token="" if self._live is None else self._live.impressions.log(query, answer),
+            attribution_token=token,
         )
 
     async def SimilarItems(  # noqa: N802  # gRPC's name
@@ -106,7 +109,7 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
     ) -> bytes:
         """See the contract."""
         query = validation.rank_query(request)
-        answer = await self._engine.rank(query, deadline=self._engine.deadline(deadline_s()))
+        answer = await self._served.arm(query.subject.user_id).rank(query, limit_s=deadline_s())
         self._count(answer)
         return self._responses.encode(recommendation_pb2.RankResponse, answer)
 
@@ -122,13 +125,11 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         self, request: recommendation_pb2.BatchRecommendRequest, context: ServicerContext[Message, Message]
     ) -> bytes:
         """See the contract."""
-        query, engine = validation.batch_query(request), self._engine
-        parts, bundle_id = [], engine.generation.manifest.bundle_id
-        answers = engine.batch(query, deadline=engine.deadline(deadline_s()))
-        async for user_id, answer in _named(query.user_ids, answers):
+        query = validation.batch_query(request)
+        served_by = common_pb2.ServedBy(bundle_id=self._engine.generation.manifest.bundle_id)
+        parts = []
+        async for user_id, answer in self._served.batch(query, limit_s=deadline_s()):
             parts.append(self._responses.encode_user(user_id, answer))
-            bundle_id = answer.generation.manifest.bundle_id
-        served_by = common_pb2.ServedBy(bundle_id=bundle_id)
         parts.append(recommendation_pb2.BatchRecommendResponse(served_by=served_by).SerializeToString())
         return b"".join(parts)
 
@@ -150,14 +151,6 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
             if found.explanations:
                 member.reasons.extend(reasons(found.explanations[rank - 1], engine.generation.catalogue))
         return response
-
-
-async def _named(
-    user_ids: Sequence[str], answers: AsyncIterator[Recommendation]
-) -> AsyncIterator[tuple[str, Recommendation]]:
-    names = iter(user_ids)
-    async for answer in answers:
-        yield next(names), answer
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
