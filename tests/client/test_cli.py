@@ -201,6 +201,7 @@ def test_recommend_as_json(server, capsys):
         "bundle_id": "abc",
         "generation": 0,
         "degraded": False,
+        "variant": "",
         "timing": {
             "queue_us": 100,
             "tokenize_us": 200,

@@ -143,7 +143,7 @@ async def test_a_caller_who_goes_leaves_a_write_that_is_done(started):
             await gone
         await written(live, item("b", "second"))
         np.testing.assert_array_equal(own_vector(engine, "a"), vector_of("first"))
-        assert (live._reserved, dict(live._under_way)) == (0, {})
+        assert (live.replicas[0].reserved, dict(live._under_way)) == (0, {})
 
 
 async def test_only_texts_that_change_are_encoded_and_a_restart_encodes_none(started):
