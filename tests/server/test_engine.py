@@ -392,6 +392,13 @@ async def test_the_shortfall_says_why_there_are_fewer(recommend, page_size, excl
     assert (answer.shortfall, len(answer.items)) == (shortfall, min(page_size, ITEMS - excluded))
 
 
+async def test_the_last_page_ends_where_the_catalogue_does(recommend):
+    answer = await recommend(page_size=5, shown=range(ITEMS - 2))
+    assert (answer.shortfall, len(answer.items)) == (Shortfall.CATALOGUE, 2)
+    answer = await recommend(page_size=2, shown=range(ITEMS - 2))
+    assert (answer.shortfall, len(answer.items)) == (Shortfall.NONE, 2)
+
+
 # Similar items
 
 

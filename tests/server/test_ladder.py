@@ -17,7 +17,12 @@ from tanager_server.errors import (
 )
 
 NO_TIME = DeadlineExpiredError("late")
-NO_ROOM = [OverloadedError("full", retry_after_s=1), EncoderStuckError("stuck"), HungTextError("hung")]
+NO_ROOM = [
+    OverloadedError("full", retry_after_s=1),
+    EncoderStuckError("stuck"),
+    HungTextError("hung"),
+    EncodeError("no vector"),
+]
 HISTORY = Events(["item-1", "item-4"], [1.0, 1.0])
 
 
@@ -96,9 +101,9 @@ async def test_a_wish_alone_for_which_there_is_no_room_is_refused(failing, error
         await engine.recommend(RecommendQuery(5, text="near-7", **query), deadline=0)
 
 
-async def test_what_the_encoder_fails_at_is_no_lack_of_time(failing):
+async def test_what_the_encoder_fails_at_is_an_error_where_it_is_all_that_is_asked(failing):
     with pytest.raises(EncodeError):
-        await failing(EncodeError("no vector")).recommend(RecommendQuery(5, text="near-7", events=HISTORY), deadline=0)
+        await failing(EncodeError("no vector")).recommend(RecommendQuery(5, text="near-7"), deadline=0)
 
 
 async def test_a_wish_alone_for_which_there_is_no_time_becomes_what_is_trending(failing):

@@ -241,7 +241,7 @@ class Engine:
             serving.generation,
             page,
             strategy,
-            self._shortfall(page, page_size),
+            self._shortfall(page, page_size, len(query.shown)),
             history.unknown,
             timing,
             self._unknown_attributes(profile),
@@ -472,7 +472,7 @@ class Engine:
             return set()
         return {position for position in self.generation.catalogue.positions(item_ids) if position is not None}
 
-    def _shortfall(self, page: Page, page_size: int) -> Shortfall:
+    def _shortfall(self, page: Page, page_size: int, shown: int = 0) -> Shortfall:
         if len(page.positions) == page_size:
             return Shortfall.NONE
-        return Shortfall.CATALOGUE if page_size > len(self.generation.catalogue) else Shortfall.FILTER
+        return Shortfall.CATALOGUE if shown + page_size > len(self.generation.catalogue) else Shortfall.FILTER

@@ -3,7 +3,7 @@
 The ladder is personal, like the wish, trending, popular: an answer comes from the highest step that there is time for.
 
 - Words beside something else to score (a history, or attributes that the bundle has learned of) are left out whatever
-  keeps the encoder from them: no time, no room, or a fault that it has not come back from.
+  keeps the encoder from them: no time, no room, or a fault, which it logs and counts.
 - Words alone are left out only when the deadline is near: the caller has no time for another try either, and gets what
   is trending or popular. Where the encoder has no room or does not come back the call fails, at once: a list that has
   nothing to do with the wish would hide from balancers and from clients that try again that another server, or this
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tanager_server.engine.asking import NOTHING_ASKED, answer
 from tanager_server.engine.request import Timing
-from tanager_server.errors import DeadlineExpiredError, EncoderStuckError, HungTextError, OverloadedError
+from tanager_server.errors import DeadlineExpiredError, EncodeError, EncoderStuckError, HungTextError, OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ async def answer_in_time(
         OverloadedError: the words are all there is, and the queue has no room for them.
         EncoderStuckError: the words are all there is, and the encoder does not come back.
         HungTextError: the words are all there is, and the encoder did not come back from them lately.
-        EncodeError: the encoder failed.
+        EncodeError: the words are all there is, and the encoder failed.
     """
     began = texts.clock()
     left_s = deadline - began
@@ -68,7 +68,7 @@ async def answer_in_time(
             return await answer(asked, reach=reach, texts=texts, items=items, mask=mask, deadline=deadline - reserve_s)
     except (TimeoutError, DeadlineExpiredError):
         pass
-    except (OverloadedError, EncoderStuckError, HungTextError):
+    except (OverloadedError, EncoderStuckError, HungTextError, EncodeError):
         if alone:
             raise
     return NOTHING_ASKED._replace(timing=Timing(queue_s=texts.clock() - began), degraded=True)
