@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tanager_server.bundle import open_manifest
 from tanager_server.engine.folding import fingerprint, fold, follow
-from tanager_server.engine.indexing import Indexer, rows_for
+from tanager_server.engine.indexing import Indexer, IndexObserver, rows_for
 from tanager_server.engine.items import NoRoomError
 from tanager_server.engine.known import KnownUsers
 from tanager_server.errors import (
@@ -112,6 +113,13 @@ class Activated(NamedTuple):
     encoded: int
 
 
+class ActivationObserver(IndexObserver, Protocol):
+    """Told, on the event loop, what becomes of activations; for metrics."""
+
+    def observe_activation(self, outcome: str, seconds: float) -> None:
+        """One has ended: `activated`, `failed`, or `abandoned` by its caller or the end of the server."""
+
+
 class _Change:
     """An activation under way."""
 
@@ -136,6 +144,7 @@ class Activator:
         live: what is written; None for a server without state, which forgets all this when it ends.
         store: where that is kept.
         directory: for the index of live items; that of the state.
+        observe: told of every activation.
     """
 
     def __init__(
@@ -148,9 +157,10 @@ class Activator:
         live: Live | None = None,
         store: Store | None = None,
         directory: Path | None = None,
+        observe: ActivationObserver | None = None,
     ) -> None:
         self._served, self._shelf, self._opener, self._lineage = served, shelf, opener, lineage
-        self._live, self._store, self._directory = live, store, directory
+        self._live, self._store, self._directory, self._observe = live, store, directory, observe
         niceness = _NICENESS if opener.calibration.threads == 1 else _NICENESS_OF_MANY
         self._worker, self._native = WorkerThread("activation"), WorkerThread("activation-native", niceness=niceness)
         self._lists = WorkerThread("bundles")
@@ -220,17 +230,19 @@ class Activator:
         change = self._change = _Change()
         # A task of its own: what a caller who has gone leaves behind must be put away before there is another one.
         change.task = asyncio.create_task(self._run(change, path, lineage), name="activation")
-        change.task.add_done_callback(self._ended)
+        change.task.add_done_callback(functools.partial(self._ended, began=time.monotonic()))
         try:
             return await asyncio.shield(change.task)
         except asyncio.CancelledError:
             change.abandoned = True
             raise
 
-    def _ended(self, task: asyncio.Task[Activated]) -> None:
-        self._change = None
-        if not task.cancelled():
-            task.exception()  # where the caller has gone: looked at, and let be
+    def _ended(self, task: asyncio.Task[Activated], *, began: float) -> None:
+        self._change, outcome = None, "abandoned"
+        if not task.cancelled():  # where the caller has gone: looked at, and let be
+            outcome = "activated" if task.exception() is None else "failed"
+        if self._observe is not None:
+            self._observe.observe_activation(outcome, time.monotonic() - began)
 
     async def _run(self, change: _Change, path: Path, lineage: Lineage) -> Activated:
         began = time.monotonic()
@@ -267,7 +279,7 @@ class Activator:
             if live is not None:
                 assert self._store is not None
                 assert self._directory is not None
-                indexer = Indexer(engine, opened.sequence, self._directory)
+                indexer = Indexer(engine, opened.sequence, self._directory, self._observe)
                 await native(maker.fold, self._store)
                 change.check()
                 await native(indexer.make_now)

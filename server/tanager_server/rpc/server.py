@@ -57,6 +57,8 @@ _MAX_PENDING = 1 << 20
 _LISTENERS = 4
 # How often the event loop's lag is measured and the encoder's health looked at.
 _WATCH_S = 0.1
+# How often items that are scored one by one are counted, for the metrics: it takes 0.2 ms for a million items.
+_COUNT_S = 1.0
 # While the encoder does not come back, a text of the server's own asks for it at such intervals.
 _TRIAL_PAUSE_S = 1.0
 _TRIAL_TEXT = "Does the encoder answer again?"
@@ -211,7 +213,7 @@ class GrpcServer:
     async def _keep_watch(self) -> None:
         """Measures how late the event loop is, and tells NOT_SERVING while the encoder does not come back."""
         loop = asyncio.get_running_loop()
-        told_stuck = False
+        told_stuck, count_at = False, 0.0
         trial: asyncio.Task[None] | None = None
         try:
             while True:
@@ -219,6 +221,9 @@ class GrpcServer:
                 await asyncio.sleep(_WATCH_S)
                 if self._metrics is not None:
                     self._metrics.observe_loop_lag(max(0.0, loop.time() - due))
+                    if loop.time() >= count_at:
+                        count_at = loop.time() + _COUNT_S
+                        self._metrics.live.set_unindexed(self._engine.items.unindexed)
                 if self._engine.stuck != told_stuck:
                     told_stuck = self._engine.stuck
                     await (self._health.drain() if told_stuck else self._health.serve())

@@ -83,6 +83,16 @@ class SqliteStore:
         """See `Store`."""
         return self._state_id
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file on the disk."""
+        return _size(self._file)
+
+    @property
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log on the disk: of what is not in the file yet, or was not a while ago."""
+        return _size(self._file.with_name(f"{FILE}-wal"))
+
     def commit(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """See `Store`."""
         with self._commit_lock:
@@ -181,6 +191,13 @@ class SqliteStore:
             self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         if self._traces_remain:
             self._truncate_at = time.monotonic() + _TRUNCATE_EVERY_S
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # no log, as when the store is closed
+        return 0
 
 
 def _open(file: Path, survives: Survives) -> sqlite3.Connection:

@@ -13,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from tanager_server.errors import StartupError
 from tanager_server.telemetry.call_seconds import CallSeconds
+from tanager_server.telemetry.live_metrics import LiveMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,11 @@ _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """All that the server counts, in a registry of its own."""
+    """All that the server counts, in a registry of its own.
+
+    Attributes:
+        live: what is told of writes, the index and activations.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,6 +40,7 @@ class Metrics:
             bounds=_SECONDS,
         )
         self.registry.register(self._calls)
+        self.live = LiveMetrics(self.registry)
         self._in_flight = Gauge("tanager_calls_in_flight", "Calls being answered.", registry=self.registry)
         self._batch_size = Histogram("tanager_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=self.registry)
         self._batch_seconds = Histogram(
