@@ -16,14 +16,15 @@ from tanager_server.state.faults import storage_error, translated
 from tanager_server.state.lock import DirectoryLock
 from tanager_server.state.schema import FILE, connect, migrate
 from tanager_server.state.snapshot import SqliteSnapshot
-from tanager_server.state.store import STATE_ID, Impression, PurgeUser
-from tanager_server.state.writes import Writer
+from tanager_server.state.store import STATE_ID, Impression
+from tanager_server.state.writer import Writer
+from tanager_server.state.writes import PurgeUser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tanager_server.state.store import Outcome, Write
+    from tanager_server.state.writes import Outcome, Write
 
 _log = logging.getLogger(__name__)
 
