@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests import tiny
-from tests.bench.chaos.lives import KINDS, NAMES, run
+from tests.bench.chaos.lives import KINDS, run
+from tests.bench.chaos.writers import WORK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _MANY = 200
 """Kills after which each kind of work must have been interrupted."""
+_BUNDLES = 2
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 """Of the bundles that are made here."""
 
@@ -49,10 +51,12 @@ _PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 def report(findings: Findings) -> Sequence[str]:
     """What is printed."""
     starts, difference = sorted(findings.restart_s), findings.difference
+    answered = ", ".join(f"{what} {findings.answered[what]:,}" for what in WORK)
     midst = ", ".join(f"{what} {findings.interrupted[what]:,}" for what in KINDS)
     return (
         f"kill -9                         {findings.kills:,}",
         f"in the midst of                 {midst}",
+        f"calls acknowledged              {answered}",
         f"backups made                    {findings.backups:,}",
         f"corrupt loads                   {findings.corrupt + findings.failed_starts}",
         f"corrupt or incomplete backups   {findings.bad_backups}",
@@ -87,10 +91,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="servers at a time")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if len(arguments.bundles) > len(NAMES):
+    if len(arguments.bundles) > _BUNDLES:
         parser.error("two bundles at most")
     began = time.monotonic()
-    with _tiny_bundles(len(NAMES) - len(arguments.bundles)) as made:
+    with _tiny_bundles(_BUNDLES - len(arguments.bundles)) as made:
         findings = run(
             [*arguments.bundles, *made], arguments.kills, seed=arguments.seed, jobs=arguments.jobs, tell=_print
         )

@@ -43,6 +43,7 @@ class Findings:
         backups: backups that were looked at.
         bad_backups: those that were damaged, or lacked what was acknowledged before they began.
         lost_backups: those that were acknowledged and are not there.
+        answered: how many calls of each kind were acknowledged.
         interrupted: how often the server was killed in the midst of what.
         restart_s: how long each start took.
     """
@@ -57,6 +58,7 @@ class Findings:
     backups: int = 0
     bad_backups: int = 0
     lost_backups: int = 0
+    answered: collections.Counter[str] = field(default_factory=collections.Counter)
     interrupted: collections.Counter[str] = field(default_factory=collections.Counter)
     restart_s: list[float] = field(default_factory=list)
 

@@ -22,7 +22,7 @@ from tests.bench.chaos.writers import BUNDLE, WORK, Writers
 from tanager import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 OPTIONS = (
     *("--encoder.threads", "1", "--encoder.workers", "1"),
@@ -31,16 +31,16 @@ OPTIONS = (
 )
 KINDS = (*WORK, "index")
 """What the server can be killed in the midst of."""
-NAMES = ("first", "second")
-"""Of the bundles, as they are activated; the first is the one that the server is given."""
-_AIMS = ("anything", "activation", "index", "backup")
-"""What a kill waits for, in turn; the first, for nothing."""
+NAMES = ("first", "second", "third")
+"""Of the bundles, as they are activated: the server is given the first; the third is the same by another name."""
+_AIMS = ("anything", "activation", "index", "activated", "backup")
+"""What a kill waits for, in turn: nothing, what is to be under way, or that a bundle is acknowledged to be served."""
 _LONGEST_S = 0.5
 """Between the first write after a start and a kill that waits for nothing, at most."""
-_WAIT_S = 1.0
+_WAIT_S = {"activation": 1.0, "index": 1.0, "activated": 10.0, "backup": 1.0}
 """For what is waited for: it may not be due."""
-_LENGTH_S = {"index": 0.15, "backup": 0.1, "activation": 0.6}
-"""How long that takes, about: it is killed in a random moment of it."""
+_SPAN_S = {"activation": 0.5, "index": 0.15, "activated": 0.05, "backup": 0.1}
+"""From then on, at a random moment of which the server is killed; of activations, as long as they take."""
 _AT_ONCE = 0.3
 """Share of the kills after which the server is killed once more before anything is looked at."""
 _KILLS_OF_A_STATE = 25
@@ -119,12 +119,13 @@ def _run_state(bundles: tuple[Path, ...], kills: range, scratch: Path, seed: int
     life = _Life(Place(scratch / f"{kills.start}"), kills, seed, told.append)
     life.place.backups.mkdir(parents=True)
     life.place.bundles.mkdir()
-    for name, bundle in zip(NAMES, bundles, strict=True):
+    for name, bundle in zip(NAMES, (*bundles, bundles[0]), strict=True):
         shutil.copytree(bundle, life.place.bundles / name)
     try:
         life.live()
     finally:
         shutil.rmtree(life.place.root)
+    life.findings.answered.update(life.answered)
     return life.findings, told
 
 
@@ -143,6 +144,11 @@ class _Life:
         self._kills, self._seed, self._tell = kills, seed, tell
         self._ledger, self._draw = Ledger(bundle=Records({BUNDLE: NAMES[0]})), random.Random(f"{seed} {kills.start}")
         self._turn = kills.start
+
+    @property
+    def answered(self) -> Mapping[str, int]:
+        """Calls that were acknowledged, by what they do."""
+        return self._ledger.counts
 
     def live(self) -> None:
         """All of it. After the last kill it is started once more."""
@@ -217,11 +223,17 @@ class _Life:
         if aim == "anything":
             time.sleep(_LONGEST_S * self._draw.random() ** 2)
             return
-        end = time.monotonic() + _WAIT_S
-        while time.monotonic() < end and not (self._indexes() if aim == "index" else aim in writers.under_way):
+        end, before = time.monotonic() + _WAIT_S[aim], len(self._ledger.activations_s)
+
+        def reached() -> bool:
+            if aim == "activated":
+                return len(self._ledger.activations_s) > before
+            return self._indexes() if aim == "index" else aim in writers.under_way
+
+        while time.monotonic() < end and not reached():
             time.sleep(_POLL_S)
         took = sorted(self._ledger.activations_s) if aim == "activation" else []
-        time.sleep((took[len(took) // 2] if took else _LENGTH_S[aim]) * self._draw.random())
+        time.sleep((took[len(took) // 2] if took else _SPAN_S[aim]) * self._draw.random())
 
     def _indexes(self) -> bool:
         return any(self.place.state.glob("index-*"))

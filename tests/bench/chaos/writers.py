@@ -36,6 +36,8 @@ WORK = (
 )
 """What is done."""
 _TIMEOUT_S = 60.0
+_STAYS = 0.5
+"""Share of the bundles that are served until the server is killed."""
 
 
 class Writers:
@@ -189,7 +191,7 @@ class Writers:
         known, client = self._ledger.bundle, self._client
         active = known.there[BUNDLE]
         back = bool(self._previous) and draw.random() < 0.3
-        wanted = self._previous if back else next(name for name in self._bundles if name != active)
+        wanted = self._previous if back else draw.choice([name for name in self._bundles if name != active])
         known.asked({BUNDLE: wanted})
         began = time.monotonic()
         with self._doing("rollback" if back else "activation"):
@@ -200,3 +202,5 @@ class Writers:
         known.answered({BUNDLE: wanted})
         self._ledger.activations_s.append(time.monotonic() - began)
         self._previous = active
+        if draw.random() < _STAYS:  # while another activation is under way it is less sure what must be served
+            self._ended.wait()
