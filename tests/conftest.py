@@ -4,111 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
+from tests import tiny
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DOMAINS = ("book", "film")
-TOPICS = ("space", "love", "war", "music", "nature")
-
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two layers with random weights, in the layout of transformers: quick to export, real to ONNX."""
-    import torch
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordPiece
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-    from tokenizers.processors import TemplateProcessing
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
+    """See `tiny.make_model`."""
     directory = tmp_path_factory.mktemp("model") / "tiny"
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + [str(digit) for digit in range(10)]
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *TOPICS, *DOMAINS, *letters, *(f"##{letter}" for letter in letters)]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = BertNormalizer()
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(directory)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(directory)
+    tiny.make_model(directory)
     return directory
 
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 items over two domains and five topics; 40 users, each of whom likes one topic in both domains."""
-    from tanager_export.dataset import Dataset, Interactions, Item, write_dataset
-
-    items = tuple(
-        Item(
-            id=f"{domain}-{topic}-{number}",
-            title=f"{topic.title()} {domain} {number}",
-            text=f"{topic} {domain} {topic} {number}",
-            domain=domain,
-            categories=(topic,),
-            attributes={"year": 1990 + number},
-        )
-        for domain in DOMAINS
-        for topic in TOPICS
-        for number in range(12)
-    )
-    random = np.random.default_rng(0)
-    users, taken = [], []
-    for user in range(40):
-        liked = [i for i, item in enumerate(items) if item.categories == (TOPICS[user % len(TOPICS)],)]
-        chosen = random.choice(liked, size=8, replace=False)
-        users += [user] * len(chosen)
-        taken += chosen.tolist()
-    interactions = Interactions(
-        user=np.asarray(users, dtype=np.int32),
-        item=np.asarray(taken, dtype=np.int32),
-        timestamp=np.arange(len(users), dtype=np.int64) + 1_700_000_000,
-        weight=np.ones(len(users), dtype=np.float32),
-        user_ids=tuple(f"user-{user}" for user in range(40)),
-    )
+    """See `tiny.make_dataset`."""
     directory = tmp_path_factory.mktemp("dataset") / "tiny"
-    write_dataset(
-        Dataset(
-            name="tiny",
-            description="",
-            source="",
-            licence="",
-            simulated_behaviour=True,
-            items=items,
-            interactions=interactions,
-            users=(),
-        ),
-        directory,
-    )
+    tiny.make_dataset(directory)
     return directory
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_model: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two above, exported in fp32 by the real pipeline."""
-    from tanager_export.bundle import BundleOptions, build_bundle
-    from tanager_export.dataset import load_dataset
-    from tanager_export.model import find_model
-
     target = tmp_path_factory.mktemp("bundle") / "tiny"
-    build_bundle(
-        find_model(str(tiny_model)), load_dataset(tiny_dataset), target, options=BundleOptions(precision="fp32")
-    )
+    tiny.make_bundle(tiny_model, tiny_dataset, target)
     return target

@@ -44,7 +44,7 @@ try:
     from tanager_server.settings import load_settings
     from tanager_server.state import Journal, JournalPolicy, SqliteStore
     from tanager_server.state.trends import Trends
-    from tanager_server.telemetry import Metrics, configure_logging, serve_metrics
+    from tanager_server.telemetry import LiveReadings, Metrics, configure_logging, serve_metrics
 except ImportError as error:
     if (error.name or "").startswith("tanager_server"):  # the client is installed without a compiler too
         sys.exit(
@@ -197,7 +197,7 @@ async def _server(
         stack.push_async_callback(served.close)
         live = None
         if store is not None:
-            live = await stack.enter_async_context(_live(served, opened, store, settings))
+            live = await stack.enter_async_context(_live(served, opened, store, settings, metrics))
         activator = Activator(
             served,
             loaded.shelf,
@@ -206,6 +206,7 @@ async def _server(
             live=live,
             store=store,
             directory=settings.state,
+            observe=None if metrics is None else metrics.live,
         )
         stack.push_async_callback(activator.close)
         trial = loaded.trial
@@ -231,23 +232,43 @@ async def _server(
 
 
 @contextlib.asynccontextmanager
-async def _live(served: Served, opened: Opened, store: SqliteStore, settings: Settings) -> AsyncIterator[Live]:
+async def _live(
+    served: Served, opened: Opened, store: SqliteStore, settings: Settings, metrics: Metrics | None
+) -> AsyncIterator[Live]:
     """What is stored, in the engine, and what writes to it."""
     assert settings.state is not None
     logged = settings.impressions
     live = Live(served, store, Impressions(store, share=logged.share, keep_days=logged.keep_days))
     with store.load() as snapshot:
         live.load(snapshot, opened.encoder.encode_texts)
-    indexer = Indexer(served.engine, opened.sequence, settings.state)
+    observe = None if metrics is None else metrics.live
+    indexer = Indexer(served.engine, opened.sequence, settings.state, observe)
     del opened
     policy = JournalPolicy(max_rows=settings.storage.max_waiting_rows)
-    async with Journal(store, apply=live.apply, policy=policy) as journal:
+    async with Journal(store, apply=live.apply, policy=policy, observe=observe) as journal:
+        if observe is not None:
+            observe.watch(_readings(served, live, journal, store))
         live.begin(journal, indexer)
         del indexer
         yield live
         await live.impressions.close()
     await live.close()
     store.close()
+
+
+def _readings(served: Served, live: Live, journal: Journal, store: SqliteStore) -> LiveReadings:
+    """Whole numbers all, read by another thread than the one that changes them."""
+    return LiveReadings(
+        waiting_rows=lambda: journal.rows,
+        posted_rows=lambda: journal.posted_rows,
+        sequence_number=lambda: live.seq,
+        users=lambda: len(served.engine.known.users),
+        events=lambda: live.event_count,
+        items=lambda: len(served.engine.generation.catalogue),
+        file_bytes=lambda: store.file_bytes,
+        log_bytes=lambda: store.log_bytes,
+        room_items=lambda: served.engine.items.room,
+    )
 
 
 def _settle_memory() -> None:

@@ -78,6 +78,11 @@ def test_a_share_of_the_users_is_answered_from_another_bundle(bundles: Path, opt
         assert trial.control.list_count == 3 * (len(USERS) - len(taken))
         assert trial.candidate.failed_count == trial.control.failed_count == 0
         assert trial.candidate.shown_item_count == 2 * 2 * len(taken)
+        metrics = server.metrics()
+        labels = f'{{bundle_id="{trial.bundle.bundle_id}",variant="second"}}'
+        assert metrics[f"tanager_trial_lists_total{labels}"] == trial.candidate.list_count
+        assert metrics[f"tanager_trial_shown_items_total{labels}"] == trial.candidate.shown_item_count
+        assert metrics["tanager_trial_share"] == 0.2
 
         # A larger share has all of the smaller one; it is counted anew.
         grown = client.start_trial("second", 0.6).trial

@@ -13,8 +13,14 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tanager_server.errors import StartupError
-from tanager_server.telemetry import Metrics, serve_metrics
+from tanager_server.errors import (
+    StartupError,
+    StorageCorruptError,
+    StorageError,
+    StorageFullError,
+    StorageReadOnlyError,
+)
+from tanager_server.telemetry import LiveReadings, Metrics, serve_metrics
 from tanager_server.telemetry.call_seconds import CallSeconds
 
 
@@ -189,3 +195,66 @@ def test_an_address_that_is_not_this_machines_is_named():
         serve_metrics(Metrics(), host="192.0.2.1", port=0),
     ):
         pass
+
+
+def test_what_is_written_indexed_and_activated_is_told_under_the_documented_names():
+    metrics = Metrics()
+    for writes, seconds in ((1, 0.0015), (3, 0.004)):
+        metrics.live.observe_commit(writes=writes, rows=100 * writes, seconds=seconds)
+    failures = (StorageFullError("x"), StorageReadOnlyError("x"), StorageCorruptError("x"), StorageError("x"))
+    for error in (*failures, OverflowError("x"), StorageFullError("x")):
+        metrics.live.observe_failed_commit(error)
+    metrics.live.observe_dropped(7)
+    metrics.live.set_unindexed(33)
+    metrics.live.observe_index(2.0)
+    metrics.live.observe_failed_index()
+    for outcome in ("activated", "failed", "activated"):
+        metrics.live.observe_activation(outcome, 3.0)
+    found = samples(generate_latest(metrics.registry).decode())
+    expected = {
+        ("tanager_commit_writes_count", ()): 2,
+        ("tanager_commit_writes_sum", ()): 4,
+        ("tanager_commit_writes_bucket", (("le", "2.0"),)): 1,
+        ("tanager_commit_seconds_sum", ()): pytest.approx(0.0055),
+        ("tanager_committed_rows_total", ()): 400,
+        ("tanager_failed_commits_total", (("cause", "full"),)): 2,
+        ("tanager_failed_commits_total", (("cause", "read_only"),)): 1,
+        ("tanager_failed_commits_total", (("cause", "corrupt"),)): 1,
+        ("tanager_failed_commits_total", (("cause", "disk"),)): 1,
+        ("tanager_failed_commits_total", (("cause", "refused"),)): 1,
+        ("tanager_dropped_rows_total", ()): 7,
+        ("tanager_index_unindexed_items", ()): 33,
+        ("tanager_index_seconds_sum", ()): 2,
+        ("tanager_failed_indexes_total", ()): 1,
+        ("tanager_activation_seconds_count", (("outcome", "activated"),)): 2,
+        ("tanager_activation_seconds_count", (("outcome", "failed"),)): 1,
+        ("tanager_activation_seconds_sum", (("outcome", "activated"),)): 6,
+    }
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_a_failure_is_counted_from_0_on():
+    found = samples(generate_latest(Metrics().registry).decode())
+    causes = {labels[0][1]: value for (name, labels), value in found.items() if name == "tanager_failed_commits_total"}
+    assert causes == dict.fromkeys(("full", "read_only", "corrupt", "disk", "refused"), 0)
+
+
+def test_a_state_is_read_at_every_scrape_where_there_is_one():
+    metrics, now = Metrics(), dict.fromkeys(LiveReadings._fields, 0)
+    assert not any(name.startswith("tanager_state_") for name, _ in samples(generate_latest(metrics.registry).decode()))
+    metrics.live.watch(LiveReadings(*((lambda field=field: now[field]) for field in LiveReadings._fields)))
+    for first in (10, 20):
+        now |= {field: first + place for place, field in enumerate(LiveReadings._fields)}
+        found = samples(generate_latest(metrics.registry).decode())
+        names = (
+            "tanager_journal_waiting_rows",
+            "tanager_journal_posted_rows",
+            "tanager_state_sequence_number",
+            "tanager_state_users",
+            "tanager_state_events",
+            "tanager_state_items",
+            "tanager_state_file_bytes",
+            "tanager_state_log_bytes",
+            "tanager_index_room_items",
+        )
+        assert [found[name, ()] for name in names] == list(range(first, first + len(names)))

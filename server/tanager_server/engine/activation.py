@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tanager_server.bundle import open_manifest
 from tanager_server.engine.folding import fingerprint
+from tanager_server.engine.indexing import IndexObserver
 from tanager_server.engine.lineage import GIVEN, Lineage
 from tanager_server.engine.making import Made, Maker
 from tanager_server.engine.trials import NO_TRIAL, Trial
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class ActivationObserver(IndexObserver, Protocol):
+    """Told, on the event loop, what becomes of bundles that are opened; for metrics."""
+
+    def observe_activation(self, outcome: str, seconds: float) -> None:
+        """One has ended: `activated`, `failed`, or `abandoned` by its caller or the end of the server."""
 
 
 class _Change:
@@ -56,6 +64,7 @@ class Activator:
         live: what is written; None for a server without state, which forgets all this when it ends.
         store: where that is kept.
         directory: for the index of live items; that of the state.
+        observe: told of every bundle that is opened, for a trial too.
     """
 
     def __init__(
@@ -68,9 +77,11 @@ class Activator:
         live: Live | None = None,
         store: Store | None = None,
         directory: Path | None = None,
+        observe: ActivationObserver | None = None,
     ) -> None:
         self._served, self._shelf, self._lineage, self._live = served, shelf, lineage, live
-        self._maker = Maker(served, opener, live=live, store=store, directory=directory)
+        self._observe = observe
+        self._maker = Maker(served, opener, live=live, store=store, directory=directory, observe=observe)
         self._lists = WorkerThread("bundles")
         self._under_way: asyncio.Task[object] | None = None
         self._retiring: asyncio.Task[None] | None = None
@@ -285,12 +296,22 @@ class Activator:
         check: Callable[[], None],
     ) -> Made:
         _log.info("opening a bundle", extra={"bundle": str(path)})
+        began, outcome = time.monotonic(), "failed"
         try:
-            return await self._maker.make(path, meta=meta, take=take, check=check)
+            made = await self._maker.make(path, meta=meta, take=take, check=check)
+            outcome = "activated"
+        except asyncio.CancelledError:
+            outcome = "abandoned"
+            _log.warning("the bundle is not served: nobody waits for it any more", extra={"bundle": str(path)})
+            raise
         except Exception as error:
             expected = isinstance(error, ServerError)
             _log.error("the bundle is not served", exc_info=not expected, extra={"error": str(error)})
             raise
+        finally:
+            if self._observe is not None:
+                self._observe.observe_activation(outcome, time.monotonic() - began)
+        return made
 
     def _check_idle(self) -> None:
         if self._under_way is not None:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tanager_server.engine.serving import Serving
 from tanager_server.runtime.worker import WorkerThread
@@ -43,6 +43,16 @@ def remove_leftovers(directory: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+class IndexObserver(Protocol):
+    """Told, on the event loop, what becomes of indexes; for metrics."""
+
+    def observe_index(self, seconds: float) -> None:
+        """An index was made anew, and is served."""
+
+    def observe_failed_index(self) -> None:
+        """It could not be made."""
+
+
 class Indexer:
     """Makes a larger index when too many items are scored one by one, or there is little room for more.
 
@@ -50,12 +60,16 @@ class Indexer:
         engine: whose items.
         sequence: as the engine has it.
         directory: for a file as large as the index; no other process may use it.
+        observe: told of every index that is made beside calls.
     """
 
-    def __init__(self, engine: Engine, sequence: SequenceHead | None, directory: Path) -> None:
+    def __init__(
+        self, engine: Engine, sequence: SequenceHead | None, directory: Path, observe: IndexObserver | None = None
+    ) -> None:
         self._engine, self._sequence, self._directory = engine, sequence, directory
         self._worker = WorkerThread("index", niceness=_NICENESS)
         self._task: asyncio.Task[None] | None = None
+        self._observe = observe
         self._not_before = 0.0
         self.done = 0
         """Indexes made so far."""
@@ -86,10 +100,14 @@ class Indexer:
             self._not_before = time.monotonic() + _PAUSE_AFTER_FAILURE_S
             engine.items.end_indexing(None)
             _log.exception("the index could not be made anew", extra={"items": used})
+            if self._observe is not None:
+                self._observe.observe_failed_index()
             return
         engine.serve(serving)
         self.done += 1
         took = round(time.monotonic() - began, 3)
+        if self._observe is not None:
+            self._observe.observe_index(took)
         _log.info("indexed", extra={"items": used, "added": len(positions), "took_s": took})
 
     def make_now(self) -> None:

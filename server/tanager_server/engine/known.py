@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tanager_server.state.users import ItemNumbers, Users
+from tanager_server.state.item_numbers import ItemNumbers
+from tanager_server.state.users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tanager_server.bundle import Manifest
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.folding import Folded
+    from tanager_server.engine.indexing import IndexObserver
     from tanager_server.engine.live import Live
     from tanager_server.engine.opening import Opened, Opener, Tried
     from tanager_server.engine.served import Served
@@ -66,12 +67,20 @@ class Maker:
         live: what is written; None for a server without state.
         store: where that is kept.
         directory: for the index of live items; that of the state.
+        observe: told of every index that is made beside calls.
     """
 
     def __init__(
-        self, served: Served, opener: Opener, *, live: Live | None, store: Store | None, directory: Path | None
+        self,
+        served: Served,
+        opener: Opener,
+        *,
+        live: Live | None,
+        store: Store | None,
+        directory: Path | None,
+        observe: IndexObserver | None = None,
     ) -> None:
-        self._served, self._opener = served, opener
+        self._served, self._opener, self._observe = served, opener, observe
         self._live, self._store, self._directory = live, store, directory
         niceness = _NICENESS if opener.calibration.threads == 1 else _NICENESS_OF_MANY
         self._worker, self._native = WorkerThread("activation"), WorkerThread("activation-native", niceness=niceness)
@@ -118,7 +127,7 @@ class Maker:
             if live is not None:
                 assert self._store is not None
                 assert self._directory is not None
-                replica = Replica(engine, Indexer(engine, opened.sequence, self._directory))
+                replica = Replica(engine, Indexer(engine, opened.sequence, self._directory, self._observe))
                 await native(follower.fold, self._store)
                 check()
                 await native(replica.indexer.make_now)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tanager_server.filter.columns import PREFIX, TITLE, Column, Columns, Kind
+from tanager_server.filter.parser import parse
 from tanager_server.filter.syntax import (
     And,
     Comparison,
@@ -21,7 +22,6 @@ from tanager_server.filter.syntax import (
     Present,
     Text,
     TitleHas,
-    parse,
 )
 
 if TYPE_CHECKING:

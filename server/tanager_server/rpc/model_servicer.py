@@ -9,7 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tanager.v1 import model_pb2, model_pb2_grpc
 from tanager_server.errors import StateError, StatelessError
+from tanager_server.rpc.bundles import bundle_message, served_bundle
 from tanager_server.rpc.model_validation import backup_name, trial_plan
+from tanager_server.rpc.trials import trial_message
 from tanager_server.rpc.write_validation import required_id
 
 if TYPE_CHECKING:
@@ -19,11 +21,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.bundle import Manifest
-    from tanager_server.engine import Activator, Engine, Live, Served, Trial, VariantCounts
+    from tanager_server.engine import Activator, Engine, Live, Served
     from tanager_server.runtime import Calibration
-
-_MICROSECONDS = 1e6
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
@@ -70,9 +69,9 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             execution_provider=engine.provider,
             queue_depth=engine.queue_depth,
             runtime=self._runtime,
-            bundle=_served_bundle(engine),
+            bundle=served_bundle(engine),
             state=None if self._live is None else _state(engine, self._live),
-            trial=None if self._served.trial is None else _trial(self._served.trial),
+            trial=None if self._served.trial is None else trial_message(self._served.trial),
         )
 
     async def ListBundles(  # noqa: N802  # gRPC's name
@@ -86,9 +85,9 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             is_active = each.path == active
             listed = response.bundles.add(name=each.name, active=is_active, problem=each.problem)
             if is_active:  # as it was when it was loaded, whatever became of its directory
-                listed.bundle.CopyFrom(_served_bundle(engine))
+                listed.bundle.CopyFrom(served_bundle(engine))
             elif each.manifest is not None:
-                listed.bundle.CopyFrom(_bundle(each.manifest))
+                listed.bundle.CopyFrom(bundle_message(each.manifest))
         return response
 
     async def ActivateBundle(  # noqa: N802  # gRPC's name
@@ -96,27 +95,27 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.ActivateBundleResponse:
         """See the contract."""
         done = await self._activator.activate(required_id("name", request.name))
-        return model_pb2.ActivateBundleResponse(bundle=_served_bundle(done.engine), encoded_count=done.encoded)
+        return model_pb2.ActivateBundleResponse(bundle=served_bundle(done.engine), encoded_count=done.encoded)
 
     async def RollbackBundle(  # noqa: N802  # gRPC's name
         self, request: model_pb2.RollbackBundleRequest, context: ServicerContext[Message, Message]
     ) -> model_pb2.RollbackBundleResponse:
         """See the contract."""
         done = await self._activator.roll_back(request.expected_bundle_id)
-        return model_pb2.RollbackBundleResponse(bundle=_served_bundle(done.engine), encoded_count=done.encoded)
+        return model_pb2.RollbackBundleResponse(bundle=served_bundle(done.engine), encoded_count=done.encoded)
 
     async def StartTrial(  # noqa: N802  # gRPC's name
         self, request: model_pb2.StartTrialRequest, context: ServicerContext[Message, Message]
     ) -> model_pb2.StartTrialResponse:
         """See the contract."""
-        return model_pb2.StartTrialResponse(trial=_trial(await self._activator.start_trial(trial_plan(request))))
+        return model_pb2.StartTrialResponse(trial=trial_message(await self._activator.start_trial(trial_plan(request))))
 
     async def EndTrial(  # noqa: N802  # gRPC's name
         self, request: model_pb2.EndTrialRequest, context: ServicerContext[Message, Message]
     ) -> model_pb2.EndTrialResponse:
         """See the contract."""
         ended = await self._activator.end_trial()
-        return model_pb2.EndTrialResponse(trial=None if ended is None else _trial(ended))
+        return model_pb2.EndTrialResponse(trial=None if ended is None else trial_message(ended))
 
     async def BackUpState(  # noqa: N802  # gRPC's name
         self, request: model_pb2.BackUpStateRequest, context: ServicerContext[Message, Message]
@@ -128,59 +127,6 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         if self._backups is None:
             raise StateError("this server has no directory of backups: start it with --backups DIR")
         return model_pb2.BackUpStateResponse(size_bytes=await self._live.back_up(self._backups / name))
-
-
-def _served_bundle(engine: Engine) -> model_pb2.Bundle:
-    bundle = _bundle(engine.generation.manifest)
-    bundle.domain_item_counts.update(engine.generation.catalogue.domain_counts)
-    return bundle
-
-
-def _bundle(manifest: Manifest) -> model_pb2.Bundle:
-    created = Timestamp()
-    created.FromDatetime(manifest.created_at)
-    return model_pb2.Bundle(
-        bundle_id=manifest.bundle_id,
-        create_time=created,
-        model_name=manifest.model.name,
-        precision=manifest.encoder.precision,
-        dim=manifest.encoder.dim,
-        max_tokens=manifest.encoder.max_tokens,
-        dataset_name=manifest.dataset.name,
-        simulated_behaviour=manifest.dataset.simulated_behaviour,
-        item_count=manifest.dataset.items,
-        quality=manifest.quality,
-    )
-
-
-def _trial(trial: Trial) -> model_pb2.Trial:
-    plan, comparison = trial.plan, trial.comparison
-    message = model_pb2.Trial(
-        variant=plan.variant,
-        mode=f"TRIAL_MODE_{plan.mode.name}",
-        share=plan.share,
-        bundle=_served_bundle(trial.engine),
-        control=_counts(trial.control),
-        candidate=_counts(trial.candidate),
-        compared_count=comparison.compared,
-        skipped_count=comparison.skipped,
-        mean_overlap=comparison.overlap / comparison.compared if comparison.compared else 0.0,
-    )
-    message.count_start_time.FromNanoseconds(trial.began_ns)
-    return message
-
-
-def _counts(counts: VariantCounts) -> model_pb2.VariantCounts:
-    return model_pb2.VariantCounts(
-        list_count=counts.answers,
-        failed_count=counts.failed,
-        degraded_count=counts.degraded,
-        short_count=counts.short,
-        mean_us=counts.seconds / counts.answers * _MICROSECONDS if counts.answers else 0.0,
-        shown_item_count=counts.shown,
-        attributed_event_count=counts.events,
-        attributed_weight=counts.weight,
-    )
 
 
 def _state(engine: Engine, live: Live) -> model_pb2.State:

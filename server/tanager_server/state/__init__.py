@@ -6,13 +6,21 @@ from tanager_server.state.schema import Verified, verify
 from tanager_server.state.sqlite import SqliteStore, Survives
 from tanager_server.state.store import (
     STATE_ID,
+    EventRow,
+    Impression,
+    Snapshot,
+    Store,
+    StoredEvent,
+    StoredItem,
+    StoredUser,
+    StoredVector,
+)
+from tanager_server.state.writes import (
     AddEvents,
     AddImpressions,
     DeleteItems,
     DropVectors,
-    EventRow,
     ExpireImpressions,
-    Impression,
     Outcome,
     PurgeUser,
     PutItems,
@@ -20,12 +28,6 @@ from tanager_server.state.store import (
     PutUsers,
     PutVectors,
     Removed,
-    Snapshot,
-    Store,
-    StoredEvent,
-    StoredItem,
-    StoredUser,
-    StoredVector,
     Write,
     count_rows,
 )

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from tanager_server.errors import DrainingError, OverloadedError, StorageError
-from tanager_server.state.store import count_rows
+from tanager_server.state.writes import count_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tanager_server.state.store import Outcome, Store, Write
+    from tanager_server.state.store import Store
+    from tanager_server.state.writes import Outcome, Write
 
 _log = logging.getLogger(__name__)
 

@@ -16,14 +16,15 @@ from tanager_server.state.faults import storage_error, translated
 from tanager_server.state.lock import DirectoryLock
 from tanager_server.state.schema import FILE, connect, migrate
 from tanager_server.state.snapshot import SqliteSnapshot
-from tanager_server.state.store import STATE_ID, Impression, PurgeUser
-from tanager_server.state.writes import Writer
+from tanager_server.state.store import STATE_ID, Impression
+from tanager_server.state.writer import Writer
+from tanager_server.state.writes import PurgeUser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tanager_server.state.store import Outcome, Write
+    from tanager_server.state.writes import Outcome, Write
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +83,16 @@ class SqliteStore:
     def state_id(self) -> str:
         """See `Store`."""
         return self._state_id
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file on the disk."""
+        return _size(self._file)
+
+    @property
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log on the disk: of what is not in the file yet, or was not a while ago."""
+        return _size(self._file.with_name(f"{FILE}-wal"))
 
     def commit(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """See `Store`."""
@@ -181,6 +192,13 @@ class SqliteStore:
             self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         if self._traces_remain:
             self._truncate_at = time.monotonic() + _TRUNCATE_EVERY_S
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # no log, as when the store is closed
+        return 0
 
 
 def _open(file: Path, survives: Survives) -> sqlite3.Connection:

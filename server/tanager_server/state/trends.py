@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tanager_server.state.users import TakeUp, TakeUps
+    from tanager_server.state.user_records import TakeUp, TakeUps
 
 _NS_PER_H = 3600 * 10**9
 _NEVER = -(1 << 62)

@@ -6,139 +6,32 @@ gives others a `Snapshot`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tanager_server.state.ragged import Ragged, longer
+from tanager_server.state.user_records import (
+    KnownUser,
+    PastEvent,
+    Purged,
+    Snapshot,
+    TakeUp,
+    TakeUps,
+    last_of_each,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from tanager_server.bundle.profile import ProfileValue
 
+__all__ = ["KnownUser", "PastEvent", "Purged", "Snapshot", "TakeUp", "TakeUps", "Users"]
+
 _NUMBERS, _WEIGHTS, _TIMES, _KINDS = range(4)
 _PART = 1024  # slots of a snapshot: about a millisecond
-
-
-class ItemNumbers:
-    """Numbers of item ids, from 0, whether a catalogue has the items or not. A number is never given again."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._ids: list[str] = []
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def number(self, item_id: str) -> int:
-        """The number of an id; a new one, if it has none yet."""
-        found = self._numbers.get(item_id)
-        if found is None:
-            found = self._numbers[item_id] = len(self._ids)
-            self._ids.append(item_id)
-        return found
-
-    def numbers(self, item_ids: Iterable[str]) -> NDArray[np.int32]:
-        """(ids,) int32: the same for many."""
-        return np.fromiter(map(self.number, item_ids), dtype=np.int32)
-
-    def find(self, item_id: str) -> int | None:
-        """The number of an id, if it has one."""
-        return self._numbers.get(item_id)
-
-    def item_id(self, number: int) -> str:
-        """The id that has the number."""
-        return self._ids[number]
-
-
-class PastEvent(NamedTuple):
-    """Something that a user did.
-
-    Attributes:
-        number: of the item.
-        kind: what it was.
-        weight: signed.
-        time_ns: since the epoch.
-    """
-
-    number: int
-    kind: str
-    weight: float
-    time_ns: int
-
-
-class TakeUp(NamedTuple):
-    """The last time that a user took an item up: an event of positive weight."""
-
-    weight: float
-    time_ns: int
-
-
-class TakeUps(NamedTuple):
-    """For users and the items that they took up, the last time of each pair.
-
-    Attributes:
-        numbers: (pairs,) int32, of the items.
-        weights: (pairs,) float32.
-        times_ns: (pairs,) int64.
-    """
-
-    numbers: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    times_ns: NDArray[np.int64]
-
-
-class KnownUser(NamedTuple):
-    """What is known of a user.
-
-    Attributes:
-        profile: None where none was given.
-        event_count: of all events.
-        latest: some of the events, latest first.
-    """
-
-    profile: Mapping[str, ProfileValue] | None
-    event_count: int
-    latest: list[PastEvent]
-
-
-class Purged(NamedTuple):
-    """What was forgotten of a user.
-
-    Attributes:
-        slot: which was the user's.
-        had_profile: whether there was a profile.
-        event_count: number of events.
-        taken: what the user had taken up.
-    """
-
-    slot: int
-    had_profile: bool
-    event_count: int
-    taken: TakeUps
-
-
-class Snapshot(NamedTuple):
-    """Some users at one time, for another thread.
-
-    Attributes:
-        version: of the users.
-        first: slot of the first of them; the others follow.
-        profiles: by slot; None where there is none, or no user.
-        starts: (slots + 1,) int64; the events of the n-th lie at starts[n] : starts[n + 1], oldest first.
-        numbers: (events,) int32.
-        weights: (events,) float32.
-    """
-
-    version: int
-    first: int
-    profiles: list[Mapping[str, ProfileValue] | None]
-    starts: NDArray[np.int64]
-    numbers: NDArray[np.int32]
-    weights: NDArray[np.float32]
 
 
 class Users:
@@ -346,13 +239,13 @@ class Users:
 
     def _taken_by(self, slot: int) -> TakeUps:
         numbers, weights, times = (self.events.latest(slot, column) for column in (_NUMBERS, _WEIGHTS, _TIMES))
-        return _last_of_each(np.zeros(len(numbers), np.int64), numbers, weights, times)
+        return last_of_each(np.zeros(len(numbers), np.int64), numbers, weights, times)
 
     def take_ups(self) -> TakeUps:
         """What all users took up: for a start, as it takes time by all events."""
         count = len(self._ids)
         columns = [self._all(column, 0, count) for column in (_NUMBERS, _WEIGHTS, _TIMES)]
-        return _last_of_each(np.repeat(np.arange(count), self.events.lengths[:count]), *columns)
+        return last_of_each(np.repeat(np.arange(count), self.events.lengths[:count]), *columns)
 
     def _all(self, column: int, first: int, last: int) -> NDArray[Any]:
         rows = [self.events.latest(slot, column) for slot in range(first, last)]
@@ -392,15 +285,3 @@ class Users:
                 self.events.lengths[first:last].cumsum(out=starts[1:])
                 numbers, weights = self._all(_NUMBERS, first, last), self._all(_WEIGHTS, first, last)
             yield Snapshot(self.version, first, self._profiles[first:last], starts, numbers, weights)
-
-
-def _last_of_each(
-    owners: NDArray[np.int64], numbers: NDArray[np.int32], weights: NDArray[np.float32], times: NDArray[np.int64]
-) -> TakeUps:
-    """The last event of positive weight of each owner and number; events of an owner are in the order of time."""
-    taken = np.flatnonzero(weights > 0)
-    order = taken[np.lexsort((numbers[taken], owners[taken]))]  # stable: the last of equals is the last in time
-    last = np.ones(len(order), bool)
-    last[:-1] = (owners[order[1:]] != owners[order[:-1]]) | (numbers[order[1:]] != numbers[order[:-1]])
-    order = order[last]
-    return TakeUps(numbers[order], weights[order], times[order])

@@ -13,16 +13,24 @@ from prometheus_client.process_collector import ProcessCollector
 
 from tanager_server.errors import StartupError
 from tanager_server.telemetry.call_seconds import CallSeconds
+from tanager_server.telemetry.live_metrics import LiveMetrics
+from tanager_server.telemetry.trial_counts import TrialCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tanager_server.telemetry.trial_counts import TrialRow
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """All that the server counts, in a registry of its own."""
+    """All that the server counts, in a registry of its own.
+
+    Attributes:
+        live: what is told of writes, the index and activations.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,6 +43,7 @@ class Metrics:
             bounds=_SECONDS,
         )
         self.registry.register(self._calls)
+        self.live = LiveMetrics(self.registry)
         self._in_flight = Gauge("tanager_calls_in_flight", "Calls being answered.", registry=self.registry)
         self._batch_size = Histogram("tanager_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=self.registry)
         self._batch_seconds = Histogram(
@@ -116,6 +125,10 @@ class Metrics:
         """Reads these two at each scrape."""
         self._in_flight.set_function(calls_in_flight)
         self._queue_depth.set_function(queue_depth)
+
+    def watch_trial(self, trial: Callable[[], TrialRow | None]) -> None:
+        """Reads the trial under way at each scrape."""
+        self.registry.register(TrialCollector(trial))
 
     def set_bundle(self, *, bundle_id: str, items: int) -> None:
         """This bundle is being served."""

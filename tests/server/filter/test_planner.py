@@ -12,8 +12,8 @@ from tests.server.filter.naive import filters, items, matches
 from tanager_server.bundle import Catalogue, Item
 from tanager_server.filter import Columns, FilterError, Predicates
 from tanager_server.filter import columns as columns_module
+from tanager_server.filter.parser import parse
 from tanager_server.filter.planner import check, evaluate
-from tanager_server.filter.syntax import parse
 
 
 def put(columns, position, item):

@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server.filter.naive import filters
 
+from tanager_server.filter.parser import MAX_CHARACTERS, MAX_DEPTH, MAX_TERMS, parse
 from tanager_server.filter.syntax import (
     EVERYTHING,
-    MAX_CHARACTERS,
-    MAX_DEPTH,
-    MAX_TERMS,
     And,
     Comparison,
     FilterError,
@@ -22,7 +20,6 @@ from tanager_server.filter.syntax import (
     Present,
     Text,
     TitleHas,
-    parse,
 )
 
 A, B, C, D = (Comparison(name, "=", 1.0) for name in "abcd")

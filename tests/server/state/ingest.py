@@ -32,7 +32,7 @@ from tanager_server.state import (
     StoredUser,
     StoredVector,
     Write,
-    writes,
+    user_writer,
 )
 
 CALLERS = 4
@@ -99,7 +99,7 @@ async def _write_always(store: SqliteStore) -> None:
 def main() -> None:
     """Writes until it is killed."""
     state, backups = map(Path, sys.argv[1:])
-    writes._UNINDEXED_EVENTS = 100  # so that what is rare happens often
+    user_writer._UNINDEXED_EVENTS = 100  # so that what is rare happens often
     print("opening", flush=True)
     store = SqliteStore(state)
     store._connection.execute("PRAGMA wal_autocheckpoint = 40")

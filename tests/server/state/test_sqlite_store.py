@@ -25,7 +25,7 @@ from tanager_server.state import (
     StoredItem,
     StoredUser,
     StoredVector,
-    writes,
+    user_writer,
 )
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def test_event_rows_refer_to_ids_by_keys(store: SqliteStore):
 def test_events_are_known_before_and_after_they_are_indexed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unindexed: int
 ):
-    monkeypatch.setattr(writes, "_UNINDEXED_EVENTS", unindexed)
+    monkeypatch.setattr(user_writer, "_UNINDEXED_EVENTS", unindexed)
     for round_ in range(3):
         with SqliteStore(tmp_path) as store:
             for n in range(10):

@@ -31,7 +31,8 @@ from tanager_server.state import (
     StoredItem,
     StoredUser,
     StoredVector,
-    writes,
+    keys,
+    user_writer,
 )
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(unindexed=st.sampled_from([1, 4, 10_000]))
     def open(self, unindexed: int) -> None:
-        self.patch.setattr(writes, "_UNINDEXED_EVENTS", unindexed)
-        self.patch.setattr(writes, "_MAX_CACHED_KEYS", unindexed)
+        self.patch.setattr(user_writer, "_UNINDEXED_EVENTS", unindexed)
+        self.patch.setattr(keys, "_MAX_CACHED_KEYS", unindexed)
         self.store = SqliteStore(self.directory, survives="process")
 
     @rule(batch=st.lists(some_writes, min_size=1, max_size=3))

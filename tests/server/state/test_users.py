@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tanager_server.state.users import ItemNumbers, PastEvent, Users
+from tanager_server.state.item_numbers import ItemNumbers
+from tanager_server.state.users import PastEvent, Users
 
 NAMES = st.sampled_from(["ada", "bob", "cyd", "dee"])
 KINDS = ["click", "buy", "hide"]
