@@ -6,8 +6,8 @@ Makes a state by writing straight to the store what a server would have written:
 encoder each, near that of an item of the bundle, with its categories and attributes; and events of users with items of
 the bundle and with new ones. Then starts servers by turns without that state and with it, and prints from the start of
 the process until it says that it is SERVING, in seconds and in seconds of CPU: medians with the least and the most in
-brackets, and the resident memory at that moment. Then, of the last one: what a list for a history takes before the new items are in the index and after,
-how long that is made for, and what memory it leaves.
+brackets, and the resident memory at that moment. Then, of the last one: what a list for a history takes before the new
+items are in the index and after, how long that is made for, and what memory it leaves.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def fill(directory: Path, bundle: Path, *, items: int, events: int, users: int) 
                 StoredEvent(
                     f"event-{number}",
                     f"user-{draw.randrange(users)}",
-                    ids[draw.randrange(len(own))] if draw.random() < 0.5 else draw.choice(ids),  # noqa: S311
+                    ids[draw.randrange(len(own))] if draw.random() < 0.5 else draw.choice(ids),
                     draw.choice(_KINDS),
                     1.0,
                     _BEGAN_NS + number,

@@ -71,8 +71,8 @@ def twins(make_generation, sparse, index_info, unit_vectors):
             (grown.growth.set_attributes, attributes),
         ):
             rows = np.flatnonzero(matrix[:, item])
-            put(item, random.integers(0, 3, 2).tolist(), [9.0, 9.0])  # what is written again is replaced
-            put(item, rows.tolist(), matrix[rows, item].tolist())
+            put(item, np.arange(2) + random.integers(3), np.full(2, 9.0))  # what is written again is replaced
+            put(item, rows, matrix[rows, item])
     return Twins(whole, grown)
 
 

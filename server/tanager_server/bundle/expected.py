@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tanager_server.bundle.sparse import MAX_ABS_WEIGHT
+from tanager_server.bundle.sparse import MAX_ABS_WEIGHT, SparseRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,8 +92,8 @@ class ExpectedColumns:
 
     def of(
         self, vectors: NDArray[np.float32], others: NDArray[np.float32], used: NDArray[np.int64], *, most: int
-    ) -> list[Column]:
-        """The columns of some items.
+    ) -> SparseRows:
+        """The columns of some items, each as a row, of ascending indices.
 
         Args:
             vectors: (items, dim) float32, of their texts.
@@ -104,14 +104,18 @@ class ExpectedColumns:
         found = vectors @ self.of_text
         found += others @ (self.of_others[used].astype(np.float32) * np.float32(self.scale))
         found += self.offset
-        columns = []
-        for row in found:
-            size = np.abs(row)
-            kept = np.flatnonzero((size >= self.least) & (size > 0))
-            if len(kept) > most:
-                kept = np.sort(kept[np.argpartition(-size[kept], most - 1)[:most]])
-            columns.append(Column(self.items[kept], row[kept]))
-        return columns
+        size = np.abs(found)
+        kept = (size >= self.least) & (size > 0)
+        for row in np.flatnonzero(np.count_nonzero(kept, axis=1) > most):
+            places = np.flatnonzero(kept[row])
+            largest = np.argpartition(size[row, places], len(places) - most)[-most:]
+            kept[row] = False
+            kept[row, places[largest]] = True
+        starts = np.zeros(len(found) + 1, np.int64)
+        np.cumsum(np.count_nonzero(kept, axis=1), out=starts[1:])
+        if starts[-1] == kept.size:  # all of them, as in a small catalogue
+            return SparseRows(starts, np.tile(self.items, len(found)), found.reshape(-1))
+        return SparseRows(starts, self.items[np.nonzero(kept)[1]], found[kept])
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """As they are stored, by the names of `STORED`."""

@@ -25,21 +25,40 @@ namespace py = pybind11;
 
 namespace tanager {
 
-// What was added to a sparse matrix after it was made, by row.
+// What was added to a sparse matrix after it was made, by row; the entries of a row in the order of their columns.
 struct AddedEntries {
-  std::unordered_map<std::int64_t, std::vector<std::pair<std::int32_t, float>>> rows;
-  std::unordered_map<std::int32_t, std::vector<std::int64_t>> rows_of;
+  using Entries = std::vector<std::pair<std::int32_t, float>>;
 
-  // The entries of a column, in place of those it was given before.
-  void set_column(std::int32_t column, const std::vector<std::int64_t>& at, const std::vector<float>& weights) {
-    if (at.size() != weights.size()) throw py::value_error("a weight for each row");
-    for (const std::int64_t row : rows_of[column]) {
-      auto& entries = rows[row];
-      entries.erase(std::remove_if(entries.begin(), entries.end(), [&](const auto& e) { return e.first == column; }),
-                    entries.end());
+  std::unordered_map<std::int64_t, Entries> rows;
+  std::int32_t end = 0;  // no column from here on has entries
+
+  // The entries of a column, in place of those it was given before; `at` ascends.
+  void set_column(std::int32_t column, const std::int32_t* at, const float* weights, std::size_t count) {
+    if (column < end) {
+      for (auto& [row, entries] : rows) {
+        if (std::binary_search(at, at + count, row)) continue;
+        const auto found = place(entries, column);
+        if (found != entries.end() && found->first == column) entries.erase(found);
+      }
     }
-    for (std::size_t i = 0; i < at.size(); ++i) rows[at[i]].emplace_back(column, weights[i]);
-    rows_of[column] = at;
+    for (std::size_t i = 0; i < count; ++i) {
+      Entries& entries = rows[at[i]];
+      // To have many columns takes most of the memory that there is: no more is asked for ahead than need be.
+      if (entries.size() == entries.capacity()) entries.reserve(entries.size() + entries.size() / 8 + 8);
+      const auto found = entries.empty() || entries.back().first < column ? entries.end() : place(entries, column);
+      if (found != entries.end() && found->first == column) {
+        found->second = weights[i];
+      } else {
+        entries.insert(found, {column, weights[i]});
+      }
+    }
+    end = std::max(end, column + 1);
+  }
+
+ private:
+  static Entries::iterator place(Entries& entries, std::int32_t column) {
+    return std::lower_bound(entries.begin(), entries.end(), column,
+                            [](const auto& entry, std::int32_t of) { return entry.first < of; });
   }
 };
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from tanager_server.engine.folding import figure, fold, has_text, stored_vectors
 from tanager_server.engine.impressions import Impressions
+from tanager_server.engine.loading import load_users
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_item, read_profile
 from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
 from tanager_server.runtime.worker import WorkerThread
@@ -35,7 +36,7 @@ from tanager_server.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -103,20 +104,6 @@ class _Held(NamedTuple):
     write: PutItems | DeleteItems
 
 
-class _Keys:
-    """Names by the keys that stand for them in a snapshot."""
-
-    def __init__(self, keys: Iterator[tuple[int, str]]) -> None:
-        known = dict(keys)
-        self.names = list(known.values())
-        self._places = np.zeros(max(known, default=0) + 1, np.int64)
-        self._places[list(known)] = np.arange(len(known))
-
-    def places(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """(keys,) int64: where in `names` each key's name is."""
-        return self._places[np.array(keys, np.int64)]
-
-
 class Live:
     """Writes of all kinds, over one store.
 
@@ -163,7 +150,7 @@ class Live:
         engine = self._engine
         folded = fold(engine, snapshot, encode)
         self._unstored = folded.encoded
-        self._load_users(snapshot)
+        self._events = load_users(engine.known, self._trends, snapshot)
         engine.audiences.rebuild()
         self._seq = snapshot.seq
         _log.info(
@@ -177,31 +164,6 @@ class Live:
                 "took_s": round(time.monotonic() - began, 3),
             },
         )
-
-    def _load_users(self, snapshot: Snapshot) -> None:
-        known = self._engine.known
-        for user in snapshot.users():
-            known.users.put_profile(user.user_id, read_profile(user.data))
-        users = _Keys(key_and_name for block in snapshot.user_keys() for key_and_name in block)
-        items = _Keys(key_and_name for block in snapshot.item_keys() for key_and_name in block)
-        kinds = _Keys(iter(snapshot.kinds().items()))
-        numbers = known.numbers.numbers(items.names)
-        blocks = [
-            (
-                users.places(column[0]),
-                numbers[items.places(column[1])],
-                kinds.places(column[2]),
-                np.array(column[3], np.float32),
-                np.array(column[4], np.int64),
-            )
-            for block in snapshot.event_rows()
-            if (column := list(zip(*block, strict=True)))
-        ]
-        if blocks:
-            by, of, kind, weight, time_ns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-            known.users.load_events(users.names, by, of, kinds.names, kind, weight, time_ns)
-            self._events = len(by)
-        self._trends.load(known.users.take_ups())
 
     def begin(self, journal: Journal, indexer: Indexer) -> None:
         """From here on writes are taken."""
