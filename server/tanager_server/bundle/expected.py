@@ -91,7 +91,13 @@ class ExpectedColumns:
         return cls(items, text, rounded[dim:].copy(), scale, offset, least)
 
     def of(
-        self, vectors: NDArray[np.float32], others: NDArray[np.float32], used: NDArray[np.int64], *, most: int
+        self,
+        vectors: NDArray[np.float32],
+        others: NDArray[np.float32],
+        used: NDArray[np.int64],
+        *,
+        count: int,
+        most: int,
     ) -> SparseRows:
         """The columns of some items, each as a row, of ascending indices.
 
@@ -99,23 +105,30 @@ class ExpectedColumns:
             vectors: (items, dim) float32, of their texts.
             others: (items, used) float32, the other traits of which any of these items has something.
             used: (used,) which these are; the weights of the rest are not read.
+            count: of the first items, whose columns are wanted.
             most: entries of a column that are kept, the largest in absolute value.
         """
-        found = vectors @ self.of_text
-        found += others @ (self.of_others[used].astype(np.float32) * np.float32(self.scale))
+        found = (vectors @ self.of_text)[:count]
+        found += (others @ (self.of_others[used].astype(np.float32) * np.float32(self.scale)))[:count]
         found += self.offset
-        size = np.abs(found)
-        kept = (size >= self.least) & (size > 0)
-        for row in np.flatnonzero(np.count_nonzero(kept, axis=1) > most):
-            places = np.flatnonzero(kept[row])
-            largest = np.argpartition(size[row, places], len(places) - most)[-most:]
-            kept[row] = False
-            kept[row, places[largest]] = True
-        starts = np.zeros(len(found) + 1, np.int64)
+        starts = np.zeros(count + 1, np.int64)
+        if len(self.items) > most:
+            places = [self._largest(row, most) for row in found]
+            np.cumsum([len(of_row) for of_row in places], out=starts[1:])
+            rows = np.repeat(np.arange(count), np.diff(starts))
+            columns = np.concatenate([np.empty(0, np.int64), *places])
+            return SparseRows(starts, self.items[columns], found[rows, columns])
+        kept = np.abs(found)
+        kept = (kept >= self.least) & (kept > 0)
         np.cumsum(np.count_nonzero(kept, axis=1), out=starts[1:])
-        if starts[-1] == kept.size:  # all of them, as in a small catalogue
-            return SparseRows(starts, np.tile(self.items, len(found)), found.reshape(-1))
+        if starts[-1] == kept.size:
+            return SparseRows(starts, np.tile(self.items, count), found.reshape(-1))
         return SparseRows(starts, self.items[np.nonzero(kept)[1]], found[kept])
+
+    def _largest(self, row: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+        size = np.abs(row)
+        kept = np.flatnonzero((size >= self.least) & (size > 0))
+        return kept if len(kept) <= most else np.sort(kept[np.argpartition(-size[kept], most - 1)[:most]])
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """As they are stored, by the names of `STORED`."""

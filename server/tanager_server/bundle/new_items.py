@@ -37,7 +37,7 @@ MAX_NAMES = 100_000
 _CHUNK = 64  # items at a time: what is held of them is as long as the catalogue
 # Products of few rows are made in another way than those of many and differ in the last bit; with these many they do
 # not, so that an item alone gets what it gets among others, whenever that is.
-_LEAST = 16
+_LEAST = 8
 
 
 class _Names(BaseModel):
@@ -183,7 +183,7 @@ class NewItems:
         used = np.flatnonzero(others.any(axis=0))
         read = vectors, others[:, used], used
         neighbours, transitions = (
-            _first(columns.of(*read, most=most), count) for columns in (self.neighbours, self.transitions)
+            columns.of(*read, count=count, most=most) for columns in (self.neighbours, self.transitions)
         )
         priors = self.priors.of(np.concatenate((vectors, others), axis=1))[:count]
         sequence = None if self.sequence is None else self.sequence.of(vectors)[:count]
@@ -245,11 +245,6 @@ class NewItems:
                 f"{path}: does not fit a catalogue of {items} items with vectors of {dim}; export the bundle again"
             )
         return cls(dim, layout, neighbours, transitions, priors, sequence)
-
-
-def _first(rows: SparseRows, count: int) -> SparseRows:
-    starts = rows.indptr[: count + 1]
-    return SparseRows(starts, rows.indices[: starts[-1]], rows.weights[: starts[-1]])
 
 
 def _read(path: Path, part: str, names: Sequence[str]) -> list[NDArray[np.generic]]:

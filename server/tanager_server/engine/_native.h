@@ -29,21 +29,23 @@ namespace tanager {
 struct AddedEntries {
   using Entries = std::vector<std::pair<std::int32_t, float>>;
 
-  std::unordered_map<std::int64_t, Entries> rows;
+  std::vector<Entries> rows;
   std::int32_t end = 0;  // no column from here on has entries
 
-  // The entries of a column, in place of those it was given before; `at` ascends.
+  // The entries of a column, in place of those it was given before; `at` ascends, from 0 or more.
   void set_column(std::int32_t column, const std::int32_t* at, const float* weights, std::size_t count) {
     if (column < end) {
-      for (auto& [row, entries] : rows) {
-        if (std::binary_search(at, at + count, row)) continue;
-        const auto found = place(entries, column);
-        if (found != entries.end() && found->first == column) entries.erase(found);
+      for (std::size_t row = 0; row < rows.size(); ++row) {
+        if (std::binary_search(at, at + count, static_cast<std::int32_t>(row))) continue;
+        const auto found = place(rows[row], column);
+        if (found != rows[row].end() && found->first == column) rows[row].erase(found);
       }
     }
+    const std::size_t needed = count == 0 ? 0 : static_cast<std::size_t>(at[count - 1]) + 1;
+    if (needed > rows.size()) rows.resize(needed);
     for (std::size_t i = 0; i < count; ++i) {
       Entries& entries = rows[at[i]];
-      // To have many columns takes most of the memory that there is: no more is asked for ahead than need be.
+      // Many columns take most of the memory that there is: not twice as much is asked for as is needed.
       if (entries.size() == entries.capacity()) entries.reserve(entries.size() + entries.size() / 8 + 8);
       const auto found = entries.empty() || entries.back().first < column ? entries.end() : place(entries, column);
       if (found != entries.end() && found->first == column) {
@@ -127,10 +129,8 @@ struct Rows {
     if (static_cast<std::size_t>(row) < rows) {
       for (std::int64_t entry = indptr[row]; entry < indptr[row + 1]; ++entry) visit(indices[entry], weights[entry]);
     }
-    if (added == nullptr || added->rows.empty()) return;
-    const auto found = added->rows.find(row);
-    if (found == added->rows.end()) return;
-    for (const auto& [column, weight] : found->second) visit(column, weight);
+    if (added == nullptr || static_cast<std::size_t>(row) >= added->rows.size()) return;
+    for (const auto& [column, weight] : added->rows[row]) visit(column, weight);
   }
 
   // From a tuple of indptr, indices and weights, with every index below `columns`.

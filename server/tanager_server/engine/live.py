@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tanager_server.engine.folding import figure, fold, has_text, stored_vectors
+from tanager_server.engine.folding import figure, has_text, stored_vectors
 from tanager_server.engine.impressions import Impressions
-from tanager_server.engine.loading import load_users
+from tanager_server.engine.loading import load_state
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_item, read_profile
 from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
 from tanager_server.runtime.worker import WorkerThread
@@ -148,17 +148,15 @@ class Live:
         """
         began = time.monotonic()
         engine = self._engine
-        folded = fold(engine, snapshot, encode)
-        self._unstored = folded.encoded
-        self._events = load_users(engine.known, self._trends, snapshot)
-        engine.audiences.rebuild()
+        loaded = load_state(engine, self._trends, snapshot, encode)
+        self._unstored, self._events = loaded.encoded, loaded.events
         self._seq = snapshot.seq
         _log.info(
             "state",
             extra={
                 "seq": self._seq,
-                "items_written": folded.items,
-                "encoded": len(folded.encoded),
+                "items_written": loaded.items,
+                "encoded": len(loaded.encoded),
                 "users": len(engine.known.users),
                 "events": self.event_count,
                 "took_s": round(time.monotonic() - began, 3),
