@@ -1,5 +1,6 @@
 // What items are given after the generation was made; see engine/items.py.
 
+#include <functional>
 #include <limits>
 
 #include "../engine/_native.h"
@@ -9,6 +10,31 @@ namespace {
 using tanager::AddedEntries, tanager::Growth;
 template <typename T>
 using Values = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+constexpr std::int32_t kMost = std::numeric_limits<std::int32_t>::max();
+
+// The same as `set_column` for columns behind all that there are, of which the n-th lies at start[n] : start[n + 1]:
+// row by row, as memory lies.
+void append_columns(AddedEntries& entries, const std::int64_t* items, std::size_t count, const std::int64_t* start,
+                    const std::int32_t* rows, const float* weights) {
+  std::vector<std::int64_t> next(start, start + count);
+  std::int32_t end = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (start[i] < start[i + 1]) end = std::max(end, rows[start[i + 1] - 1] + 1);
+  }
+  if (entries.rows.size() < static_cast<std::size_t>(end)) entries.rows.resize(static_cast<std::size_t>(end));
+  for (std::int32_t row = 0; row < end; ++row) {
+    AddedEntries::Entries& of_row = entries.rows[static_cast<std::size_t>(row)];
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::int64_t at = next[i];
+      if (at == start[i + 1] || rows[at] != row) continue;
+      if (of_row.size() == of_row.capacity()) of_row.reserve(of_row.size() + of_row.size() / 8 + count);
+      of_row.emplace_back(static_cast<std::int32_t>(items[i]), weights[at]);
+      ++next[i];
+    }
+  }
+  if (count > 0) entries.end = static_cast<std::int32_t>(items[count - 1]) + 1;
+}
 
 // Gives items columns, the n-th of which lies at starts[n] : starts[n + 1].
 template <AddedEntries Growth::* matrix>
@@ -20,17 +46,22 @@ void set_columns(Growth& growth, const Values<std::int64_t>& items, const Values
               starts.size() == items.size() + 1 && rows.size() == weights.size() && start[0] == 0 &&
               start[items.size()] == rows.size();
   for (py::ssize_t i = 0; fits && i < items.size(); ++i) {
-    fits = start[i] <= start[i + 1] && start[i + 1] <= rows.size() && item[i] >= 0 &&
-           item[i] < std::numeric_limits<std::int32_t>::max();
+    fits = start[i] <= start[i + 1] && start[i + 1] <= rows.size() && item[i] >= 0 && item[i] < kMost;
     for (std::int64_t entry = start[i]; fits && entry < start[i + 1]; ++entry) {
-      fits = row[entry] >= 0 && (entry == start[i] || row[entry - 1] < row[entry]);
+      fits = row[entry] >= 0 && row[entry] < kMost && (entry == start[i] || row[entry - 1] < row[entry]);
     }
   }
   if (!fits) throw py::value_error("columns: for each item rows that ascend, and a weight for each");
+  AddedEntries& entries = growth.*matrix;
+  const std::int64_t* end = item + items.size();
+  // As when a state is read.
+  if (items.size() > 1 && item[0] >= entries.end && std::adjacent_find(item, end, std::greater_equal<>()) == end) {
+    append_columns(entries, item, static_cast<std::size_t>(items.size()), start, row, weights.data());
+    return;
+  }
   for (py::ssize_t i = 0; i < items.size(); ++i) {
-    (growth.*matrix)
-        .set_column(static_cast<std::int32_t>(item[i]), row + start[i], weights.data() + start[i],
-                    static_cast<std::size_t>(start[i + 1] - start[i]));
+    entries.set_column(static_cast<std::int32_t>(item[i]), row + start[i], weights.data() + start[i],
+                       static_cast<std::size_t>(start[i + 1] - start[i]));
   }
 }
 
