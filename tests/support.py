@@ -33,18 +33,25 @@ class ServerProcess:
         bundle: what to serve.
         options: further options of the command.
         program: what to run in the place of `tanager-server`.
+        timeout_s: how long it may say nothing while it is waited for.
 
     As a context manager it waits until the server listens, and ends it.
     """
 
-    def __init__(self, bundle: Path, *options: str, program: Sequence[str | Path] = (BIN / "tanager-server",)) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        *options: str,
+        program: Sequence[str | Path] = (BIN / "tanager-server",),
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._process = subprocess.Popen(
             [*program, "--bundle", bundle, "--port", "0", "--metrics.port", "0", *options],
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
         )
-        self.pid = self._process.pid
+        self.pid, self._timeout_s = self._process.pid, timeout_s
         self.log: list[dict[str, Any]] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -73,11 +80,11 @@ class ServerProcess:
         """Reads the log until a record with this message and these fields.
 
         Raises:
-            AssertionError: the server ended, or said nothing for a minute.
+            AssertionError: the server ended, or said nothing for too long.
         """
         while True:
             try:
-                line = self._lines.get(timeout=TIMEOUT_S)
+                line = self._lines.get(timeout=self._timeout_s)
             except queue.Empty:
                 raise AssertionError(f"no {message!r} in the log: {self.log}") from None
             if line is None:

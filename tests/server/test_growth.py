@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,15 +66,50 @@ def twins(make_generation, sparse, index_info, unit_vectors):
     for item in range(INDEXED, ITEMS):
         grown.vectors[item], grown.priors[:, item] = whole.vectors[item], priors[:, item]
         grown.sequence.vectors[item] = whole.sequence.vectors[item]
-        for put, matrix in (
-            (grown.growth.set_neighbours, weights),
-            (grown.growth.set_transitions, follows),
-            (grown.growth.set_attributes, attributes),
-        ):
+    growth = grown.growth
+    for put, put_many, matrix in (
+        (growth.set_neighbours, growth.set_neighbours_of, weights),
+        (growth.set_transitions, growth.set_transitions_of, follows),
+        (growth.set_attributes, growth.set_attributes_of, attributes),
+    ):
+        together, again = np.arange(INDEXED, ITEMS - 5), [INDEXED + 3, INDEXED + 1]
+        put_many(together, *entries(sparse(matrix[:, together].T)))
+        # What is written again is replaced, in whatever order.
+        put_many(again, *entries(sparse(random.normal(size=(2, len(matrix))))))
+        put_many(again[::-1], *entries(sparse(matrix[:, again[::-1]].T)))
+        for item in range(ITEMS - 5, ITEMS):
             rows = np.flatnonzero(matrix[:, item])
-            put(item, random.integers(0, 3, 2).tolist(), [9.0, 9.0])  # what is written again is replaced
-            put(item, rows.tolist(), matrix[rows, item].tolist())
+            put(item, np.arange(2) + random.integers(2), np.full(2, 9.0))
+            put(item, rows, matrix[rows, item])
     return Twins(whole, grown)
+
+
+def entries(matrix: Neighbours) -> tuple[Any, Any, Any]:
+    return matrix.indptr, matrix.indices, matrix.weights
+
+
+@pytest.mark.parametrize(
+    ("items", "starts", "rows"),
+    [
+        ([1], [0, 2], [1, 0]),
+        ([1], [0, 2], [1, 1]),
+        ([1], [0, 1], [-1]),
+        ([-1], [0, 1], [1]),
+        ([1], [0, 1], [0, 1]),
+        ([1], [1, 1], [0]),
+        ([1, 2], [0, 2, 1], [0]),
+        ([1], [0], []),
+        ([1], [0, 1], [2**31 - 1]),
+        ([2**31 - 1], [0, 1], [1]),
+    ],
+)
+def test_what_is_no_column_is_refused(items, starts, rows):
+    with pytest.raises(ValueError, match="rows that ascend"):
+        Growth().set_neighbours_of(
+            np.array(items), np.array(starts), np.array(rows, np.int32), np.ones(len(rows), np.float32)
+        )
+    with pytest.raises(ValueError, match="rows that ascend"):
+        Growth().set_neighbours(1, np.array([0, 1], np.int32), np.ones(1, np.float32))
 
 
 def profile(known: ProfileWeights, matrix: Neighbours) -> ProfileWeights:

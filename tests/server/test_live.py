@@ -56,8 +56,7 @@ def started(make_generation, tmp_path, monkeypatch):
     @contextlib.asynccontextmanager
     async def start():
         generation = make_generation(ITEMS).with_room(ITEMS + ROOM)
-        for module in ("folding", "replica"):
-            monkeypatch.setattr(f"tanager_server.engine.{module}.fingerprint", lambda manifest: "the encoder")
+        monkeypatch.setattr("tanager_server.engine.folding.fingerprint", lambda manifest: "the encoder")
         generation.catalogue._lines = _Lines(generation.catalogue)
         texts: Any = SlowTexts(generation)
         engine = Engine(generation, texts)

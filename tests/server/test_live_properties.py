@@ -198,7 +198,7 @@ class LiveMachine(RuleBasedStateMachine):
             vector = model.vectors[number].copy()
 
         def column() -> Column:
-            rows = random.permutation(BASE)[: random.integers(0, 6)].astype(np.int32)
+            rows = np.sort(random.permutation(BASE)[: random.integers(0, 6)]).astype(np.int32)
             return Column(rows, random.normal(size=len(rows)).astype(np.float32))
 
         figures = ItemFigures(column(), column(), (random.normal(size=2) * 0.3).astype(np.float32), None)

@@ -15,7 +15,7 @@ from tanager_server.bundle.manifest import (
     SequenceInfo,
 )
 from tanager_server.bundle.neighbours import Neighbours
-from tanager_server.bundle.new_items import ItemFigures, NewItems
+from tanager_server.bundle.new_items import FiguresOfMany, ItemFigures, NewItems
 from tanager_server.bundle.profile import KnownProfile, ProfileValue, ProfileWeights
 from tanager_server.bundle.reader import Bundle, open_bundle, open_manifest
 from tanager_server.bundle.shelf import Shelf, ShelvedBundle
@@ -31,6 +31,7 @@ __all__ = [
     "EncoderInfo",
     "ExpectedColumns",
     "ExpectedPriors",
+    "FiguresOfMany",
     "FileInfo",
     "IndexInfo",
     "Item",

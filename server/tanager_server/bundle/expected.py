@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tanager_server.bundle.sparse import MAX_ABS_WEIGHT
+from tanager_server.bundle.sparse import MAX_ABS_WEIGHT, SparseRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,27 +91,44 @@ class ExpectedColumns:
         return cls(items, text, rounded[dim:].copy(), scale, offset, least)
 
     def of(
-        self, vectors: NDArray[np.float32], others: NDArray[np.float32], used: NDArray[np.int64], *, most: int
-    ) -> list[Column]:
-        """The columns of some items.
+        self,
+        vectors: NDArray[np.float32],
+        others: NDArray[np.float32],
+        used: NDArray[np.int64],
+        *,
+        count: int,
+        most: int,
+    ) -> SparseRows:
+        """The columns of some items, each as a row, of ascending indices.
 
         Args:
             vectors: (items, dim) float32, of their texts.
             others: (items, used) float32, the other traits of which any of these items has something.
             used: (used,) which these are; the weights of the rest are not read.
+            count: of the first items, whose columns are wanted.
             most: entries of a column that are kept, the largest in absolute value.
         """
-        found = vectors @ self.of_text
-        found += others @ (self.of_others[used].astype(np.float32) * np.float32(self.scale))
+        found = (vectors @ self.of_text)[:count]
+        found += (others @ (self.of_others[used].astype(np.float32) * np.float32(self.scale)))[:count]
         found += self.offset
-        columns = []
-        for row in found:
-            size = np.abs(row)
-            kept = np.flatnonzero((size >= self.least) & (size > 0))
-            if len(kept) > most:
-                kept = np.sort(kept[np.argpartition(-size[kept], most - 1)[:most]])
-            columns.append(Column(self.items[kept], row[kept]))
-        return columns
+        starts = np.zeros(count + 1, np.int64)
+        if len(self.items) > most:
+            places = [self._largest(row, most) for row in found]
+            np.cumsum([len(of_row) for of_row in places], out=starts[1:])
+            rows = np.repeat(np.arange(count), np.diff(starts))
+            columns = np.concatenate([np.empty(0, np.int64), *places])
+            return SparseRows(starts, self.items[columns], found[rows, columns])
+        kept = np.abs(found)
+        kept = (kept >= self.least) & (kept > 0)
+        np.cumsum(np.count_nonzero(kept, axis=1), out=starts[1:])
+        if starts[-1] == kept.size:
+            return SparseRows(starts, np.tile(self.items, count), found.reshape(-1))
+        return SparseRows(starts, self.items[np.nonzero(kept)[1]], found[kept])
+
+    def _largest(self, row: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+        size = np.abs(row)
+        kept = np.flatnonzero((size >= self.least) & (size > 0))
+        return kept if len(kept) <= most else np.sort(kept[np.argpartition(-size[kept], most - 1)[:most]])
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """As they are stored, by the names of `STORED`."""

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tanager_server.bundle.expected import ExpectedColumns, ExpectedPriors, TextProjection, are, bounded
-from tanager_server.bundle.sparse import read_arrays
+from tanager_server.bundle.expected import Column, ExpectedColumns, ExpectedPriors, TextProjection, are, bounded
+from tanager_server.bundle.sparse import SparseRows, read_arrays
 from tanager_server.bundle.traits import Description, NumberRanks, TraitLayout
 from tanager_server.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from tanager_server.bundle.expected import Column
     from tanager_server.bundle.traits import Described
 
 MAX_ENTRIES = 2_000
@@ -36,6 +35,9 @@ MAX_ENTRIES = 2_000
 MAX_NAMES = 100_000
 
 _CHUNK = 64  # items at a time: what is held of them is as long as the catalogue
+# Products of few rows are made in another way than those of many and differ in the last bit; with these many they do
+# not, so that an item alone gets what it gets among others, whenever that is.
+_LEAST = 8
 
 
 class _Names(BaseModel):
@@ -71,6 +73,33 @@ class ItemFigures(NamedTuple):
     transitions: Column
     priors: NDArray[np.float32]
     sequence: NDArray[np.float32] | None
+
+
+class FiguresOfMany(NamedTuple):
+    """What is expected of some items.
+
+    Attributes:
+        neighbours: their columns of B, each as a row.
+        transitions: their columns of T, each as a row.
+        priors: (items, 2) float32.
+        sequence: (items, dim) float32; None where the bundle has no sequence head.
+    """
+
+    neighbours: SparseRows
+    transitions: SparseRows
+    priors: NDArray[np.float32]
+    sequence: NDArray[np.float32] | None
+
+    def of(self, place: int) -> ItemFigures:
+        """Those of one of the items."""
+        neighbours, transitions = (
+            Column(rows.indices[start:end], rows.weights[start:end])
+            for rows in (self.neighbours, self.transitions)
+            for start, end in [rows.indptr[place : place + 2]]
+        )
+        return ItemFigures(
+            neighbours, transitions, self.priors[place], None if self.sequence is None else self.sequence[place]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,21 +160,34 @@ class NewItems:
                 a row and not of a column, so in a large catalogue with few items that nobody took up fewer are kept
                 here.
         """
-        found: list[ItemFigures] = []
+        parts = self.parts(vectors, items, most=most)
+        return [part.of(place) for part in parts for place in range(len(part.priors))]
+
+    def parts(
+        self, vectors: NDArray[np.float32], items: Sequence[Described], *, most: int = MAX_ENTRIES
+    ) -> Iterator[FiguresOfMany]:
+        """The same for many items, some of them at a time, in their order; see `figures_of`."""
         for start in range(0, len(items), _CHUNK):
             part = slice(start, start + _CHUNK)
-            found += self._figures_of(np.asarray(vectors[part], np.float32), items[part], most)
-        return found
+            yield self._part(np.asarray(vectors[part], np.float32), items[part], most)
 
-    def _figures_of(self, vectors: NDArray[np.float32], items: Sequence[Described], most: int) -> list[ItemFigures]:
+    def _part(self, vectors: NDArray[np.float32], items: Sequence[Described], most: int) -> FiguresOfMany:
         others = self.layout.matrix(items).astype(np.float32)
+        count = len(items)
+        if count < _LEAST:
+            vectors, others = (
+                np.concatenate((rows, np.zeros((_LEAST - count, rows.shape[1]), np.float32)))
+                for rows in (vectors, others)
+            )
         # Few names of many: the others' rows of the weights are not read.
         used = np.flatnonzero(others.any(axis=0))
         read = vectors, others[:, used], used
-        columns = self.neighbours.of(*read, most=most), self.transitions.of(*read, most=most)
-        priors = self.priors.of(np.concatenate((vectors, others), axis=1))
-        sequence = [None] * len(items) if self.sequence is None else list(self.sequence.of(vectors))
-        return [ItemFigures(*figures) for figures in zip(*columns, list(priors), sequence, strict=True)]
+        neighbours, transitions = (
+            columns.of(*read, count=count, most=most) for columns in (self.neighbours, self.transitions)
+        )
+        priors = self.priors.of(np.concatenate((vectors, others), axis=1))[:count]
+        sequence = None if self.sequence is None else self.sequence.of(vectors)[:count]
+        return FiguresOfMany(neighbours, transitions, priors, sequence)
 
     def write(self, path: Path) -> None:
         """Writes an uncompressed `.npz`: arrays, and as bytes the JSON of the names."""

@@ -25,21 +25,42 @@ namespace py = pybind11;
 
 namespace tanager {
 
-// What was added to a sparse matrix after it was made, by row.
+// What was added to a sparse matrix after it was made, by row; the entries of a row in the order of their columns.
 struct AddedEntries {
-  std::unordered_map<std::int64_t, std::vector<std::pair<std::int32_t, float>>> rows;
-  std::unordered_map<std::int32_t, std::vector<std::int64_t>> rows_of;
+  using Entries = std::vector<std::pair<std::int32_t, float>>;
 
-  // The entries of a column, in place of those it was given before.
-  void set_column(std::int32_t column, const std::vector<std::int64_t>& at, const std::vector<float>& weights) {
-    if (at.size() != weights.size()) throw py::value_error("a weight for each row");
-    for (const std::int64_t row : rows_of[column]) {
-      auto& entries = rows[row];
-      entries.erase(std::remove_if(entries.begin(), entries.end(), [&](const auto& e) { return e.first == column; }),
-                    entries.end());
+  std::vector<Entries> rows;
+  std::int32_t end = 0;  // no column from here on has entries
+
+  // The entries of a column, in place of those it was given before; `at` ascends, from 0 or more.
+  void set_column(std::int32_t column, const std::int32_t* at, const float* weights, std::size_t count) {
+    if (column < end) {
+      for (std::size_t row = 0; row < rows.size(); ++row) {
+        if (std::binary_search(at, at + count, static_cast<std::int32_t>(row))) continue;
+        const auto found = place(rows[row], column);
+        if (found != rows[row].end() && found->first == column) rows[row].erase(found);
+      }
     }
-    for (std::size_t i = 0; i < at.size(); ++i) rows[at[i]].emplace_back(column, weights[i]);
-    rows_of[column] = at;
+    const std::size_t needed = count == 0 ? 0 : static_cast<std::size_t>(at[count - 1]) + 1;
+    if (needed > rows.size()) rows.resize(needed);
+    for (std::size_t i = 0; i < count; ++i) {
+      Entries& entries = rows[at[i]];
+      // Many columns take most of the memory that there is: not twice as much is asked for as is needed.
+      if (entries.size() == entries.capacity()) entries.reserve(entries.size() + entries.size() / 8 + 8);
+      const auto found = entries.empty() || entries.back().first < column ? entries.end() : place(entries, column);
+      if (found != entries.end() && found->first == column) {
+        found->second = weights[i];
+      } else {
+        entries.insert(found, {column, weights[i]});
+      }
+    }
+    end = std::max(end, column + 1);
+  }
+
+ private:
+  static Entries::iterator place(Entries& entries, std::int32_t column) {
+    return std::lower_bound(entries.begin(), entries.end(), column,
+                            [](const auto& entry, std::int32_t of) { return entry.first < of; });
   }
 };
 
@@ -108,10 +129,8 @@ struct Rows {
     if (static_cast<std::size_t>(row) < rows) {
       for (std::int64_t entry = indptr[row]; entry < indptr[row + 1]; ++entry) visit(indices[entry], weights[entry]);
     }
-    if (added == nullptr || added->rows.empty()) return;
-    const auto found = added->rows.find(row);
-    if (found == added->rows.end()) return;
-    for (const auto& [column, weight] : found->second) visit(column, weight);
+    if (added == nullptr || static_cast<std::size_t>(row) >= added->rows.size()) return;
+    for (const auto& [column, weight] : added->rows[row]) visit(column, weight);
   }
 
   // From a tuple of indptr, indices and weights, with every index below `columns`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Encode = Callable[[list[str]], NDArray[np.float32]]
     """Texts, prompts included, to (n, dim) float32."""
 
-_FIGURES_AT_A_TIME = 64
+_ITEMS_AT_A_TIME = 4_096  # what is held of a state beside the engine: some 15 MB
 
 
 class Folded(NamedTuple):
@@ -55,20 +56,23 @@ def figure(
     generation: Generation, records: Sequence[ItemRecord], vectors: Sequence[NDArray[np.float32] | None]
 ) -> list[Written]:
     """Items with what is expected of them; of one whose text stays, by the vector that it has."""
-    found: list[Written] = []
-    for (item, written_ns), vector in zip(records, vectors, strict=True):
-        own = vector
-        if own is None:
-            position = generation.catalogue.position(item.id)
-            if position is None:  # deleted meanwhile; its vector is where it was
-                position = generation.catalogue.former_position(item.id)
-            assert position is not None
-            own = generation.vectors[position]
-        figures = generation.new_items.figures(
-            own, domain=item.domain, categories=item.categories, attributes=item.attributes
-        )
-        found.append(Written(item, written_ns, vector, figures))
-    return found
+    if not records:
+        return []
+    own = [
+        generation.vectors[_row(generation, record.item.id)] if vector is None else vector
+        for record, vector in zip(records, vectors, strict=True)
+    ]
+    figures = generation.new_items.figures_of(np.stack(own), [record.item for record in records])
+    return [Written(*record, vector, of) for record, vector, of in zip(records, vectors, figures, strict=True)]
+
+
+def _row(generation: Generation, item_id: str) -> int:
+    """Where the vector of an item is that was written, and may have been deleted since."""
+    position = generation.catalogue.position(item_id)
+    if position is None:
+        position = generation.catalogue.former_position(item_id)
+    assert position is not None
+    return position
 
 
 def stored_vectors(manifest: Manifest, written: Iterable[Written]) -> list[StoredVector]:
@@ -87,23 +91,20 @@ def fold(engine: Engine, snapshot: Snapshot, encode: Encode) -> Folded:
         snapshot: the state.
         encode: for items that have no vector by this encoder.
     """
-    manifest = engine.generation.manifest
-    records: list[ItemRecord] = []
-    vectors: list[NDArray[np.float32] | None] = []
-    for stored, vector in snapshot.items(fingerprint(manifest)):
-        if stored.deleted:
-            engine.items.remove(stored.item_id)
-        else:
-            records.append(read_item(stored.data))
-            vectors.append(None if vector is None else np.frombuffer(vector, "<f4"))
-    missing = [
-        place
-        for place, vector in enumerate(vectors)
-        if vector is None and not has_text(engine, records[place].item)  # one of the bundle may have kept its text
-    ]
-    _encode(engine, records, vectors, missing, encode)
-    _put(engine, records, vectors)
-    return Folded(len(records), _made(engine, records, vectors, missing))
+    items, made = 0, list[StoredVector]()
+    read = iter(snapshot.items(fingerprint(engine.generation.manifest)))
+    while some := list(itertools.islice(read, _ITEMS_AT_A_TIME)):
+        stored: list[bytes] = []
+        vectors: list[NDArray[np.float32] | None] = []
+        for one, vector in some:
+            if one.deleted:
+                engine.items.remove(one.item_id)
+            else:
+                stored.append(one.data)
+                vectors.append(None if vector is None else np.frombuffer(vector, "<f4"))
+        items += len(stored)
+        made += _bring(engine, stored, vectors, encode)
+    return Folded(items, made)
 
 
 def follow(engine: Engine, writes: Iterable[PutItems | DeleteItems], encode: Encode) -> Folded:
@@ -112,58 +113,59 @@ def follow(engine: Engine, writes: Iterable[PutItems | DeleteItems], encode: Enc
     Raises:
         NoRoomError: there are too many new items.
     """
-    latest: dict[str, ItemRecord | None] = {}
+    latest: dict[str, bytes | None] = {}
     for write in writes:
         if isinstance(write, PutItems):
-            latest |= {stored.item_id: read_item(stored.data) for stored in write.items}
+            latest |= {stored.item_id: stored.data for stored in write.items}
         else:
             latest |= dict.fromkeys(write.item_ids)
-    records = []
-    for item_id, record in latest.items():
-        if record is None:
+    for item_id, data in latest.items():
+        if data is None:
             engine.items.remove(item_id)
             engine.known.moved(item_id, None)
-        else:
-            records.append(record)
-    missing = [place for place, record in enumerate(records) if not has_text(engine, record.item)]
-    vectors: list[NDArray[np.float32] | None] = [None] * len(records)
-    _encode(engine, records, vectors, missing, encode)
-    _put(engine, records, vectors)
-    return Folded(len(records), _made(engine, records, vectors, missing))
+    stored = [data for data in latest.values() if data is not None]
+    return Folded(len(stored), _bring(engine, stored, [None] * len(stored), encode))
 
 
-def _encode(
-    engine: Engine,
-    records: Sequence[ItemRecord],
-    vectors: list[NDArray[np.float32] | None],
-    missing: Sequence[int],
-    encode: Encode,
-) -> None:
-    """Fills in the vectors that are missing."""
-    if missing:
-        prompt = engine.generation.manifest.encoder.item_prompt
-        encoded = encode([prompt + records[place].item.text for place in missing])
-        for place, vector in zip(missing, encoded, strict=True):
-            vectors[place] = vector
-
-
-def _made(
-    engine: Engine,
-    records: Sequence[ItemRecord],
-    vectors: Sequence[NDArray[np.float32] | None],
-    missing: Sequence[int],
+def _bring(
+    engine: Engine, stored: Sequence[bytes], vectors: Sequence[NDArray[np.float32] | None], encode: Encode
 ) -> list[StoredVector]:
-    of = fingerprint(engine.generation.manifest)
+    """Writes items.
+
+    Args:
+        engine: from which nobody is answered yet.
+        stored: the records of the items.
+        vectors: of their texts, as far as they are known.
+        encode: for the others.
+
+    Returns:
+        What had to be encoded.
+    """
+    manifest, catalogue = engine.generation.manifest, engine.generation.catalogue
+    records, own = [read_item(data) for data in stored], list(vectors)
+    # One of the bundle may have kept its text.
+    missing = [n for n, vector in enumerate(own) if vector is None and not has_text(engine, records[n].item)]
+    if missing:
+        encoded = encode([manifest.encoder.item_prompt + records[place].item.text for place in missing])
+        for place, vector in zip(missing, encoded, strict=True):
+            own[place] = vector
+    new: list[int] = []
+    again: list[int] = []
+    for place, (item, _) in enumerate(records):
+        known = catalogue.position(item.id) is not None or catalogue.former_position(item.id) is not None
+        (again if known else new).append(place)
+    for written in figure(engine.generation, [records[at] for at in again], [own[at] for at in again]):
+        engine.known.moved(written.item.id, engine.put(written))
+    if new:
+        items = [records[place].item for place in new]
+        of_new = np.stack([vector for place in new if (vector := own[place]) is not None])
+        figures = engine.generation.new_items.parts(of_new, items)
+        first = engine.items.append(items, [stored[place] for place in new], of_new, figures)
+        for position, item in enumerate(items, start=first):
+            engine.known.moved(item.id, position)
+    by = fingerprint(manifest)
     return [
-        StoredVector(records[place].item.id, of, vector.astype("<f4").tobytes())
+        StoredVector(records[place].item.id, by, vector.astype("<f4").tobytes())
         for place in missing
-        if (vector := vectors[place]) is not None
+        if (vector := own[place]) is not None
     ]
-
-
-def _put(engine: Engine, records: Sequence[ItemRecord], vectors: Sequence[NDArray[np.float32] | None]) -> None:
-    for start in range(0, len(records), _FIGURES_AT_A_TIME):
-        some = slice(start, start + _FIGURES_AT_A_TIME)
-        for written in figure(engine.generation, records[some], vectors[some]):
-            position = engine.put(written)
-            engine.known.moved(written.item.id, position)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tanager_server.engine.records import ItemRecord
+from tanager_server.engine.records import ItemRecord, item_bytes, read_item
 from tanager_server.errors import FieldViolation, InvalidRequestError
 from tanager_server.filter import Columns, FilterError, Predicates
 from tanager_server.filter.syntax import Comparison, Not, Present, Text
 from tanager_server.index import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from tanager_server.bundle import Item, ItemFigures
+    from tanager_server.bundle import FiguresOfMany, Item, ItemFigures
     from tanager_server.index import Generation
 
     Mask = Callable[[], NDArray[np.uint8]]
@@ -66,7 +66,8 @@ class LiveItems:
     def __init__(self, generation: Generation) -> None:
         self._made_of = generation.catalogue.rows
         """Positions below are the bundle's own items."""
-        self._records: dict[int, ItemRecord] = {}
+        # As bytes, of which they take a quarter of the memory; they are read one by one.
+        self._records: dict[int, bytes] = {}
         self._columns = Columns.of(generation.catalogue)
         self._predicates = Predicates(self._columns)
         self._changed: set[int] | None = None
@@ -99,13 +100,13 @@ class LiveItems:
         Raises:
             BundleError: its bundle cannot be read any more.
         """
-        record = self._records.get(position)
-        return self.generation.catalogue.item(position) if record is None else record.item
+        stored = self._records.get(position)
+        return self.generation.catalogue.item(position) if stored is None else read_item(stored).item
 
     def written_ns(self, position: int) -> int | None:
         """When an item was last written; None for one as the bundle has it."""
-        record = self._records.get(position)
-        return None if record is None else record.written_ns
+        stored = self._records.get(position)
+        return None if stored is None else read_item(stored).written_ns
 
     def of_bundle(self, position: int) -> bool:
         """Whether the bundle has the item, whatever was written over it."""
@@ -206,7 +207,7 @@ class LiveItems:
             self._indexed[position] = 0
         if written.figures is not None and position >= self._made_of and self._give(position, written.figures):
             self._indexed[position] = 0
-        self._records[position] = ItemRecord(item, written.written_ns)
+        self._records[position] = item_bytes(ItemRecord(item, written.written_ns))
         self._live[position] = 1
         self._columns.put(
             position,
@@ -219,15 +220,59 @@ class LiveItems:
         self._note(position)
         return position
 
+    def append(
+        self,
+        items: Sequence[Item],
+        stored: Sequence[bytes],
+        vectors: NDArray[np.float32],
+        figures: Iterable[FiguresOfMany],
+    ) -> int:
+        """Writes items that the catalogue never had, as `put` would one after the other.
+
+        Args:
+            items: as they are to be.
+            stored: their records, see `item_bytes`.
+            vectors: (items, dim) float32 of their texts.
+            figures: what is expected of them, of some at a time in their order.
+
+        Returns:
+            The position of the first; those of the others follow.
+
+        Raises:
+            NoRoomError: there is none for so many; nothing is written.
+        """
+        generation, catalogue = self.generation, self.generation.catalogue
+        if len(items) > self.room:
+            raise NoRoomError(f"no room for {len(items)} items")
+        first = start = catalogue.rows
+        for position, (item, data) in enumerate(zip(items, stored, strict=True), start=first):
+            catalogue.put(item)
+            generation.growth.set_categories(position, catalogue.category_numbers(item.categories))
+            self._records[position] = data
+            self._note(position)
+        end = catalogue.rows
+        generation.vectors[first:end] = vectors
+        for part in figures:
+            positions = np.arange(start, start + len(part.priors))
+            generation.priors[:, positions] = part.priors.T
+            generation.growth.set_neighbours_of(positions, *part.neighbours)
+            generation.growth.set_transitions_of(positions, *part.transitions)
+            if generation.sequence is not None and part.sequence is not None:
+                generation.sequence.vectors[positions] = part.sequence
+            start += len(positions)
+        self._indexed[first:end], self._live[first:end] = 0, 1
+        self._columns.append(items)
+        return first
+
     def _give(self, position: int, figures: ItemFigures) -> bool:
         """Tells whether what is put in order when an index is made says something else now."""
         generation = self.generation
         changed = not np.array_equal(generation.priors[:, position], figures.priors)
         generation.priors[:, position] = figures.priors
         rows, weights = figures.neighbours
-        generation.growth.set_neighbours(position, rows.tolist(), weights.tolist())
+        generation.growth.set_neighbours(position, rows, weights)
         rows, weights = figures.transitions
-        generation.growth.set_transitions(position, rows.tolist(), weights.tolist())
+        generation.growth.set_transitions(position, rows, weights)
         if generation.sequence is not None and figures.sequence is not None:
             changed |= not np.array_equal(generation.sequence.vectors[position], figures.sequence)
             generation.sequence.vectors[position] = figures.sequence

@@ -13,10 +13,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from tanager_server.engine.folding import fold
 from tanager_server.engine.impressions import Impressions
+from tanager_server.engine.loading import load_state
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_profile
 from tanager_server.engine.replica import Replica
 from tanager_server.errors import FieldViolation, InvalidRequestError, StaleError, UserNotFoundError
@@ -36,10 +34,8 @@ from tanager_server.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from tanager_server.bundle import Item, ProfileValue
     from tanager_server.engine.engine import Engine
@@ -103,20 +99,6 @@ class _Held(NamedTuple):
     write: PutItems | DeleteItems
 
 
-class _Keys:
-    """Names by the keys that stand for them in a snapshot."""
-
-    def __init__(self, keys: Iterator[tuple[int, str]]) -> None:
-        known = dict(keys)
-        self.names = list(known.values())
-        self._places = np.zeros(max(known, default=0) + 1, np.int64)
-        self._places[list(known)] = np.arange(len(known))
-
-    def places(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """(keys,) int64: where in `names` each key's name is."""
-        return self._places[np.array(keys, np.int64)]
-
-
 class Live:
     """Writes of all kinds, over one store.
 
@@ -159,47 +141,20 @@ class Live:
         """
         began = time.monotonic()
         engine = self._engine
-        folded = fold(engine, snapshot, encode)
-        self._unstored = folded.encoded
-        self._load_users(snapshot)
-        engine.audiences.rebuild()
+        loaded = load_state(engine, self._trends, snapshot, encode)
+        self._unstored, self._events = loaded.encoded, loaded.events
         self._seq = snapshot.seq
         _log.info(
             "state",
             extra={
                 "seq": self._seq,
-                "items_written": folded.items,
-                "encoded": len(folded.encoded),
+                "items_written": loaded.items,
+                "encoded": len(loaded.encoded),
                 "users": len(engine.known.users),
                 "events": self.event_count,
                 "took_s": round(time.monotonic() - began, 3),
             },
         )
-
-    def _load_users(self, snapshot: Snapshot) -> None:
-        known = self._engine.known
-        for user in snapshot.users():
-            known.users.put_profile(user.user_id, read_profile(user.data))
-        users = _Keys(key_and_name for block in snapshot.user_keys() for key_and_name in block)
-        items = _Keys(key_and_name for block in snapshot.item_keys() for key_and_name in block)
-        kinds = _Keys(iter(snapshot.kinds().items()))
-        numbers = known.numbers.numbers(items.names)
-        blocks = [
-            (
-                users.places(column[0]),
-                numbers[items.places(column[1])],
-                kinds.places(column[2]),
-                np.array(column[3], np.float32),
-                np.array(column[4], np.int64),
-            )
-            for block in snapshot.event_rows()
-            if (column := list(zip(*block, strict=True)))
-        ]
-        if blocks:
-            by, of, kind, weight, time_ns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-            known.users.load_events(users.names, by, of, kinds.names, kind, weight, time_ns)
-            self._events = len(by)
-        self._trends.load(known.users.take_ups())
 
     def begin(self, journal: Journal, indexer: Indexer) -> None:
         """From here on writes are taken."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from pydantic import BaseModel
+
 from tanager_server.bundle import Item
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ class ItemRecord(NamedTuple):
     written_ns: int
 
 
+class _Stored(BaseModel):
+    """What `item_bytes` makes of a record."""
+
+    item: Item
+    written_ns: int
+
+
 def item_bytes(record: ItemRecord) -> bytes:
     """An item as bytes."""
     return f'{{"written_ns":{record.written_ns},"item":{record.item.model_dump_json()}}}'.encode()
@@ -36,8 +45,8 @@ def read_item(data: bytes) -> ItemRecord:
     Raises:
         ValueError: they are not of an item.
     """
-    fields = json.loads(data)
-    return ItemRecord(Item.model_validate(fields["item"]), fields["written_ns"])
+    stored = _Stored.model_validate_json(data)
+    return ItemRecord(stored.item, stored.written_ns)
 
 
 def profile_bytes(profile: Mapping[str, ProfileValue]) -> bytes:

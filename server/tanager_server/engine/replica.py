@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tanager_server.engine.folding import figure, fingerprint, has_text, stored_vectors
+from tanager_server.engine import folding
+from tanager_server.engine.folding import figure, has_text, stored_vectors
 from tanager_server.engine.records import read_item
 from tanager_server.errors import OverloadedError
 
@@ -47,7 +48,7 @@ class Replica:
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        return fingerprint(self.engine.generation.manifest)
+        return folding.fingerprint(self.engine.generation.manifest)
 
     def new(self, items: Sequence[Item]) -> int:
         """How many of some items the engine does not have."""

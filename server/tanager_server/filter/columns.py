@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tanager_server.bundle import Catalogue
+    from tanager_server.bundle import Catalogue, Item
     from tanager_server.bundle.catalogue import AttributeValue
 
 _ScalarT = TypeVar("_ScalarT", bound=np.generic)
@@ -85,8 +85,8 @@ class Column:
         if codes > _SPARE_CODES and codes > 2 * self.present + _SPARE_CODES:
             self._drop_unused()
 
-    def fill(self, values: Iterable[AttributeValue | Sequence[str] | None]) -> None:
-        """Sets the values of the first items, of which none has one yet."""
+    def fill(self, values: Iterable[AttributeValue | Sequence[str] | None], first: int = 0) -> None:
+        """Sets the values of items from a position on, of which none has one yet."""
         kinds, numbers = bytearray(), array("d")
         code, text = self.texts.code, int(Kind.TEXT)
         for value in values:
@@ -97,10 +97,11 @@ class Column:
                 kind, number = self._coded(value)
                 kinds.append(kind)
                 numbers.append(number)
-        count = len(numbers)
-        self.kinds[:count] = np.frombuffer(kinds, np.uint8, count)
-        self.values[:count] = np.frombuffer(numbers, np.float64, count)
-        self.counts = np.bincount(self.kinds[:count], minlength=len(Kind)).tolist()
+        filled = slice(first, first + len(numbers))
+        self.kinds[filled] = np.frombuffer(kinds, np.uint8)
+        self.values[filled] = np.frombuffer(numbers, np.float64)
+        added = np.bincount(self.kinds[filled], minlength=len(Kind)).tolist()
+        self.counts = [before + more for before, more in zip(self.counts, added, strict=True)]
 
     def _coded(self, value: AttributeValue | Sequence[str] | None) -> tuple[int, float]:
         if value is None:
@@ -219,6 +220,23 @@ class Columns:
             self._own(name).put(position, value)
         self._live[position] = 1
         self._note(position)
+
+    def append(self, items: Sequence[Item]) -> None:
+        """Sets all that is known of items, whose positions are those behind all that there are."""
+        first = self._length
+        self._reserve(first + len(items))
+        self._length += len(items)
+        columns = self._columns
+        columns[ID].fill((item.id for item in items), first)
+        columns[TITLE].fill((item.title or None for item in items), first)
+        columns[TITLE].texts.fold()  # as in `of`
+        columns[DOMAIN].fill((item.domain or None for item in items), first)
+        columns[CATEGORIES].fill((item.categories for item in items), first)
+        for name in dict.fromkeys(name for item in items for name in item.attributes):
+            self._own(name).fill((item.attributes.get(name) for item in items), first)
+        self._live[first : self._length] = 1
+        for position in range(first, self._length):
+            self._note(position)
 
     def remove(self, position: int) -> None:
         """Forgets the item of a position, which no filter matches from then on.

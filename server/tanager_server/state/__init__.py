@@ -6,6 +6,7 @@ from tanager_server.state.schema import Verified, verify
 from tanager_server.state.sqlite import SqliteStore, Survives
 from tanager_server.state.store import (
     STATE_ID,
+    BriefEventRow,
     EventRow,
     Impression,
     Snapshot,
@@ -36,6 +37,7 @@ __all__ = [
     "STATE_ID",
     "AddEvents",
     "AddImpressions",
+    "BriefEventRow",
     "DeleteItems",
     "DropVectors",
     "EventRow",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tanager_server.state.store import EventRow
+    from tanager_server.state.store import BriefEventRow, EventRow
 
 _BLOCK_ROWS = 10_000
 _NO_ENCODER = -1
@@ -75,6 +75,10 @@ class SqliteSnapshot:
         return self._blocks(
             "SELECT user, item, kind, weight, time_ns, attribution, context, seq FROM events ORDER BY n"
         )
+
+    def brief_event_rows(self) -> Iterator[list[BriefEventRow]]:
+        """See `Snapshot`."""
+        return self._blocks("SELECT user, item, kind, weight, time_ns FROM events ORDER BY n")
 
     def events(self) -> Iterator[StoredEvent]:
         """See `Snapshot`."""

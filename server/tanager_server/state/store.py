@@ -66,7 +66,10 @@ class Impression(NamedTuple):
 
 
 EventRow: TypeAlias = tuple[int, int, int, float, int, str, bytes, int]
-"""An event for a rebuild: keys of user, item and kind, weight, time_ns, attribution, context, seq."""
+"""An event without its id: keys of user, item and kind, weight, time_ns, attribution, context, seq."""
+
+BriefEventRow: TypeAlias = tuple[int, int, int, float, int]
+"""An event for a rebuild: keys of user, item and kind, weight, time_ns."""
 
 
 class Snapshot(Protocol):
@@ -98,7 +101,10 @@ class Snapshot(Protocol):
         """Kinds of events by key."""
 
     def event_rows(self) -> Iterator[list[EventRow]]:
-        """All events in blocks, in the order in which they were committed: the quick way to rebuild."""
+        """All events in blocks, in the order in which they were committed."""
+
+    def brief_event_rows(self) -> Iterator[list[BriefEventRow]]:
+        """The same with no more than memory keeps of them: the quick way to rebuild."""
 
     def events(self) -> Iterator[StoredEvent]:
         """All events in full, in the order in which they were committed."""

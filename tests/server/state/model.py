@@ -113,4 +113,5 @@ def assert_is(store: SqliteStore, model: Model) -> None:
         )
         kinds = snapshot.kinds()
         rows: list[Any] = [row for block in snapshot.event_rows() for row in block]
+        assert [row for block in snapshot.brief_event_rows() for row in block] == [row[:5] for row in rows]
         assert [(users[u], items[i], kinds[k], *rest) for u, i, k, *rest in rows] == [event[1:] for event in events]
