@@ -91,13 +91,13 @@ def run(
         tell: told of what is found wrong, and now and then how far it is.
     """
     findings = Findings()
-    parts = [range(first, min(kills, first + _KILLS_OF_A_STATE)) for first in range(0, kills, _KILLS_OF_A_STATE)]
+    of_a_state = min(_KILLS_OF_A_STATE, -(-kills // jobs))
+    parts = [range(first, min(kills, first + of_a_state)) for first in range(0, kills, of_a_state)]
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory(prefix="tanager-chaos-") as scratch,
         contextlib.ExitStack() as stack,
     ):
-        lives: list[concurrent.futures.Future[tuple[Findings, list[str]]]] = []
         pool: concurrent.futures.Executor = stack.enter_context(
             concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context)
             if jobs > 1
