@@ -31,8 +31,8 @@ test: setup  ## run every test
 bench: setup $(VENV)/.bench  ## Tanager beside other servers and itself, about 15 minutes: make bench BUNDLE=DIR
 	$(BIN)/python -m tests.bench.comparison $(BUNDLE)
 
-chaos: setup  ## kill -9 a server that is written to, and look for what is lost: make chaos BUNDLE=DIR KILLS=1000
-	$(BIN)/python -m tests.bench.chaos $(BUNDLE) --kills $(KILLS)
+chaos: setup  ## kill -9 a server that is written to, and look for what is lost: make chaos KILLS=1000 [BUNDLE=DIR]
+	$(BIN)/python -m tests.bench.chaos $(if $(filter command,$(origin BUNDLE)),$(BUNDLE)) --kills $(KILLS)
 
 load: setup  ## serve a bundle, load it, write build/load/report.html: make load BUNDLE=DIR SCENARIO=FILE
 	$(BIN)/python -m tests.bench.run_scenario $(BUNDLE) $(SCENARIO)

@@ -14,7 +14,7 @@ from tests.bench.chaos.lives import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 20
+KILLS = 15
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(
@@ -70,6 +70,9 @@ def test_a_write_that_is_there_in_part_is_counted():
     records.asked({"c": "2", "d": "2"})
     records.asked({"c": "3"})  # it hides what became of the other
     assert records.compare({"b": "1", "c": "3", "d": "2"}) == Difference()
+    records.asked({"e": "1", "f": "1"})
+    records.asked({"e": ""})
+    assert records.compare({"b": "1", "c": "3", "d": "2", "f": "1"}) == Difference(), "it was removed again"
 
 
 def test_a_copy_must_have_what_was_acknowledged_before_it_began_and_may_have_more():

@@ -93,6 +93,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if len(arguments.bundles) > _BUNDLES:
         parser.error("two bundles at most")
+    if min(arguments.kills, arguments.jobs) < 1:
+        parser.error("--kills and --jobs must be at least 1")
     began = time.monotonic()
     with _tiny_bundles(_BUNDLES - len(arguments.bundles)) as made:
         findings = run(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.bench.chaos.ledger import Difference
-from tests.bench.chaos.writers import BUNDLE, FANS
+from tests.bench.chaos.writers import BUNDLE, FANS, PREVIOUS
 
 from tanager import Client, NotFoundError
 from tanager_server.engine import Lineage
@@ -110,7 +110,10 @@ def stored(directory: Path, given: str) -> dict[str, dict[str, str]]:
             if event.event_id in kind:
                 raise ServerError(f"{directory}: has the event {event.event_id} twice")
             kind[event.event_id] = f"{event.user_id} {event.item_id}"
-        found["bundle"] = {BUNDLE: Lineage.of_meta(snapshot.meta()).active or given}
+        lineage = Lineage.of_meta(snapshot.meta())
+        found["bundle"] = {BUNDLE: lineage.active or given}
+        if lineage.previous is not None:
+            found["bundle"][PREVIOUS] = lineage.previous or given
     return found
 
 

@@ -40,6 +40,13 @@ class Known(NamedTuple):
     gone: frozenset[str]
 
 
+class _Asked(NamedTuple):
+    """A write: when it was asked for, and what each name was and is to be."""
+
+    at: int
+    values: dict[str, tuple[str, str]]
+
+
 @dataclass(slots=True)
 class Records:
     """What was acknowledged of one kind, by name; and names of whose last write no answer came.
@@ -51,13 +58,13 @@ class Records:
     gone: set[str] = field(default_factory=set)
     unsure: dict[str, set[str]] = field(default_factory=dict)
     asked_at: dict[str, int] = field(default_factory=dict)
-    _unanswered: list[dict[str, tuple[str, str]]] = field(default_factory=list)
+    _unanswered: list[_Asked] = field(default_factory=list)
     _moments: itertools.count[int] = field(default_factory=itertools.count)
 
     def asked(self, values: dict[str, str]) -> None:
         """Before a write, which is one: from now on each may be what it was, or this. An empty value is a removal."""
         at = next(self._moments)
-        self._unanswered.append({name: (self.there.get(name, ""), value) for name, value in values.items()})
+        self._unanswered.append(_Asked(at, {name: (self.there.get(name, ""), value) for name, value in values.items()}))
         for name, value in values.items():
             self.unsure.setdefault(name, {self.there.get(name, "")}).add(value)
             self.asked_at[name] = at
@@ -76,6 +83,10 @@ class Records:
                 self.there.pop(name, None)
                 self.gone.add(name)
             self.unsure.pop(name, None)  # the last: see `known`
+
+    def may_be(self, name: str) -> set[str]:
+        """What may be there by a name."""
+        return self.unsure.get(name) or {self.there.get(name, "")}
 
     def known(self) -> Known:
         """What is acknowledged now, for `missing`; what is being written is left out."""
@@ -109,12 +120,12 @@ class Records:
         self.there = dict(found)
         return Difference(lost, back, torn)
 
-    def _is_torn(self, write: dict[str, tuple[str, str]], found: dict[str, str]) -> bool:
+    def _is_torn(self, write: _Asked, found: dict[str, str]) -> bool:
         """Whether a part of a write is there and another is not, as far as no other write hides it."""
         done = {
             found.get(name, "") == after
-            for name, (before, after) in write.items()
-            if before != after and self.unsure.get(name) == {before, after}
+            for name, (before, after) in write.values.items()
+            if before != after and self.unsure.get(name) == {before, after} and self.asked_at[name] == write.at
         }
         return len(done) > 1
 
@@ -127,7 +138,7 @@ class Ledger:
         items: texts by item id.
         users: what their profiles say by user id; and of those users, who may be purged, whose and what each event is.
         events: whose and of which item, by event id, of users who stay.
-        bundle: which one is served, under one name.
+        bundle: which one is served, and which was before.
         backups: what was acknowledged when each one began, by its name; None as long as it is not acknowledged itself.
         counts: calls answered by what they do.
         last_token: of the last write of items.

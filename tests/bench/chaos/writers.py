@@ -23,7 +23,8 @@ MOST_ITEMS = 2_500
 """After which more are deleted than written, or a start would take ever longer."""
 FANS = 50
 """Users who are never purged."""
-BUNDLE = "bundle"
+BUNDLE, PREVIOUS = "bundle", "previous"
+"""Names of what is served, and of what a rollback would serve."""
 WORK = (
     "write items",
     "delete items",
@@ -53,21 +54,23 @@ class Writers:
     Attributes:
         errors: what failed before the end was expected.
         under_way: what is being asked for.
+        activates: whether bundles are activated: only where it is sure which is served, so that it is another one.
     """
 
     def __init__(self, client: Client, ledger: Ledger, bundles: tuple[str, ...], *, turn: int, seed: int) -> None:
         self._client, self._ledger, self._bundles = client, ledger, bundles
         self._turn, self._ended = turn, threading.Event()
-        self._previous = ""
-        kinds: tuple[Callable[[random.Random, int], None], ...] = (
+        self.errors: list[BaseException] = []
+        self.under_way: set[str] = set()
+        self.activates = not ledger.bundle.unsure
+        kinds: list[Callable[[random.Random, int], None]] = [
             self._write_items,
             self._write_users,
             self._write_events,
             self._back_up,
-            self._activate,
-        )
-        self.errors: list[BaseException] = []
-        self.under_way: set[str] = set()
+        ]
+        if self.activates:
+            kinds.append(self._activate)
         self._threads = [
             threading.Thread(target=self._go_on, args=(work, random.Random(f"{seed} {turn} {place}")), daemon=True)
             for place, work in enumerate(kinds)
@@ -140,8 +143,7 @@ class Writers:
         users = sorted(name for name in known.there if name.startswith("user-"))
         if users and draw.random() < 0.3:
             name = draw.choice(users)
-            own = f"own-{name}"
-            values = dict.fromkeys((name, own) if own in known.there else (name,), "")
+            values = dict.fromkeys((name, f"own-{name}"), "")
             known.asked(values)
             with self._doing("purge a user"):
                 self._client.purge_user(name)
@@ -189,18 +191,18 @@ class Writers:
 
     def _activate(self, draw: random.Random, _: int) -> None:
         known, client = self._ledger.bundle, self._client
-        active = known.there[BUNDLE]
-        back = bool(self._previous) and draw.random() < 0.3
-        wanted = self._previous if back else draw.choice([name for name in self._bundles if name != active])
-        known.asked({BUNDLE: wanted})
+        active, previous = known.there[BUNDLE], known.there.get(PREVIOUS, "")
+        back = bool(previous) and draw.random() < 0.3
+        wanted = previous if back else draw.choice([name for name in self._bundles if name != active])
+        values = {BUNDLE: wanted, PREVIOUS: active}
+        known.asked(values)
         began = time.monotonic()
         with self._doing("rollback" if back else "activation"):
             if back:
                 client.rollback_bundle(timeout_s=_TIMEOUT_S)
             else:
                 client.activate_bundle(wanted, timeout_s=_TIMEOUT_S)
-        known.answered({BUNDLE: wanted})
+        known.answered(values)
         self._ledger.activations_s.append(time.monotonic() - began)
-        self._previous = active
         if draw.random() < _STAYS:  # while another activation is under way it is less sure what must be served
             self._ended.wait()
