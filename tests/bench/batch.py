@@ -3,8 +3,10 @@
     python -m tests.bench.batch BUNDLE [--users 10000 --items 0]
 
 Starts a server with state (on the disk of the temporary directory, see TMPDIR), gives every user a history, and asks in
-turns for all users in as few calls as the contract allows and for some of them one by one over one connection. Lists
-are not logged, as those of a batch never are; `--logged` has the single ones logged as they are by default. Prints
+turns for all users in as few calls as the contract allows and for some of them one by one over one connection. A history
+is of two items and of what is similar to them, as users have interests; with `--random` of any items, which takes longer
+to rank: nothing stands out. Lists are not logged, as those of a batch never are; `--logged` has the single ones logged
+as they are by default. Prints
 medians over the rounds with the range in brackets: server CPU time and wall time per user, the latter with what the
 client takes to read the answer, and the ratios within each round.
 """
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 600.0
 _MOST_USERS, _MOST_RESULTS = 10_000, 100_000  # of one call
 _MICROSECONDS = 1e6
+_SEEDS, _ALIKE = 300, 30
 
 
 def cpu_s(pid: int) -> float:
@@ -52,10 +55,16 @@ def fill(client: Client, bundle: Path, arguments: argparse.Namespace) -> list[st
     client.import_items(itertools.islice(NewItems(texts_of(bundle), "more"), arguments.items))
     item_ids = [item.item_id for item in client.iter_items(page_size=1000)]
     users = [f"user-{number}" for number in range(arguments.users)]
+    seeds = draw.sample(item_ids, min(_SEEDS, len(item_ids)))
+    alike = [[seed, *(one.item_id for one in client.similar_items(seed, page_size=_ALIKE))] for seed in seeds]
+
+    def items(count: int) -> list[str]:
+        return draw.choices(item_ids if arguments.random else [*draw.choice(alike), *draw.choice(alike)], k=count)
+
     client.import_events(
-        UserEvent(event_id=f"{user}-{place}", user_id=user, item_id=draw.choice(item_ids), type="click")
+        UserEvent(event_id=f"{user}-{place}", user_id=user, item_id=item_id, type="click")
         for user in users
-        for place in range(1 + draw.randrange(2 * arguments.events - 1))
+        for place, item_id in enumerate(items(1 + draw.randrange(2 * arguments.events - 1)))
     )
     return users
 
@@ -107,6 +116,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--events", type=int, default=20, help="of a user, on average")
+    parser.add_argument("--random", action="store_true", help="histories of any items")
     parser.add_argument("--items", type=int, default=0, help="written beside those of the bundle")
     parser.add_argument("--page-size", type=int, default=10)
     parser.add_argument("--filter", default="")
