@@ -3,11 +3,11 @@
     python -m tests.bench.batch BUNDLE [--users 10000 --items 0]
 
 Starts a server with state (on the disk of the temporary directory, see TMPDIR), gives every user a history, and asks in
-turns for all users in as few calls as the contract allows and for some of them one by one over one connection. The items
-of a history are two and what is similar to them, as users have interests; with `--random` any items, which takes longer
-to rank, as nothing stands out. Lists are not logged, as those of a batch never are; `--logged` has the single ones
-logged as they are by default. Prints medians over the rounds with the range in brackets: server CPU time and wall time
-per user, the latter with what the client takes to read the answer, and the ratios within each round.
+turns for all users in as few calls as the contract allows and for some of them one by one over one connection. The
+items of a history are two and what is similar to them, as users have interests; with `--random` any items, which takes
+longer to rank, as nothing stands out. Lists are not logged, as those of a batch never are; `--logged` has the single
+ones logged as they are by default. Prints medians over the rounds with the range in brackets: server CPU time and wall
+time per user, the latter with what the client takes to read the answer, and the ratios within each round.
 """
 
 from __future__ import annotations

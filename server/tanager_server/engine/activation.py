@@ -276,6 +276,8 @@ class Activator:
             await run(served.prepare, engine)
             change.check()
             if live is not None:
+                await engine.audiences.prepare(self._worker)
+                change.check()
                 for _ in range(_ROUNDS):
                     if live.waiting_items <= _FEW_WRITES:
                         break

@@ -164,7 +164,7 @@ class Live:
         folded = fold(engine, snapshot, encode)
         self._unstored = folded.encoded
         self._load_users(snapshot)
-        engine.audiences.rebuild()
+        engine.audiences.load()
         self._seq = snapshot.seq
         _log.info(
             "state",
