@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tanager._render.columns import columns, cut, plain
 
 if TYPE_CHECKING:
-    from tanager._status import Activation, AvailableBundle, Bundle, BundleList, Runtime, State, Status
+    from tanager._status import Activation, AvailableBundle, Backup, Bundle, BundleList, Runtime, State, Status
 
 
 def status(answer: Status) -> list[str]:
@@ -45,6 +45,12 @@ def activation(answer: Activation, elapsed_s: float) -> list[str]:
         ("encoded", f"{answer.encoded_count:,} live items"),
         ("time", f"{elapsed_s:.1f} s"),
     ]
+    return columns([(name, plain(value)) for name, value in rows])
+
+
+def backup(answer: Backup, elapsed_s: float) -> list[str]:
+    """What was copied."""
+    rows = [("backup", answer.name), ("size", f"{answer.size_bytes / 1e6:,.1f} MB"), ("time", f"{elapsed_s:.1f} s")]
     return columns([(name, plain(value)) for name, value in rows])
 
 
