@@ -67,12 +67,13 @@ async def test_users_may_change_while_they_are_read(engine, generation, make_eng
             users.purge(f"user-{slot}")
         add(engine, f"new-{turn}", turn, {"color": "blue", "age": turn})
         add(engine, f"user-{100 + turn}", 7, {"color": "red"})
+        users.put_profile(f"user-{200 + turn}", {"color": ("red", "blue"), "age": 20})
 
     worker = Worker(write)
     await engine.audiences.prepare(worker)
     assert worker.done > 2
     for text in ("", 'color = "red"', "age < 3"):
-        query = AudienceQuery("item-3", 50, filter=text)
+        query = AudienceQuery("item-3", CROWD, filter=text)  # all of them
         found = await engine.audiences.find(query)
         assert found == await expected(engine, generation, make_engine, query)
         assert found.candidates
@@ -86,21 +87,33 @@ async def test_what_is_ready_is_not_made_again(engine):
     assert worker.done == done
 
 
-async def test_items_may_move_while_users_are_read(make_generation, make_engine, unit_vectors, monkeypatch):
+async def test_items_may_move_while_users_are_read(make_generation, make_engine, monkeypatch):
+    """Their text is kept beside the catalogue, and must be that of the item as it is now."""
     monkeypatch.setattr(audience_tables, "_EXACT_ITEMS", 0)
     generation = make_generation(ITEMS)
     engine, _ = make_engine(generation)
-    for number in range(200):
-        add(engine, f"user-{number}", number % ITEMS, {})
-    changed = unit_vectors(1, 16, 9)[0]
+    add(engine, "ada", 1, {})
+    vector = generation.vectors[5].copy()
 
     def move():
-        generation.vectors[4] = changed
+        generation.vectors[4] = vector
         engine.audiences.moved([4])
 
     await engine.audiences.prepare(Worker(move))
-    query = AudienceQuery("item-4", 100)
-    assert await engine.audiences.find(query) == await expected(engine, generation, make_engine, query)
+    text = engine.audiences._index.tables.text
+    assert product(text, vector, 4) == product(text, vector, 5)
+    generation.vectors[4] = -vector
+    engine.audiences.moved([4])
+    assert product(text, vector, 4) == -product(text, vector, 5)
+
+
+def product(text, vector, position):
+    search = text.products(vector)
+    try:
+        while True:
+            next(search)
+    except StopIteration as done:
+        return done.value[position]
 
 
 async def test_an_engine_that_was_not_made_ready_finds_them_too(engine, generation, make_engine):
