@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import grpc
 
+from tanager._async.discovery import AsyncDiscoveryCalls
 from tanager._async.imports import AsyncImportCalls
 from tanager._async.models import AsyncModelCalls
 from tanager._async.recommendation import AsyncRecommendationCalls
@@ -27,7 +28,14 @@ _Response = TypeVar("_Response")
 _Result = TypeVar("_Result")
 
 
-class AsyncClient(AsyncRecommendationCalls, AsyncRecordCalls, AsyncImportCalls, AsyncModelCalls, AsyncTrialCalls):
+class AsyncClient(
+    AsyncRecommendationCalls,
+    AsyncDiscoveryCalls,
+    AsyncRecordCalls,
+    AsyncImportCalls,
+    AsyncModelCalls,
+    AsyncTrialCalls,
+):
     """Calls a Tanager server from asyncio: the arguments, methods and errors of `Client`, awaited.
 
     Belongs to the event loop that runs when it is made. Cancelling the task that awaits a call cancels the call, also

@@ -8,6 +8,7 @@ import grpc
 
 from tanager._channel import DEFAULT_RETRY, DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
 from tanager._stubs import Stubs, stubs
+from tanager._sync.discovery import DiscoveryCalls
 from tanager._sync.imports import ImportCalls
 from tanager._sync.models import ModelCalls
 from tanager._sync.recommendation import RecommendationCalls
@@ -25,7 +26,7 @@ _Response = TypeVar("_Response")
 _Result = TypeVar("_Result")
 
 
-class Client(RecommendationCalls, RecordCalls, ImportCalls, ModelCalls, TrialCalls):
+class Client(RecommendationCalls, DiscoveryCalls, RecordCalls, ImportCalls, ModelCalls, TrialCalls):
     """Calls a Tanager server and waits for its answers. Safe to share between threads.
 
     Connecting happens at the first call, and again whenever the connection was lost. A client is meant to live as long

@@ -235,3 +235,16 @@ class Activation:
     bundle: Bundle
     encoded_count: int
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that was made.
+
+    Attributes:
+        name: Of its directory.
+        size_bytes: Its size.
+    """
+
+    name: str
+    size_bytes: int

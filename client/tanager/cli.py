@@ -13,7 +13,7 @@ from tanager._client import Client
 from tanager._errors import InvalidArgumentError, TanagerError
 from tanager._values import Tls
 from tanager._version import __version__
-from tanager.commands import events, items, lists, options, server, users
+from tanager.commands import backups, batch, events, items, lists, options, server, users
 from tanager.commands.bulk import StoppedError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.set_defaults(names={})
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (lists, items, users, events, server):
+    for module in (lists, batch, items, users, events, server, backups):
         module.add(commands)
     commands.add_parser("load", help="measure latency and throughput under load", add_help=False)  # see main
     return parser

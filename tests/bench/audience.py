@@ -21,7 +21,8 @@ from tanager_export.dataset import Dataset, load_dataset
 from tanager_server.bundle import open_bundle
 from tanager_server.engine.audience import Audience
 from tanager_server.engine.audience import Users as Histories
-from tanager_server.engine.audience_index import AudienceIndex, AudienceTables, Items
+from tanager_server.engine.audience_index import AudienceIndex
+from tanager_server.engine.audience_tables import AudienceTables, Items
 from tanager_server.index import Generation
 from tanager_server.runtime import SequenceHead
 from tanager_server.state.users import Users

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tanager_server.engine import audience_index
+from tanager_server.engine import audience_index, audience_tables
 from tanager_server.engine.audience import Audience
 from tanager_server.engine.audience import Users as Histories
-from tanager_server.engine.audience_index import AudienceIndex, AudienceTables, Items
+from tanager_server.engine.audience_index import AudienceIndex
+from tanager_server.engine.audience_tables import AudienceTables, Items
 from tanager_server.state.users import Users
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def world(request, make_generation, unit_vectors):
     positions[np.random.default_rng(1).permutation(numbers)[:ITEMS]] = np.arange(ITEMS)
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "text in bytes":
-            patch.setattr(audience_index, "_EXACT_ITEMS", 0)
-            patch.setattr(audience_index, "_ITEMS_PART", 25)
+            patch.setattr(audience_tables, "_EXACT_ITEMS", 0)
+            patch.setattr(audience_tables, "_ITEMS_PART", 25)
         yield World(generation, head, Items(positions, generation.vectors))
 
 
@@ -157,7 +158,7 @@ def test_a_crowd(world):
 
 
 def test_many_changes_at_once_are_seen(world, monkeypatch):
-    monkeypatch.setattr(audience_index, "_MOST_REFRESHED", 3)
+    monkeypatch.setattr(audience_tables, "_MOST_REFRESHED", 3)
     users = crowd(100)
     index = world.index(users)
     for number in range(0, 100, 2):

@@ -6,12 +6,12 @@ import dataclasses
 import datetime as dt
 import json
 import sys
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tanager._records import Item, User
 from tanager._render import lists, records, server
 from tanager._results import Audience, Ranking, Recommendations, SimilarItems, TrendingItems
-from tanager._status import Activation, BundleList, EndedTrial, StartedTrial, Status
+from tanager._status import Activation, Backup, BundleList, EndedTrial, StartedTrial, Status
 from tanager._writes import (
     DeletedItems,
     ImportedEvents,
@@ -23,6 +23,9 @@ from tanager._writes import (
     UpsertedUsers,
     WrittenEvents,
 )
+
+if TYPE_CHECKING:
+    from tanager._results import UserRecommendations
 
 Answer: TypeAlias = (
     Recommendations
@@ -39,14 +42,20 @@ Answer: TypeAlias = (
     | Activation
     | StartedTrial
     | EndedTrial
+    | Backup
 )
 
 
 def json_text(answer: Answer, *, indent: int | None = 2) -> str:
     """The answer as one JSON object, its keys the attributes of the answer's class, times in ISO 8601."""
-    # Where the output cannot carry every character, escapes do; elsewhere titles stay readable.
-    utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(dataclasses.asdict(answer), default=_iso_format, ensure_ascii=not utf_8, indent=indent)
+    return json.dumps(
+        dataclasses.asdict(answer), default=_iso_format, ensure_ascii=_escapes_are_needed(), indent=indent
+    )
+
+
+def json_line(answer: UserRecommendations) -> str:
+    """The same in one line. Copies nothing before, as there are many."""
+    return json.dumps(_fields(answer), default=_fields, ensure_ascii=_escapes_are_needed())
 
 
 def table(answer: Answer, elapsed_s: float) -> str:
@@ -81,6 +90,8 @@ def _lines(answer: Answer, elapsed_s: float) -> list[str]:
             return server.activation(answer, elapsed_s)
         case StartedTrial() | EndedTrial():
             return server.trial(answer.trial, elapsed_s)
+        case Backup():
+            return server.backup(answer, elapsed_s)
         case (
             UpsertedItems()
             | DeletedItems()
@@ -97,4 +108,15 @@ def _lines(answer: Answer, elapsed_s: float) -> list[str]:
 def _iso_format(value: object) -> str:
     if isinstance(value, dt.datetime):
         return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _escapes_are_needed() -> bool:
+    """Whether the output cannot carry every character; elsewhere titles stay readable."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+
+
+def _fields(value: object) -> dict[str, object]:
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tanager._status import (
         Activation,
         AvailableBundle,
+        Backup,
         Bundle,
         BundleList,
         Runtime,
@@ -94,6 +95,12 @@ def _counts(counts: VariantCounts) -> str:
     )
     taken = f"{counts.attributed_event_count:,} events of {counts.shown_item_count:,} items shown"
     return f"{counts.list_count:,} lists in {counts.mean_us / 1e3:.2f} ms{of}; {taken}"
+
+
+def backup(answer: Backup, elapsed_s: float) -> list[str]:
+    """What was copied."""
+    rows = [("backup", answer.name), ("size", f"{answer.size_bytes / 1e6:,.1f} MB"), ("time", f"{elapsed_s:.1f} s")]
+    return columns([(name, plain(value)) for name, value in rows])
 
 
 def _bundle_rows(bundle: Bundle) -> list[tuple[str, str]]:

@@ -93,7 +93,7 @@ def put(
         except ImportStoppedError as error:
             raise _stopped(error, file, name) from error
         except KeyboardInterrupt:
-            print(f"tanager: interrupted: {progress.imported_count:,} {name} are written", file=sys.stderr)
+            print(f"tanager: interrupted: {progress.done_count:,} {name} are written", file=sys.stderr)
             raise
 
 

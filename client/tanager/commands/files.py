@@ -75,19 +75,21 @@ class RecordFile(Generic[_Record]):
 
     def _objects(self, file: BinaryIO) -> Iterator[tuple[int, dict[str, object]]]:
         for line, text in self._texts(file):
-            if not text.strip():
-                continue
-            try:
-                record = json.loads(text, parse_constant=_no_constant)
-            except json.JSONDecodeError as error:
-                self.refuse(line, f"is no JSON: {error.msg} at column {error.colno}")
-            except RecursionError:
-                self.refuse(line, "is nested too deeply")
-            except ValueError as error:
-                self.refuse(line, f"is no JSON: {error}")
-            if not isinstance(record, dict):
-                self.refuse(line, "must be a JSON object")
-            yield line, record
+            if text.strip():
+                yield line, self._object(line, text)
+
+    def _object(self, line: int, text: str) -> dict[str, object]:
+        try:
+            record = json.loads(text, parse_constant=_no_constant)
+        except json.JSONDecodeError as error:
+            self.refuse(line, f"is no JSON: {error.msg} at column {error.colno}")
+        except RecursionError:
+            self.refuse(line, "is nested too deeply")
+        except ValueError as error:
+            self.refuse(line, f"is no JSON: {error}")
+        if not isinstance(record, dict):
+            self.refuse(line, "must be a JSON object")
+        return record
 
     def _rows(self, file: BinaryIO) -> Iterator[tuple[int, dict[str, object]]]:
         reader = csv.reader((text for _, text in self._texts(file)), strict=True)
@@ -120,6 +122,30 @@ class RecordFile(Generic[_Record]):
                 yield line, (data.removeprefix(_BOM) if line == 1 else data).decode()
             except UnicodeDecodeError as error:
                 self.refuse(line, f"is not UTF-8: byte {error.start + 1}")
+
+
+class IdFile(RecordFile[str]):
+    """The ids of users in a file: a line is an id, or the JSON of a user.
+
+    Args:
+        path: The file, "-" for standard input.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _user_id)
+
+    def _objects(self, file: BinaryIO) -> Iterator[tuple[int, dict[str, object]]]:
+        for line, text in self._texts(file):
+            if text.lstrip().startswith("{"):
+                yield line, self._object(line, text)
+            elif user_id := text.strip():
+                yield line, {"user_id": user_id}
+
+
+def _user_id(fields: Fields) -> str:
+    user_id = fields.required_text("user_id", "id")
+    fields.ignore("profile", "attributes", "event_count", "latest_events")
+    return user_id
 
 
 @contextmanager

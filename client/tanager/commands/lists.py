@@ -67,13 +67,7 @@ def _add_recommend(commands: options.Subparsers) -> None:
         metavar="ID[=WEIGHT]",
         help="an item that says what is wanted now, by a negative weight what is not; can be repeated",
     )
-    recommend.add_argument(
-        "--source-domain",
-        action="append",
-        default=[],
-        metavar="DOMAIN",
-        help="of the history count items of this domain only; can be repeated",
-    )
+    options.add_source_domains(recommend)
     options.add_target_domains(recommend)
     options.add_filter(recommend)
     recommend.add_argument(

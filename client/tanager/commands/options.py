@@ -109,6 +109,17 @@ def add_target_domains(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_source_domains(parser: argparse.ArgumentParser) -> None:
+    """From which domains."""
+    parser.add_argument(
+        "--source-domain",
+        action="append",
+        default=[],
+        metavar="DOMAIN",
+        help="of the history count items of this domain only; can be repeated",
+    )
+
+
 def add_subject(parser: argparse.ArgumentParser) -> None:
     """Whom it is for, and why it is as it is."""
     parser.add_argument("--user", default="", metavar="ID", help="who the user is, if the server knows")

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tanager_server.engine.audience_index import AudienceIndex, AudienceItem, AudienceTables, Column, Items
-from tanager_server.errors import FieldViolation, InvalidRequestError
-from tanager_server.filter import Columns, FilterError, Predicates
+from tanager_server.engine.audience_index import AudienceIndex
+from tanager_server.engine.audience_tables import AudienceItem, AudienceTables, Column, Items
+from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Generator
 
+    from tanager_server.engine.audience_index import Members
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.request import Explanation
     from tanager_server.runtime import SequenceHead
 
+_NICENESS = 8  # as the threads that encode: the event loop goes first
 _NO_ENTRIES = Column(np.empty(0, np.int32), np.empty(0, np.float32))
 
 
@@ -66,21 +68,48 @@ class Audiences:
     def __init__(self, engine: Engine, sequence: SequenceHead | None) -> None:
         self._engine, self._sequence = engine, sequence
         self._turn = asyncio.Lock()
-        self._columns = Columns()
-        self._predicates = Predicates(self._columns)
-        self._version = 0
         self._index: AudienceIndex | None = None
+        self._moved: list[int] = []
+        """Positions of items that moved while the tables are made."""
 
-    def rebuild(self) -> None:
-        """Reads all users anew: for a start, and for another generation."""
-        generation, known = self._engine.generation, self._engine.known
+    def load(self) -> None:
+        """Reads all users at once: at a start, before anybody else calls."""
+        tables, items = self._new_tables(), self._items
+        for part in self._engine.known.users.snapshots(events=tables.reads_histories):
+            tables.read(part, items)
+        self._publish(tables)
+        for _ in self._engine.known.filter.follow():
+            pass
+
+    async def prepare(self, worker: WorkerThread) -> None:
+        """Reads all users in another thread, while they change: for an engine that is to be served. Once is enough.
+
+        Args:
+            worker: the thread.
+        """
+        async with self._turn:
+            await self._prepare(worker)
+
+    async def _prepare(self, worker: WorkerThread) -> None:
+        if self._index is not None:
+            return
+        self._moved.clear()
+        tables = await worker.run(self._new_tables)
+        # Part by part: what is read is copied here, between two calls, and looked at there. What has changed since is
+        # taken in by the next search.
+        for part in self._engine.known.users.snapshots(events=tables.reads_histories):
+            await worker.run(tables.read, part, self._items)
+        self._publish(tables)
+
+    def _new_tables(self) -> AudienceTables:
+        generation = self._engine.generation
         head = None if self._sequence is None else self._sequence.over(generation.sequence_vectors)
-        snapshots = known.users.snapshots(events=head is not None)
-        tables = AudienceTables.build(generation, snapshots, items=self._items, head=head)
-        if self._index is None:
-            self._index = AudienceIndex(known.users, tables)
-        else:
-            self._index.publish(tables)
+        return AudienceTables(generation, head, self._items)
+
+    def _publish(self, tables: AudienceTables) -> None:
+        if self._moved:
+            tables.put_items(np.unique(self._moved), self._items)
+        self._index = AudienceIndex(self._engine.known.users, tables)
 
     @property
     def _items(self) -> Items:
@@ -90,6 +119,8 @@ class Audiences:
         """Items came to be at some positions, or were encoded anew."""
         if self._index is not None:
             self._index.tables.put_items(np.array(positions, np.int64), self._items)
+        else:
+            self._moved.extend(positions)
 
     async def find(self, query: AudienceQuery) -> FoundAudience:
         """The users who are likeliest to want an item.
@@ -99,24 +130,22 @@ class Audiences:
             InvalidRequestError: the filter cannot be read.
         """
         engine = self._engine
-        position = engine.position(query.item_id)
+        engine.position(query.item_id)
         async with self._turn:
-            if self._index is None:
-                self.rebuild()
+            if self._index is None:  # of an engine that was not prepared
+                worker = WorkerThread("audience", niceness=_NICENESS)
+                try:
+                    await self._prepare(worker)
+                finally:
+                    worker.close()
             assert self._index is not None
-            item = self._item(position, query.item_id, self._index.tables)
-            search = self._index.search(
-                item,
-                query.page_size,
-                items=self._items,
-                allowed=self._allowed(query.filter) if query.filter else None,
-                include_seen=query.include_seen,
-            )
+            position = engine.position(query.item_id)  # others ran meanwhile
+            search = self._search(self._index, query, position)
             while True:
                 try:
                     next(search)
                 except StopIteration as done:
-                    members = done.value
+                    members: Members = done.value
                     break
                 await asyncio.sleep(0)
         explanations = []
@@ -124,6 +153,20 @@ class Audiences:
             explanations.append(await engine.explain_item(position, user_id, count=query.reasons))
             await asyncio.sleep(0)
         return FoundAudience(members.user_ids, members.scores, members.candidates, explanations)
+
+    def _search(self, index: AudienceIndex, query: AudienceQuery, position: int) -> Generator[None, None, Members]:
+        allowed, by = None, self._engine.known.filter
+        if query.filter:
+            yield from by.follow()
+            allowed = by.allowed(query.filter)
+        members = yield from index.search(
+            self._item(position, query.item_id, index.tables),
+            query.page_size,
+            items=self._items,
+            allowed=allowed,
+            include_seen=query.include_seen,
+        )
+        return members
 
     def _item(self, position: int, item_id: str, tables: AudienceTables) -> AudienceItem:
         generation, items = self._engine.generation, self._engine.items
@@ -138,24 +181,3 @@ class Audiences:
         )
         together, follows = Column(*figures.neighbours), Column(*figures.transitions)
         return AudienceItem(number, vector, together, follows, priors, _NO_ENTRIES, sequence)
-
-    def _allowed(self, text: str) -> NDArray[np.uint8]:
-        users = self._engine.known.users
-        for slot in users.profiles_changed_since(self._version).tolist():
-            user_id = users.user_id(slot)
-            if user_id is not None:
-                profile = {
-                    name: list(value) if isinstance(value, tuple) else value
-                    for name, value in (users.profile(slot) or {}).items()
-                }
-                self._columns.put(slot, item_id=user_id, title="", domain="", categories=(), attributes=profile)
-            elif slot < len(self._columns):
-                self._columns.remove(slot)
-        self._version = users.version
-        try:
-            found = self._predicates.compile(text).mask
-        except FilterError as error:
-            raise InvalidRequestError(FieldViolation("filter", str(error))) from error
-        allowed = np.zeros(users.slots, np.uint8)
-        allowed[: len(found)] = found
-        return allowed

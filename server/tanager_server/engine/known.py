@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tanager_server.engine.audience_filter import UserFilter
 from tanager_server.state.item_numbers import ItemNumbers
 from tanager_server.state.users import Users
 
@@ -44,13 +45,16 @@ class KnownUsers:
     Attributes:
         users: profiles and histories by number of the item.
         numbers: of all items that anybody did something with.
+        filter: tells whom a filter over users allows.
     """
 
     def __init__(self, catalogue: Catalogue, *, of: KnownUsers | None = None) -> None:
         self.users: Users = Users() if of is None else of.users
         self.numbers: ItemNumbers = ItemNumbers() if of is None else of.numbers
+        self.filter: UserFilter = UserFilter(self.users) if of is None else of.filter
         self._catalogue = catalogue
         self._positions = np.empty(0, np.int32)
+        self._follow()  # here, or the first call would wait for it
 
     @property
     def positions(self) -> NDArray[np.int32]:

@@ -49,7 +49,7 @@ def load_state(engine: Engine, trends: Trends, snapshot: Snapshot, encode: Encod
     with _uncollected():
         folded = fold(engine, snapshot, encode)
         events = _load_users(engine.known, trends, snapshot)
-        engine.audiences.rebuild()
+        engine.audiences.load()
     return Loaded(folded.items, folded.encoded, events)
 
 

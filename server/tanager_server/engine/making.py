@@ -136,6 +136,8 @@ class Maker:
             await run(served.prepare, engine)
             check()
             if live is not None:
+                await engine.audiences.prepare(self._worker)
+                check()
                 for _ in range(_ROUNDS):
                     if live.waiting_items <= _FEW_WRITES:
                         break

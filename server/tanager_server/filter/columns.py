@@ -44,6 +44,9 @@ class Kind(IntEnum):
     LIST = 4
 
 
+_MISSING = int(Kind.MISSING)  # a member of the enumeration is looked up by Python code, which shows in `put`
+
+
 class Column:
     """One attribute of all items; its type may differ from item to item.
 
@@ -252,7 +255,7 @@ class Columns:
 
     def _clear(self, position: int) -> None:
         for column in self._columns.values():
-            if column.kinds[position] != Kind.MISSING:
+            if column.kinds[position] != _MISSING:
                 column.put(position, None)
 
     def _own(self, name: str) -> Column:
