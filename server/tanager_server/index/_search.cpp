@@ -37,8 +37,6 @@ constexpr float kLongest = 1.05F;     // no vector as its codes have it is longe
 constexpr std::size_t kAhead = 8;     // rows that are asked for before they are needed
 constexpr std::size_t kEntries = 64;  // allowed nodes that a walk begins at
 constexpr std::size_t kEnough = 48;   // neighbours of a node, of those behind others
-constexpr std::size_t kBeam = 3;      // nodes that are stepped on at once, for memory answers many as soon as one
-constexpr std::size_t kTidy = 256;    // nodes that wait, at which those that nobody will step on are dropped
 
 // Measured by tests/bench/filtered_search.py, at 200,000 vectors: what is quickest at a recall@10 of 0.95 and more.
 // Rows up to which a scan is quicker than any walk, than one over allowed nodes, than one over badly linked ones, and
@@ -47,6 +45,7 @@ constexpr std::size_t kFew = 1500, kSome = 3000, kMore = 7000, kMany = 20000;
 constexpr std::size_t kScanShare = 8;  // nor is a walk worth it for more than one in so many
 // Shares of allowed nodes around a query.
 constexpr double kLoose = 0.25, kTight = 0.08, kSparse = 0.035;
+constexpr double kDeviations = 3.0;
 constexpr double kAgainst = 0.7;  // of the share everywhere: below, the filter is against the query
 // Times `ef`, where allowed nodes are badly linked, and where they are far from the query.
 constexpr std::size_t kSparseBreadth = 4, kFarBreadth = 20;
@@ -147,18 +146,6 @@ Quantised quantise(const float* vector, std::size_t dim, T* codes, int zero) {
   return {scale, std::sqrt(squares)};
 }
 
-// Where the largest is, the first of equals.
-FOR_EACH_PROCESSOR
-inline std::size_t largest(const float* values, std::size_t count) {
-  float best = -std::numeric_limits<float>::infinity();
-#pragma omp simd reduction(max : best)
-  for (std::size_t i = 0; i < count; ++i) best = std::max(best, values[i]);
-  auto at = static_cast<std::int32_t>(count);
-#pragma omp simd reduction(min : at)
-  for (std::int32_t i = 0; i < static_cast<std::int32_t>(count); ++i) at = std::min(at, values[i] == best ? i : at);
-  return static_cast<std::size_t>(at);
-}
-
 enum class Strategy { kBest, kScan, kAround, kThrough };
 
 struct Plan {
@@ -175,38 +162,27 @@ struct Query {
 
 // What one search needs, kept for the next one.
 struct Scratch {
-  std::vector<std::uint64_t> visited;  // a bit for each node
-  std::vector<float> similarities;     // of those that wait to be stepped on
-  std::vector<Node> waiting, fresh, listed;
-  std::vector<Scored> results;
-  std::vector<float> approximate, order;
+  explicit Scratch(std::size_t nodes) : count(nodes), visited(nodes) {}
+
+  void forget() {
+    if (++tag != 0) return;
+    std::fill(visited.data(), visited.data() + count, 0);
+    tag = 1;
+  }
 
   // Whether it is the first time.
   bool meet(Node node) {
-    const std::uint64_t bit = std::uint64_t{1} << (node % 64);
-    std::uint64_t& word = visited[static_cast<std::size_t>(node) / 64];
-    const bool first = (word & bit) == 0;
-    word |= bit;
-    return first;
+    if (visited.data()[node] == tag) return false;
+    visited.data()[node] = tag;
+    return true;
   }
 
-  // The one that is most like the query, which then waits no more; -1 where none is as like as this.
-  Node next(float least) {
-    if (waiting.empty()) return -1;
-    const std::size_t at = largest(similarities.data(), similarities.size());
-    if (at == waiting.size() || similarities[at] < least || std::isinf(similarities[at])) return -1;
-    similarities[at] = -std::numeric_limits<float>::infinity();
-    return waiting[at];
-  }
-
-  void tidy(float least) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < waiting.size(); ++i) {
-      waiting[kept] = waiting[i], similarities[kept] = similarities[i];
-      kept += similarities[i] >= least && !std::isinf(similarities[i]);
-    }
-    waiting.resize(kept), similarities.resize(kept);
-  }
+  std::size_t count;
+  Table<std::uint8_t> visited;  // the tag of the search that met a node last
+  std::uint8_t tag = 0;
+  std::vector<Scored> candidates, results;
+  std::vector<Node> fresh, listed;
+  std::vector<float> approximate, order;
 };
 
 class Searcher {
@@ -281,38 +257,38 @@ class Searcher {
   template <bool kThrough>
   std::vector<Scored> walk(Scratch& scratch, const Query& query, Node entry, const std::uint8_t* mask, std::size_t k,
                            std::size_t ef, std::size_t budget) const {
-    std::vector<Node>&waiting = scratch.waiting, &fresh = scratch.fresh;
-    std::vector<Scored>& results = scratch.results;
-    waiting.clear(), scratch.similarities.clear(), results.clear();
-    scratch.visited.assign((count_ + 63) / 64, 0);
+    std::vector<Scored>&candidates = scratch.candidates, &results = scratch.results;
+    candidates.clear(), results.clear();
+    scratch.forget();
     float least = -std::numeric_limits<float>::infinity();  // of the results, once there are enough
-    std::size_t visits = 0, tidy_at = kTidy;
+    std::size_t visits = 0;
+    const auto meet = [&](Node node) {
+      const float similarity = product(query, node);
+      if (similarity <= least) return;
+      candidates.emplace_back(similarity, node);
+      std::push_heap(candidates.begin(), candidates.end());
+      if (kThrough) prefetch_links(node);
+      if (!mask[node]) return;
+      results.emplace_back(similarity, node);
+      std::push_heap(results.begin(), results.end(), std::greater<>());
+      if (results.size() > ef) {
+        std::pop_heap(results.begin(), results.end(), std::greater<>());
+        results.pop_back();
+      }
+      if (results.size() == ef) least = results.front().first;
+    };
     begin(scratch, entry, mask, kThrough ? 0 : kEntries);
-    for (;;) {
-      for (const Node node : fresh) {
-        const float similarity = product(query, node);
-        if (similarity <= least) continue;
-        waiting.push_back(node), scratch.similarities.push_back(similarity);
-        prefetch_links(node);
-        if (!mask[node]) continue;
-        results.emplace_back(similarity, node);
-        std::push_heap(results.begin(), results.end(), std::greater<>());
-        if (results.size() > ef) {
-          std::pop_heap(results.begin(), results.end(), std::greater<>());
-          results.pop_back();
-        }
-        if (results.size() == ef) least = results.front().first;
-      }
+    for (const Node node : scratch.fresh) meet(node);
+    while (!candidates.empty()) {
+      std::pop_heap(candidates.begin(), candidates.end());
+      const auto [similarity, node] = candidates.back();
+      candidates.pop_back();
+      if (similarity < least) break;
       if (visits > budget) return {};
-      if (waiting.size() > tidy_at) {
-        scratch.tidy(least);
-        tidy_at = kTidy + 2 * waiting.size();
-      }
-      fresh.clear();
-      std::size_t taken = 0;
-      for (Node node; taken < kBeam && (node = scratch.next(least)) >= 0; ++taken) step<kThrough>(scratch, node, mask);
-      if (taken == 0) break;
-      visits += fresh.size();
+      scratch.fresh.clear();
+      step<kThrough>(scratch, node, mask);
+      visits += scratch.fresh.size();
+      for (const Node next : scratch.fresh) meet(next);
     }
     std::vector<Node> nodes;
     for (const auto& result : results) nodes.push_back(result.second);
@@ -386,7 +362,7 @@ class Searcher {
 
   std::unique_ptr<Scratch> borrow() {
     const std::lock_guard<std::mutex> guard(lending_);
-    if (spare_.empty()) return std::make_unique<Scratch>();
+    if (spare_.empty()) return std::make_unique<Scratch>(count_);
     std::unique_ptr<Scratch> scratch = std::move(spare_.back());
     spare_.pop_back();
     return scratch;
@@ -416,12 +392,11 @@ class Searcher {
       for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) visit(scratch, links[l]);
       return;
     }
-    const std::size_t before = scratch.fresh.size();
     for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) {
       prefetch_links(links[l]);
       if (mask[links[l]]) visit(scratch, links[l]);
     }
-    for (std::size_t l = 0; scratch.fresh.size() - before < kEnough && l < width_ && links[l] >= 0; ++l) {
+    for (std::size_t l = 0; scratch.fresh.size() < kEnough && l < width_ && links[l] >= 0; ++l) {
       if (mask[links[l]] || !scratch.meet(links[l])) continue;
       const Node* behind = row(links[l]);
       for (std::size_t m = 0; m < width_ && behind[m] >= 0; ++m) {
@@ -466,7 +441,10 @@ class Searcher {
     const auto around = [&](std::size_t rows, std::size_t times) {
       return Plan{count <= rows ? Strategy::kScan : Strategy::kAround, times * ef};
     };
-    if (share < kAgainst * everywhere || share < kSparse) return around(kMany, kFarBreadth);
+    // Less by more than chance has it: a scan takes ten times as long as a walk about a query that nothing is against.
+    const double expected = everywhere * static_cast<double>(near);
+    const bool fewer = expected - static_cast<double>(allowed) > kDeviations * std::sqrt(expected);
+    if ((share < kAgainst * everywhere && fewer) || share < kSparse) return around(kMany, kFarBreadth);
     if (share >= kLoose) return {Strategy::kThrough, ef};
     return share >= kTight ? around(kSome, 1) : around(kMore, kSparseBreadth);
   }
