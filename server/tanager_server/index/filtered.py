@@ -43,7 +43,7 @@ class Taken(NamedTuple):
 
 
 class FilteredIndex:
-    """Searches an index under a mask. Thread-safe; one thread holds the interpreter's lock: a search takes well under 1 ms.
+    """Searches an index under a mask. Thread-safe. One thread holds the interpreter's lock: it takes well under 1 ms.
 
     Making it copies the links and the vectors in a byte a component: at 200,000 x 384 some 110 MB, in about 3 s, and
     while it is made as much again as the index.
