@@ -120,6 +120,25 @@ def test_the_answer_is_complete_and_allowed(index, vectors, data):
         np.testing.assert_allclose(found.similarities, exact(vectors, vectors[seed : seed + 2], mask, k), atol=2e-6)
 
 
+@pytest.mark.parametrize("way", [Strategy.BEST, *WAYS], ids=lambda way: way.name)
+def test_threads_find_what_one_finds(index, vectors, way):
+    mask = masked(0.3)
+    alone = index.search(vectors[:150], 10, mask, strategy=way)
+    taken = index.taken
+    for threads in (2, 7):
+        found = index.search(vectors[:150], 10, mask, strategy=way, threads=threads)
+        np.testing.assert_array_equal(found.positions, alone.positions)
+        np.testing.assert_array_equal(found.similarities, alone.similarities)
+        assert index.taken == taken
+
+
+def test_what_fails_in_a_thread_is_raised(index, vectors):
+    wrong = np.array([0, ITEMS], np.int32)
+    with pytest.raises(IndexError, match="no such position"):
+        index.search(vectors[:50], 1, np.ones(ITEMS, np.uint8), positions=wrong, strategy=Strategy.SCAN, threads=4)
+    assert index.search(vectors[:50], 1, np.ones(ITEMS, np.uint8), threads=4).positions.shape == (50, 1)
+
+
 def test_no_queries(index):
     assert index.search(np.empty((0, DIM), np.float32), 5, np.ones(ITEMS, np.uint8)).positions.shape == (0, 5)
 

@@ -1,12 +1,16 @@
 // The inner loops of filtered.py, which says what they compute and why.
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -41,6 +45,7 @@ constexpr std::size_t kFew = 1500, kSome = 3000, kMore = 7000, kMany = 20000;
 constexpr std::size_t kScanShare = 8;  // nor is a walk worth it for more than one in so many
 // Shares of allowed nodes around a query.
 constexpr double kLoose = 0.25, kTight = 0.08, kSparse = 0.035;
+constexpr double kDeviations = 3.0;
 constexpr double kAgainst = 0.7;  // of the share everywhere: below, the filter is against the query
 // Times `ef`, where allowed nodes are badly linked, and where they are far from the query.
 constexpr std::size_t kSparseBreadth = 4, kFarBreadth = 20;
@@ -155,6 +160,31 @@ struct Query {
   int base;
 };
 
+// What one search needs, kept for the next one.
+struct Scratch {
+  explicit Scratch(std::size_t nodes) : count(nodes), visited(nodes) {}
+
+  void forget() {
+    if (++tag != 0) return;
+    std::fill(visited.data(), visited.data() + count, 0);
+    tag = 1;
+  }
+
+  // Whether it is the first time.
+  bool meet(Node node) {
+    if (visited.data()[node] == tag) return false;
+    visited.data()[node] = tag;
+    return true;
+  }
+
+  std::size_t count;
+  Table<std::uint8_t> visited;  // the tag of the search that met a node last
+  std::uint8_t tag = 0;
+  std::vector<Scored> candidates, results;
+  std::vector<Node> fresh, listed;
+  std::vector<float> approximate, order;
+};
+
 class Searcher {
  public:
   Searcher(const py::array& vectors, const py::array& links, const py::array& upper, const py::array& upper_starts,
@@ -174,7 +204,6 @@ class Searcher {
         levels_(levels),
         codes_memory_(count_ * stride_),
         links_(count_ * width_),
-        visited_(count_),
         codes_(codes_memory_.data()) {
     const auto all = take<Node>(links, 2, "links");
     if (count_ == 0 || all.shape(0) != vectors_array_.shape(0) || upper_starts_array_.size() != all.shape(0)) {
@@ -189,22 +218,24 @@ class Searcher {
   }
 
   // The k allowed that are nearest, exactly: by codes first, then by vectors where codes leave it open.
-  std::vector<Scored> scan(const Query& query, const Node* allowed, std::size_t count, std::size_t k) {
+  std::vector<Scored> scan(Scratch& scratch, const Query& query, const Node* allowed, std::size_t count,
+                           std::size_t k) const {
     if (k > count) throw py::value_error("fewer are allowed than are asked for");
     for (std::size_t i = 0; i < count; ++i) {
       if (allowed[i] < 0 || static_cast<std::size_t>(allowed[i]) >= count_) throw py::index_error("no such position");
     }
-    approximate_.resize(count);
+    std::vector<float>&approximate = scratch.approximate, &order = scratch.order;
+    approximate.resize(count);
     for (std::size_t i = 0; i < count; ++i) {
       if (i + kAhead < count) prefetch(allowed[i + kAhead]);
-      approximate_[i] = product(query, allowed[i]);
+      approximate[i] = product(query, allowed[i]);
     }
-    order_ = approximate_;
-    std::nth_element(order_.begin(), order_.begin() + (k - 1), order_.end(), std::greater<>());
-    const float kth = order_[k - 1];
+    order = approximate;
+    std::nth_element(order.begin(), order.begin() + (k - 1), order.end(), std::greater<>());
+    const float kth = order[k - 1];
     std::vector<Node> nodes;
     for (std::size_t i = 0; i < count; ++i) {
-      if (approximate_[i] >= kth) nodes.push_back(allowed[i]);
+      if (approximate[i] >= kth) nodes.push_back(allowed[i]);
     }
     std::vector<Scored> found = exactly(query, nodes);
     // These are k, so whatever belongs there is no further than the furthest of them; its codes may be off.
@@ -212,7 +243,7 @@ class Searcher {
     nodes.clear();
     for (std::size_t i = 0; i < count; ++i) {
       const float off = query.length * quantised_[allowed[i]].error + query.error * kLongest + kRounding;
-      if (approximate_[i] < kth && approximate_[i] + off >= least) nodes.push_back(allowed[i]);
+      if (approximate[i] < kth && approximate[i] + off >= least) nodes.push_back(allowed[i]);
     }
     const std::vector<Scored> more = exactly(query, nodes);
     found.insert(found.end(), more.begin(), more.end());
@@ -224,59 +255,43 @@ class Searcher {
   // allowed ones are, and what lies behind a link to another one counts as linked: ACORN-1, Patel et al., 2024.
   // Nothing where more than `budget` nodes would have to be looked at.
   template <bool kThrough>
-  std::vector<Scored> walk(const Query& query, Node entry, const std::uint8_t* mask, std::size_t k, std::size_t ef,
-                           std::size_t budget) {
-    if (++tag_ == 0) {
-      std::fill(visited_.data(), visited_.data() + count_, 0);
-      tag_ = 1;
-    }
-    candidates_.clear(), results_.clear();
+  std::vector<Scored> walk(Scratch& scratch, const Query& query, Node entry, const std::uint8_t* mask, std::size_t k,
+                           std::size_t ef, std::size_t budget) const {
+    std::vector<Scored>&candidates = scratch.candidates, &results = scratch.results;
+    candidates.clear(), results.clear();
+    scratch.forget();
     float least = -std::numeric_limits<float>::infinity();  // of the results, once there are enough
     std::size_t visits = 0;
     const auto meet = [&](Node node) {
       const float similarity = product(query, node);
       if (similarity <= least) return;
-      candidates_.emplace_back(similarity, node);
-      std::push_heap(candidates_.begin(), candidates_.end());
+      candidates.emplace_back(similarity, node);
+      std::push_heap(candidates.begin(), candidates.end());
+      if (kThrough) prefetch_links(node);
       if (!mask[node]) return;
-      results_.emplace_back(similarity, node);
-      std::push_heap(results_.begin(), results_.end(), std::greater<>());
-      if (results_.size() > ef) {
-        std::pop_heap(results_.begin(), results_.end(), std::greater<>());
-        results_.pop_back();
+      results.emplace_back(similarity, node);
+      std::push_heap(results.begin(), results.end(), std::greater<>());
+      if (results.size() > ef) {
+        std::pop_heap(results.begin(), results.end(), std::greater<>());
+        results.pop_back();
       }
-      if (results_.size() == ef) least = results_.front().first;
+      if (results.size() == ef) least = results.front().first;
     };
-    begin(entry, mask, kThrough ? 0 : kEntries);
-    for (const Node node : fresh_) meet(node);
-    while (!candidates_.empty()) {
-      std::pop_heap(candidates_.begin(), candidates_.end());
-      const auto [similarity, node] = candidates_.back();
-      candidates_.pop_back();
+    begin(scratch, entry, mask, kThrough ? 0 : kEntries);
+    for (const Node node : scratch.fresh) meet(node);
+    while (!candidates.empty()) {
+      std::pop_heap(candidates.begin(), candidates.end());
+      const auto [similarity, node] = candidates.back();
+      candidates.pop_back();
       if (similarity < least) break;
       if (visits > budget) return {};
-      fresh_.clear();
-      const Node* links = row(node);
-      for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) {
-        if (!kThrough) prefetch_links(links[l]);
-        if (kThrough || mask[links[l]]) visit(links[l]);
-      }
-      if (!kThrough) {
-        for (std::size_t l = 0; fresh_.size() < kEnough && l < width_ && links[l] >= 0; ++l) {
-          if (mask[links[l]] || visited_.data()[links[l]] == tag_) continue;
-          visited_.data()[links[l]] = tag_;
-          const Node* behind = row(links[l]);
-          for (std::size_t m = 0; m < width_ && behind[m] >= 0; ++m) {
-            if (mask[behind[m]]) visit(behind[m]);
-          }
-        }
-      }
-      visits += fresh_.size();
-      for (const Node next : fresh_) meet(next);
-      if (kThrough && !candidates_.empty()) prefetch_links(candidates_.front().second);
+      scratch.fresh.clear();
+      step<kThrough>(scratch, node, mask);
+      visits += scratch.fresh.size();
+      for (const Node next : scratch.fresh) meet(next);
     }
     std::vector<Node> nodes;
-    for (const auto& result : results_) nodes.push_back(result.second);
+    for (const auto& result : results) nodes.push_back(result.second);
     std::vector<Scored> found = exactly(query, nodes);
     sort_best(found, k);
     return found;
@@ -284,7 +299,8 @@ class Searcher {
 
   // See FilteredIndex.search. `count` is how many are allowed; where they lie is found out if it is not told.
   py::tuple search(const py::array& some_queries, std::size_t k, const py::array& some_mask, std::size_t count,
-                   const std::optional<py::array>& some_positions, std::size_t ef, Strategy strategy) {
+                   const std::optional<py::array>& some_positions, std::size_t ef, Strategy strategy,
+                   std::size_t threads) {
     const auto queries = take<float>(some_queries, 2, "queries");
     const auto mask = take<std::uint8_t>(some_mask, 1, "mask");
     if (queries.shape(1) != static_cast<py::ssize_t>(dim_) || mask.size() < static_cast<py::ssize_t>(count_)) {
@@ -298,31 +314,97 @@ class Searcher {
     const auto rows = static_cast<std::size_t>(queries.shape(0));
     Array<Position> found_positions({rows, k});
     Array<float> similarities({rows, k});
-    std::array<std::size_t, 4> taken{};
-    for (std::size_t q = 0; q < rows; ++q) {
+    std::array<std::atomic<std::size_t>, 4> taken{};
+    Position* const found_data = found_positions.mutable_data();
+    float* const similarity_data = similarities.mutable_data();
+    each(rows, threads, [&](Scratch& scratch, std::size_t q) {
       const Query query = prepare(queries.data() + q * dim_);
-      Plan plan{strategy, std::max(ef, k)};
-      Node entry = entry_;
-      if (strategy != Strategy::kScan && (strategy != Strategy::kBest || count > kFew)) entry = descend(query);
-      if (strategy == Strategy::kBest) plan = choose(entry, mask.data(), count, plan.ef);
-      std::vector<Scored> found;
-      if (plan.strategy == Strategy::kThrough) found = walk<true>(query, entry, mask.data(), k, plan.ef, count);
-      if (plan.strategy == Strategy::kAround) found = walk<false>(query, entry, mask.data(), k, plan.ef, count);
-      if (found.size() < k) {
-        if (allowed == nullptr) allowed = list(mask.data(), count);
-        found = scan(query, allowed, count, k);
-        plan.strategy = Strategy::kScan;
-      }
-      ++taken[static_cast<std::size_t>(plan.strategy)];
+      const auto [found, way] = find(scratch, query, k, mask.data(), count, allowed, std::max(ef, k), strategy);
+      ++taken[static_cast<std::size_t>(way)];
       for (std::size_t i = 0; i < k; ++i) {
-        found_positions.mutable_data()[q * k + i] = found[i].second;
-        similarities.mutable_data()[q * k + i] = found[i].first;
+        found_data[q * k + i] = found[i].second;
+        similarity_data[q * k + i] = found[i].first;
       }
-    }
-    return py::make_tuple(found_positions, similarities, py::make_tuple(taken[1], taken[2], taken[3]));
+    });
+    return py::make_tuple(found_positions, similarities,
+                          py::make_tuple(taken[1].load(), taken[2].load(), taken[3].load()));
   }
 
  private:
+  // Calls `answer(scratch, q)` for each query. One thread keeps the interpreter's lock, several do without.
+  template <typename Answer>
+  void each(std::size_t queries, std::size_t threads, const Answer& answer) {
+    std::atomic<std::size_t> next{0};
+    std::mutex failing;
+    std::exception_ptr failure;
+    const auto work = [&] {
+      std::unique_ptr<Scratch> scratch = borrow();
+      try {
+        for (std::size_t q = next++; q < queries; q = next++) answer(*scratch, q);
+      } catch (...) {
+        const std::lock_guard<std::mutex> guard(failing);
+        failure = std::current_exception();
+      }
+      const std::lock_guard<std::mutex> guard(lending_);
+      spare_.push_back(std::move(scratch));
+    };
+    if (std::min(threads, queries) <= 1) {
+      work();
+    } else {
+      const py::gil_scoped_release released;
+      std::vector<std::thread> others;
+      for (std::size_t t = 1; t < std::min(threads, queries); ++t) others.emplace_back(work);
+      work();
+      for (std::thread& other : others) other.join();
+    }
+    if (failure) std::rethrow_exception(failure);
+  }
+
+  std::unique_ptr<Scratch> borrow() {
+    const std::lock_guard<std::mutex> guard(lending_);
+    if (spare_.empty()) return std::make_unique<Scratch>(count_);
+    std::unique_ptr<Scratch> scratch = std::move(spare_.back());
+    spare_.pop_back();
+    return scratch;
+  }
+
+  // The k nearest allowed of a query, and in which way they were found.
+  std::pair<std::vector<Scored>, Strategy> find(Scratch& scratch, const Query& query, std::size_t k,
+                                                const std::uint8_t* mask, std::size_t count, const Node* allowed,
+                                                std::size_t ef, Strategy strategy) const {
+    Plan plan{strategy, ef};
+    Node entry = entry_;
+    if (strategy != Strategy::kScan && (strategy != Strategy::kBest || count > kFew)) entry = descend(query);
+    if (strategy == Strategy::kBest) plan = choose(entry, mask, count, ef);
+    std::vector<Scored> found;
+    if (plan.strategy == Strategy::kThrough) found = walk<true>(scratch, query, entry, mask, k, plan.ef, count);
+    if (plan.strategy == Strategy::kAround) found = walk<false>(scratch, query, entry, mask, k, plan.ef, count);
+    if (found.size() >= k) return {found, plan.strategy};
+    if (allowed == nullptr) allowed = list(scratch, mask, count);
+    return {scan(scratch, query, allowed, count, k), Strategy::kScan};
+  }
+
+  // What is linked to a node and was not met before, allowed or not; or what is allowed of it and behind it.
+  template <bool kThrough>
+  void step(Scratch& scratch, Node node, const std::uint8_t* mask) const {
+    const Node* links = row(node);
+    if (kThrough) {
+      for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) visit(scratch, links[l]);
+      return;
+    }
+    for (std::size_t l = 0; l < width_ && links[l] >= 0; ++l) {
+      prefetch_links(links[l]);
+      if (mask[links[l]]) visit(scratch, links[l]);
+    }
+    for (std::size_t l = 0; scratch.fresh.size() < kEnough && l < width_ && links[l] >= 0; ++l) {
+      if (mask[links[l]] || !scratch.meet(links[l])) continue;
+      const Node* behind = row(links[l]);
+      for (std::size_t m = 0; m < width_ && behind[m] >= 0; ++m) {
+        if (mask[behind[m]]) visit(scratch, behind[m]);
+      }
+    }
+  }
+
   Query prepare(const float* vector) const {
     Query query{vector, std::vector<std::int8_t>(stride_, 0), 0, 0, 0, 0};
     const auto [scale, error] = quantise(vector, dim_, query.codes.data(), 0);
@@ -359,7 +441,10 @@ class Searcher {
     const auto around = [&](std::size_t rows, std::size_t times) {
       return Plan{count <= rows ? Strategy::kScan : Strategy::kAround, times * ef};
     };
-    if (share < kAgainst * everywhere || share < kSparse) return around(kMany, kFarBreadth);
+    // Less by more than chance has it: a scan takes ten times as long as a walk about a query that nothing is against.
+    const double expected = everywhere * static_cast<double>(near);
+    const bool fewer = expected - static_cast<double>(allowed) > kDeviations * std::sqrt(expected);
+    if ((share < kAgainst * everywhere && fewer) || share < kSparse) return around(kMany, kFarBreadth);
     if (share >= kLoose) return {Strategy::kThrough, ef};
     return share >= kTight ? around(kSome, 1) : around(kMore, kSparseBreadth);
   }
@@ -370,23 +455,22 @@ class Searcher {
     for (std::size_t l = 0; l < width_; l += kLine / sizeof(Node)) __builtin_prefetch(row(node) + l);
   }
 
-  void visit(Node node) {
-    if (visited_.data()[node] == tag_) return;
-    visited_.data()[node] = tag_;
+  void visit(Scratch& scratch, Node node) const {
+    if (!scratch.meet(node)) return;
     prefetch(node);
-    fresh_.push_back(node);
+    scratch.fresh.push_back(node);
   }
 
   // Where a walk begins: where the upper layers lead to, and `entries` allowed nodes from all over the catalogue, for
   // the allowed may be far from there.
-  void begin(Node entry, const std::uint8_t* mask, std::size_t entries) {
-    fresh_.clear();
-    visit(entry);
+  void begin(Scratch& scratch, Node entry, const std::uint8_t* mask, std::size_t entries) const {
+    scratch.fresh.clear();
+    visit(scratch, entry);
     for (std::size_t e = 0; e < entries; ++e) {
       std::size_t node = count_ * e / entries;
       const std::size_t end = std::min(node + kLine, count_);
       while (node < end && !mask[node]) ++node;
-      if (node < end) visit(static_cast<Node>(node));
+      if (node < end) visit(scratch, static_cast<Node>(node));
     }
   }
 
@@ -407,7 +491,7 @@ class Searcher {
     return at;
   }
 
-  std::vector<Scored> exactly(const Query& query, const std::vector<Node>& nodes) {
+  std::vector<Scored> exactly(const Query& query, const std::vector<Node>& nodes) const {
     const Positions positions(nodes.begin(), nodes.end());
     std::vector<float> products(nodes.size());
     multiply(vectors_, positions, query.vector, dim_, products.data());
@@ -416,13 +500,14 @@ class Searcher {
     return found;
   }
 
-  const Node* list(const std::uint8_t* mask, std::size_t count) {
-    listed_.clear();
+  const Node* list(Scratch& scratch, const std::uint8_t* mask, std::size_t count) const {
+    std::vector<Node>& listed = scratch.listed;
+    listed.clear();
     for (std::size_t i = 0; i < count_; ++i) {
-      if (mask[i]) listed_.push_back(static_cast<Node>(i));
+      if (mask[i]) listed.push_back(static_cast<Node>(i));
     }
-    if (listed_.size() != count) throw py::value_error("count: of the mask");
-    return listed_.data();
+    if (listed.size() != count) throw py::value_error("count: of the mask");
+    return listed.data();
   }
 
   // Highest first; equals in the order of the catalogue.
@@ -455,14 +540,10 @@ class Searcher {
   int levels_;
   Table<Code> codes_memory_;
   Table<Node> links_;
-  Table<std::uint8_t> visited_;
   Code* codes_;
   std::vector<Quantised> quantised_;
-  // What one search needs; the interpreter's lock is held throughout.
-  std::uint8_t tag_ = 0;
-  std::vector<Scored> candidates_, results_;
-  std::vector<Node> fresh_, listed_;
-  std::vector<float> approximate_, order_;
+  std::mutex lending_;
+  std::vector<std::unique_ptr<Scratch>> spare_;
 };
 
 }  // namespace

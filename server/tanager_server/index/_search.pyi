@@ -28,4 +28,5 @@ class Searcher:
         positions: NDArray[np.int32] | None,
         ef: int,
         strategy: Strategy,
+        threads: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], tuple[int, int, int]]: ...
