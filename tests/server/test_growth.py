@@ -105,9 +105,11 @@ def entries(matrix: Neighbours) -> tuple[Any, Any, Any]:
 )
 def test_what_is_no_column_is_refused(items, starts, rows):
     with pytest.raises(ValueError, match="rows that ascend"):
-        Growth().set_neighbours_of(np.array(items), np.array(starts), np.array(rows, np.int32), np.ones(len(rows)))
+        Growth().set_neighbours_of(
+            np.array(items), np.array(starts), np.array(rows, np.int32), np.ones(len(rows), np.float32)
+        )
     with pytest.raises(ValueError, match="rows that ascend"):
-        Growth().set_neighbours(1, np.array([0, 1], np.int32), np.ones(1))
+        Growth().set_neighbours(1, np.array([0, 1], np.int32), np.ones(1, np.float32))
 
 
 def profile(known: ProfileWeights, matrix: Neighbours) -> ProfileWeights:
