@@ -166,6 +166,14 @@ class Engine:
         """
         return await self._texts.encode_texts(texts, deadline=deadline)
 
+    async def embed_items(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
+        """The same for texts of items that are written, after whatever callers' answers wait for.
+
+        Raises:
+            As `embed`.
+        """
+        return await self._texts.encode_items(texts, deadline=deadline)
+
     async def recommend(self, query: RecommendQuery, *, deadline: float) -> Recommendation:
         """Recommends for a wish, a history, a profile, a context, or for none of them (the most popular).
 

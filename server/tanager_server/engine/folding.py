@@ -55,20 +55,23 @@ def figure(
     generation: Generation, records: Sequence[ItemRecord], vectors: Sequence[NDArray[np.float32] | None]
 ) -> list[Written]:
     """Items with what is expected of them; of one whose text stays, by the vector that it has."""
-    found: list[Written] = []
-    for (item, written_ns), vector in zip(records, vectors, strict=True):
-        own = vector
-        if own is None:
+    if not records:
+        return []
+    own = []
+    for (item, _), vector in zip(records, vectors, strict=True):
+        if vector is None:
             position = generation.catalogue.position(item.id)
             if position is None:  # deleted meanwhile; its vector is where it was
                 position = generation.catalogue.former_position(item.id)
             assert position is not None
-            own = generation.vectors[position]
-        figures = generation.new_items.figures(
-            own, domain=item.domain, categories=item.categories, attributes=item.attributes
-        )
-        found.append(Written(item, written_ns, vector, figures))
-    return found
+            own.append(generation.vectors[position])
+        else:
+            own.append(vector)
+    figures = generation.new_items.figures_of(np.stack(own), [record.item for record in records])
+    return [
+        Written(item, written_ns, vector, of_item)
+        for (item, written_ns), vector, of_item in zip(records, vectors, figures, strict=True)
+    ]
 
 
 def stored_vectors(manifest: Manifest, written: Iterable[Written]) -> list[StoredVector]:

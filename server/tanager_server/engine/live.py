@@ -365,7 +365,7 @@ class Live:
             texts = [n for n, item in enumerate(items) if not self._is_known(item, vectors[n])]
             if texts:
                 prompt = engine.generation.manifest.encoder.item_prompt
-                encoded = await engine.embed([prompt + items[place].text for place in texts], deadline=deadline)
+                encoded = await engine.embed_items([prompt + items[place].text for place in texts], deadline=deadline)
                 for place, vector in zip(texts, encoded.vectors, strict=True):
                     vectors[place] = vector
             written = await self._worker.run(figure, engine.generation, records, vectors)
