@@ -132,7 +132,9 @@ class Live:
         self._journal: Journal | None = None
         self._indexer: Indexer | None = None
         self._prepared: dict[int, list[Written]] = {}
-        self._worker = WorkerThread("figures", niceness=8)
+        # Not nicer than the event loop: on busy cores it would be kept waiting while it has Python's lock, and the loop
+        # with it.
+        self._worker = WorkerThread("figures")
         self._backups = WorkerThread("backup", niceness=8)
         self._then: dict[int, Callable[[], None]] = {}
         self._followed: list[_Held] | None = None
@@ -504,12 +506,11 @@ class Live:
             raise
         return outcome
 
-    def apply(self, write: Write, outcome: Outcome) -> None:
-        """Makes memory follow a write that was committed."""
+    def apply(self, write: Write, outcome: Outcome) -> Iterator[None] | None:
+        """Makes memory follow a write that was committed; of items, step by step."""
         match write:
             case PutItems():
-                self._note(write, outcome)
-                self._apply_items(write)
+                return self._apply_items(write, outcome)
             case DeleteItems():
                 self._note(write, outcome)
                 for item_id in write.item_ids:
@@ -534,12 +535,13 @@ class Live:
             case _:
                 pass
         self._seq = max(self._seq, outcome.seq)
+        return None
 
     def _note(self, write: PutItems | DeleteItems, outcome: Outcome) -> None:
         if self._followed is not None:
             self._followed.append(_Held(outcome.seq, write))
 
-    def _apply_items(self, write: PutItems) -> None:
+    def _apply_items(self, write: PutItems, outcome: Outcome) -> Iterator[None]:
         prepared = self._prepared.pop(id(write), None)
         if prepared is None:
             vectors = {one.item_id: np.frombuffer(one.vector, "<f4") for one in write.vectors}
@@ -550,7 +552,10 @@ class Live:
         for written in prepared:
             positions.append(self._engine.put(written))
             self._engine.known.moved(written.item.id, positions[-1])
+            yield
         self._engine.audiences.moved(positions)
+        self._note(write, outcome)
+        self._seq = max(self._seq, outcome.seq)
         if self._indexer is not None:
             self._indexer.look()
 
