@@ -547,7 +547,7 @@ async def test_texts_of_items_are_encoded_in_a_lane_of_their_own_while_calls_are
         assert texts.queue_depth == 0
 
 
-async def test_texts_of_items_are_encoded_one_batch_at_a_time_and_half_as_many_tokens_of_them(start, recorder):
+async def test_texts_of_items_are_encoded_in_half_as_many_threads_and_half_as_large_batches(start, recorder):
     async with start(workers=3, max_batch_tokens=64) as texts:
         recorder.go.clear()
         calls = [

@@ -38,8 +38,8 @@ _COMMON_REACH = 64
 # Encoding takes every core it is given; the event loop, which answers those who need no encoding and refuses those who
 # come to a full queue, must not wait for one.
 _NICENESS = 8
-# Texts of items come after all that callers' answers wait for: one batch at a time, and a small one, for
-# what it has brought into the caches is not theirs.
+# Texts of items come after all that callers' answers wait for: on half of the cores at most, in batches half as large,
+# for what these bring into the caches is not the callers'.
 _ITEMS_NICENESS = 15
 _ITEMS_SHARE = 2
 _ITEMS_TOKENIZE_SLICE = 4
@@ -157,8 +157,8 @@ class _Threads:
 class TextEncoder:
     """Encodes texts of concurrent calls in common batches. Use as an async context manager.
 
-    Texts of items have a queue of their own, of which one small batch at a time is encoded in a thread that lets all
-    others go first: see `encode_items`.
+    Texts of items have a queue of their own, whose small batches are encoded in threads that let all others go first;
+    see `encode_items`.
 
     Args:
         encoder: tokenizer and session.
@@ -208,6 +208,7 @@ class TextEncoder:
             policy=replace(policy, max_batch_tokens=max(1, policy.max_batch_tokens // _ITEMS_SHARE)),
             clock=self.clock,
             cost=None if cost is None else cost.copy(),
+            workers=max(1, workers // _ITEMS_SHARE),
             spare_workers=_SPARE_THREADS,
             padded=self._padded,
             observe=observe,
