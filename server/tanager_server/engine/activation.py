@@ -22,6 +22,7 @@ from tanager_server.errors import (
     EncodeError,
     ServerError,
 )
+from tanager_server.runtime.memory import give_back
 from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
@@ -332,6 +333,8 @@ class Activator:
             if indexer is not None:
                 await indexer.close()
             await self._served.retire(engine)
+            del engine
+            await self._native.run(give_back)
             if unneeded is not None and self._live is not None:
                 await self._live.drop_vectors(unneeded)
         except ServerError as error:

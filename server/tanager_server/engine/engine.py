@@ -156,6 +156,7 @@ class Engine:
         """Ends its threads. What waits to be encoded is failed; nothing is answered any more."""
         self._serving.close()
         await self._texts.close()
+        del self.audiences  # it refers to this engine, which holds the catalogue: such a cycle may live for long
 
     async def embed(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         """Encodes texts, as they are.
