@@ -14,8 +14,16 @@ def compiled(module: str) -> Pybind11Extension:
     optional = "TANAGER_COMPILE" not in os.environ
     source = f"server/{module.replace('.', '/')}.cpp"
     headers = ["server/tanager_server/engine/_native.h"]
-    flags = ["-O3", "-fopenmp-simd", "-Wall", "-Wextra"]
-    return Pybind11Extension(module, [source], cxx_std=17, depends=headers, extra_compile_args=flags, optional=optional)
+    flags = ["-O3", "-fopenmp-simd", "-pthread", "-Wall", "-Wextra"]
+    return Pybind11Extension(
+        module,
+        [source],
+        cxx_std=17,
+        depends=headers,
+        extra_compile_args=flags,
+        extra_link_args=["-pthread"],
+        optional=optional,
+    )
 
 
 setup(

@@ -1,6 +1,6 @@
 """What a server that is written to takes: for a write, for an answer that knows of it, for all others meanwhile.
 
-    python -m tests.bench.live BUNDLE [--events 1000000 --items 100000]
+    python -m tests.bench.live BUNDLE [--rate 500] [--events 1000000 --items 100000]
 
 Starts a server with state (on the disk of the temporary directory, see TMPDIR) and prints, as medians over interleaved
 repetitions with the range in brackets:
@@ -9,8 +9,9 @@ repetitions with the range in brackets:
 - `event -> changed list`: one event is written, and a list for its user that has changed is asked for;
 - `events/s`: acknowledged and durable, in batches of 100 from one client, one batch at a time and four at a time, with
   requests made beforehand;
-- `search p99`: of lists for a history asked for one after the other, idle and while a process of its own writes new
-  items in batches, and the ratio of the two within each repetition;
+- `search p99`: of lists for a history asked for one after the other, idle, while a process of its own writes items of
+  the bundle anew at a steady rate, whose texts stay and of which an attribute changes, and while it writes new items,
+  whose texts have to be encoded, as fast as the server takes them; and the ratios to the idle stretch just before;
 - `restart`: from the start of a process until it listens, killed before, with so many events and new items, beside one
   without state.
 """
@@ -21,11 +22,13 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,10 +52,15 @@ _TIMEOUT_S = 600.0
 _WARM_UP = 30
 
 
+def lines_of(bundle: Path) -> list[dict[str, Any]]:
+    """A bundle's items."""
+    with (bundle / "items.jsonl").open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def texts_of(bundle: Path) -> list[str]:
     """What a bundle's items say."""
-    with (bundle / "items.jsonl").open(encoding="utf-8") as lines:
-        return [json.loads(line)["text"] for line in lines]
+    return [line["text"] for line in lines_of(bundle)]
 
 
 class NewItems:
@@ -73,6 +81,21 @@ class NewItems:
         number = next(self._numbers)
         text = f"{self._texts[number % len(self._texts)]} {self._name} {number}"
         return Item(item_id=f"{self._name}-{number}", text=text, title=text[:60])
+
+
+def changed_items(bundle: Path) -> Iterator[Item]:
+    """The items of a bundle again and again, each time with another stock; their texts stay."""
+    lines = lines_of(bundle)
+    for number in itertools.count():
+        line = lines[number % len(lines)]
+        yield Item(
+            item_id=line["id"],
+            text=line["text"],
+            title=line["title"],
+            domain=line["domain"],
+            categories=line["categories"],
+            attributes={**line["attributes"], "stock": number},
+        )
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -179,11 +202,15 @@ class Bench:
         history = self._draw.sample(self._item_ids, min(_HISTORY, len(self._item_ids)))
         return seconds_of(lambda: self._client.recommend(history=history))
 
-    def searches_while_written(self, seconds: float, rate: float, name: str) -> tuple[list[float], float]:
-        """The same while items are written; and how many of these a second."""
+    def searches_while_written(self, seconds: float, *, rate: float, new: str = "") -> tuple[list[float], float]:
+        """The same while items are written: new ones, whose ids begin so, or else those of the bundle.
+
+        Returns:
+            What each took, and how many items were written a second.
+        """
         command = [sys.executable, "-m", "tests.bench.live", str(self._bundle), "--write-to", self._address]
         with subprocess.Popen(
-            [*command, "--rate", str(rate), "--name", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, "--rate", str(rate), "--name", new], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as writer:
             assert writer.stdin is not None
             assert writer.stdout is not None
@@ -193,17 +220,15 @@ class Bench:
             return taken, float(writer.stdout.readline())
 
 
-def write_on(bundle: Path, address: str, rate: float, name: str) -> None:
-    """Writes new items until the standard input ends; prints how many a second."""
-    import threading
-
+def write_on(bundle: Path, address: str, rate: float, new: str) -> None:
+    """Writes items until the standard input ends; prints how many a second."""
     ended = threading.Event()
 
     def wait() -> None:
         sys.stdin.read()
         ended.set()
 
-    items = NewItems(texts_of(bundle), name)
+    items = NewItems(texts_of(bundle), new) if new else changed_items(bundle)
     with Client(address, timeout_s=_TIMEOUT_S) as client:
         client.upsert_items(itertools.islice(items, _UPSERT_BATCH))
         print("writing", flush=True)
@@ -277,18 +302,22 @@ def measure(bundle: Path, scratch: Path, arguments: argparse.Namespace) -> None:
                 note(f"{name}_p99", p99)
             note("events_1", bench.events_per_second(arguments.batches, 1))
             note("events_4", bench.events_per_second(arguments.batches, _IN_FLIGHT))
-            _, idle = quantiles_ms(bench.searches(arguments.seconds))
-            taken, rate = bench.searches_while_written(arguments.seconds, arguments.rate, f"beside{repetition}")
-            _, busy = quantiles_ms(taken)
-            for name, value in (("idle", idle), ("busy", busy), ("rate", rate), ("ratio", busy / idle)):
-                note(name, value)
+            for kind, at_most, new in (("stay", arguments.rate, ""), ("new", math.inf, f"beside{repetition}")):
+                _, idle = quantiles_ms(bench.searches(arguments.seconds))
+                taken, rate = bench.searches_while_written(arguments.seconds, rate=at_most, new=new)
+                _, busy = quantiles_ms(taken)
+                note("idle", idle)
+                for name, value in (("busy", busy), ("rate", rate), ("ratio", busy / idle)):
+                    note(f"{kind}_{name}", value)
     print(f"upsert -> recommendable, ms     p50 {spread(found['upsert_p50'])}  p99 {spread(found['upsert_p99'])}")
     print(f"event -> changed list, ms       p50 {spread(found['event_p50'])}  p99 {spread(found['event_p99'])}")
     print(f"events/s, one batch at a time   {spread(found['events_1'], 0)}")
     print(f"events/s, {_IN_FLIGHT} batches at a time    {spread(found['events_4'], 0)}")
     print(f"search p99, idle, ms            {spread(found['idle'])}")
-    print(f"search p99, written to, ms      {spread(found['busy'])} at {spread(found['rate'], 0)} new items/s")
-    print(f"search p99, written to / idle   {spread(found['ratio'])}")
+    for kind, what in (("stay", "items/s whose texts stay"), ("new", "new texts/s, as fast as they go")):
+        at = f"at {spread(found[f'{kind}_rate'], 0)} {what}"
+        print(f"search p99, written to, ms      {spread(found[f'{kind}_busy'])} {at}")
+        print(f"search p99, written to / idle   {spread(found[f'{kind}_ratio'])}")
 
 
 def main() -> None:
@@ -299,7 +328,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="calls for a quantile of writes")
     parser.add_argument("--batches", type=int, default=200, help="of 100 events, in a repetition")
     parser.add_argument("--seconds", type=float, default=5.0, help="of searches, idle and not, in a repetition")
-    parser.add_argument("--rate", type=float, default=500.0, help="new items a second beside searches, at most")
+    parser.add_argument("--rate", type=float, default=500.0, help="items a second, whose texts stay, beside searches")
     parser.add_argument("--events", type=int, default=20_000, help="at the restart")
     parser.add_argument("--items", type=int, default=1_000, help="new ones, at the restart")
     parser.add_argument("--write-to", help=argparse.SUPPRESS)

@@ -33,7 +33,7 @@ class SlowTexts(Wishes):
         self.released = asyncio.Event()
         self.encoded = []
 
-    async def encode_texts(self, texts, *, deadline, bulk=True):
+    async def encode_items(self, texts, *, deadline):
         self.encoded += texts
         if any(text.startswith("slow") for text in texts):
             await self.released.wait()

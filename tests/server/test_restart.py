@@ -71,7 +71,7 @@ def learned():
 class Texts(Wishes):
     """Stands in for the encoder."""
 
-    async def encode_texts(self, texts, *, deadline, bulk=True):
+    async def encode_items(self, texts, *, deadline):
         return EncodedTexts([vector_of(text) for text in texts], 0.0, 0.0, 0.0, len(texts))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from typing import Any
 
@@ -111,6 +113,12 @@ def deadline(seconds=600.0):
 async def begun(recorder):
     """Waits until the encode thread has begun another batch."""
     await asyncio.to_thread(recorder.began.acquire)
+
+
+async def queued(texts, count):
+    """Waits until so many texts wait."""
+    while texts.queue_depth < count:  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(0)
 
 
 # Vectors and neighbours
@@ -463,12 +471,12 @@ async def test_a_thread_that_hangs_is_replaced_and_serves_again_when_it_comes_ba
             await begun(recorder)
             assert texts.stuck
         assert len(set(recorder.threads)) == 3
-        waiting = texts._threads[:]
+        waiting = texts._threads.made[:]
         recorder.go.set()
         for thread in waiting:
             await thread.run(len, "")  # when it comes to this, it is done with what it hung on
         assert not texts.stuck
-        assert len(texts._free_threads) == 3
+        assert len(texts._threads.free) == 3
 
 
 async def test_a_text_that_hung_is_refused_before_it_is_tokenized_and_costs_no_other_thread(start, recorder):
@@ -485,7 +493,7 @@ async def test_a_text_that_hung_is_refused_before_it_is_tokenized_and_costs_no_o
             with pytest.raises(HungTextError, match="did not come back from it"):
                 refused.send(None)
         assert len(recorder.tokenized) == done
-        assert len(texts._threads) == 1
+        assert len(texts._threads.made) == 1
 
 
 async def test_while_it_is_stuck_a_text_is_encoded_though_it_is_in_the_cache(start, recorder):
@@ -516,8 +524,146 @@ async def test_only_so_many_threads_are_lost(start, recorder):
             await begun(recorder)
         assert "restarted" in str(error.value)
         assert texts.stuck
-        assert len(texts._threads) == len(recorder.batches) == 2 + 4
+        assert len(texts._threads.made) == len(recorder.batches) == 2 + 4
         assert texts.queue_depth == 0
+
+
+# Texts of items
+
+
+async def test_texts_of_items_are_encoded_in_a_lane_of_their_own_while_calls_are_answered(start, recorder):
+    async with start() as texts:
+        recorder.go.clear()
+        imported = asyncio.create_task(texts.encode_items(["a" * n for n in range(1, 40)], deadline=deadline()))
+        await begun(recorder)
+        wish = asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=deadline()))
+        await begun(recorder)  # although the only worker for calls would otherwise wait for those
+        assert sorted(name.rsplit("-", 1)[0] for name in recorder.threads) == ["encode", "encode-items"]
+        recorder.go.set()
+        await wish
+        answer = await imported
+        assert [int(vector[0]) for vector in answer.vectors] == list(range(1, 40))
+        assert answer.batch_size >= 1
+        assert texts.queue_depth == 0
+
+
+async def test_texts_of_items_are_encoded_in_half_as_many_threads_and_half_as_large_batches(start, recorder):
+    async with start(workers=3, max_batch_tokens=64) as texts:
+        recorder.go.clear()
+        calls = [
+            asyncio.create_task(texts.encode_items([f"{name}" * 7 for name in names], deadline=deadline()))
+            for names in ("abcd", "efgh", "ijkl")
+        ]
+        await begun(recorder)
+        recorder.go.set()
+        await asyncio.gather(*calls)
+    assert set(recorder.threads) == {"encode-items-0"}
+    assert max(map(len, recorder.batches)) <= 32
+
+
+async def test_nothing_of_items_is_kept_and_what_calls_have_is_taken(start, recorder):
+    async with start() as texts:
+        await texts.encode_texts(["known"], deadline=deadline())
+        answer = await texts.encode_items(["known", "new", "new"], deadline=deadline())
+        assert [int(vector[0]) for vector in answer.vectors] == [5, 3, 3]
+        assert texts.recent == ["known"]
+        assert (await texts.encode_items(["known"], deadline=deadline())).batch_size == 0
+    assert recorder.batches == [[5], [3]]
+
+
+async def test_texts_of_items_that_do_not_fit_are_refused_while_calls_are_answered(start, recorder):
+    async with start(max_queue=2) as texts:
+        recorder.go.clear()
+        running = asyncio.create_task(texts.encode_items(["a"], deadline=deadline()))
+        await begun(recorder)
+        waiting = asyncio.create_task(texts.encode_items(["b", "c"], deadline=deadline()))
+        await queued(texts, 2)
+        done = len(recorder.tokenized)
+        with pytest.raises(OverloadedError):
+            await texts.encode_items(["d"], deadline=deadline())
+        assert len(recorder.tokenized) == done
+        wish = asyncio.create_task(texts.encode_wish("wish", reach=10, deadline=deadline()))
+        await begun(recorder)
+        recorder.go.set()
+        await asyncio.gather(running, waiting, wish)
+
+
+async def test_what_of_items_nobody_waits_for_is_not_encoded(start, recorder):
+    async with start(max_batch_size=1) as texts:
+        recorder.go.clear()
+        running = asyncio.create_task(texts.encode_items(["a"], deadline=deadline()))
+        await begun(recorder)
+        gone = asyncio.create_task(texts.encode_items(["bb", "ccc"], deadline=deadline()))
+        await queued(texts, 2)
+        gone.cancel()
+        await asyncio.wait((gone,))
+        assert texts.queue_depth == 0
+        recorder.go.set()
+        await running
+    assert recorder.batches == [[1]]
+
+
+async def test_an_item_at_which_the_encoder_hangs_leaves_calls_alone_and_is_not_tried_again(start, recorder):
+    async with start(stuck_after_s=0.02) as texts:
+        recorder.go.clear()
+        with pytest.raises(EncoderStuckError):
+            await texts.encode_items(["hangs"], deadline=deadline())
+        assert not texts.stuck
+        with pytest.raises(HungTextError):
+            await texts.encode_items(["other", "hangs"], deadline=deadline())
+        recorder.go.set()
+        assert (await texts.encode_items(["other"], deadline=deadline())).batch_size == 1
+        assert (await texts.encode_wish("wish", reach=10, deadline=deadline())).batch_size == 1
+
+
+async def test_an_item_that_fails_fails_alone_and_one_that_is_late_is_never_encoded(start, recorder):
+    async with start() as texts:
+        recorder.go.clear()
+        first = asyncio.create_task(texts.encode_items(["a"], deadline=deadline()))
+        await begun(recorder)
+        bad = asyncio.create_task(texts.encode_items(["bad!"], deadline=deadline()))
+        good = asyncio.create_task(texts.encode_items(["good"], deadline=deadline()))
+        await queued(texts, 2)
+        recorder.go.set()
+        await first
+        with pytest.raises(EncodeError):
+            await bad
+        assert int((await good).vectors[0][0]) == 4
+        with pytest.raises(DeadlineExpiredError):
+            await texts.encode_items(["late"], deadline=deadline(-1.0))
+    assert recorder.batches == [[1], [-1, 4], [-1], [4]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+async def test_the_thread_of_items_lets_those_of_calls_go_first(start, recorder, monkeypatch):
+    nice: dict[str, int] = {}
+    encode = recorder.encode
+
+    def noting(batch):
+        nice[threading.current_thread().name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        return encode(batch)
+
+    monkeypatch.setattr(recorder, "encode", noting)
+    async with start() as texts:
+        await texts.encode_texts(["a"], deadline=deadline())
+        await texts.encode_items(["b"], deadline=deadline())
+    assert nice["encode-0"] < nice["encode-items-0"]
+
+
+async def test_closing_fails_whoever_waits_for_items(start, recorder):
+    texts = start()
+    async with texts:
+        recorder.go.clear()
+        calls = [asyncio.create_task(texts.encode_items(["a"], deadline=deadline()))]
+        await begun(recorder)
+        calls.append(asyncio.create_task(texts.encode_items(["b"], deadline=deadline())))
+        await queued(texts, 1)
+    for call in calls:
+        with pytest.raises(DrainingError):
+            await call
+    recorder.go.set()
+    for thread in texts._item_threads.made:
+        thread._thread.join()
 
 
 # The end
@@ -537,5 +683,5 @@ async def test_closing_while_a_batch_runs_fails_its_caller(start, recorder):
     with pytest.raises(DrainingError):
         await texts.encode_texts(["c"], deadline=deadline())
     recorder.go.set()
-    for thread in (*texts._threads, texts._tokenize_thread, texts._search_thread):
+    for thread in (*texts._threads.made, texts._tokenize_thread, texts._search_thread):
         thread._thread.join()

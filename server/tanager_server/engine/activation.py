@@ -14,6 +14,7 @@ from tanager_server.engine.lineage import GIVEN, Lineage
 from tanager_server.engine.making import Made, Maker
 from tanager_server.engine.trials import NO_TRIAL, Trial
 from tanager_server.errors import ActivationError, ActivationUnderWayError, BundleNotFoundError, ServerError
+from tanager_server.runtime.memory import give_back
 from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
@@ -362,6 +363,8 @@ class Activator:
             if trial is not None:
                 await trial.end()
             await self._served.retire(engine)
+            del engine, idle, trial
+            await self._lists.run(give_back)
             needed = {self._lineage.previous_encoder}
             needed |= {fingerprint(other.generation.manifest) for other in self._served.engines}
             for of in {own, unneeded} - needed:

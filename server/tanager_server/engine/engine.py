@@ -156,6 +156,7 @@ class Engine:
         """Ends its threads. What waits to be encoded is failed; nothing is answered any more."""
         self._serving.close()
         await self._texts.close()
+        del self.audiences  # it refers to this engine, which holds the catalogue: such a cycle may live for long
 
     async def embed(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         """Encodes texts, as they are.
@@ -165,6 +166,14 @@ class Engine:
             DeadlineExpiredError: the deadline passed first.
         """
         return await self._texts.encode_texts(texts, deadline=deadline)
+
+    async def embed_items(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
+        """The same for texts of items that are written, after whatever callers' answers wait for.
+
+        Raises:
+            As `embed`.
+        """
+        return await self._texts.encode_items(texts, deadline=deadline)
 
     async def recommend(self, query: RecommendQuery, *, deadline: float) -> Recommendation:
         """Recommends for a wish, a history, a profile, a context, or for none of them (the most popular).

@@ -34,7 +34,7 @@ from tanager_server.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tanager_server.bundle import Item, ProfileValue
@@ -114,7 +114,9 @@ class Live:
         self._journal: Journal | None = None
         self._replicas: tuple[Replica, ...] = ()
         self._drafts: dict[int, Sequence[Draft]] = {}
-        self._worker = WorkerThread("figures", niceness=8)
+        # Not nicer than the event loop: on busy cores it would be kept waiting while it has Python's lock, and the loop
+        # with it.
+        self._worker = WorkerThread("figures")
         self._backups = WorkerThread("backup", niceness=8)
         self._then: dict[int, Callable[[], None]] = {}
         self._followed: list[_Held] | None = None
@@ -452,21 +454,22 @@ class Live:
             raise
         return outcome
 
-    def apply(self, write: Write, outcome: Outcome) -> None:
-        """Makes memory follow a write that was committed."""
+    def apply(self, write: Write, outcome: Outcome) -> Iterator[None]:
+        """Makes memory follow a write that was committed, step by step."""
         match write:
             case PutItems():
-                self._note(write, outcome)
                 ready = {draft.replica: draft.written for draft in self._drafts.pop(id(write), ())}
                 for replica in self._replicas:
-                    replica.put(write, ready.get(replica))
-            case DeleteItems():
+                    yield from replica.put(write, ready.get(replica))
                 self._note(write, outcome)
+            case DeleteItems():
                 for replica in self._replicas:
-                    replica.delete(write)
+                    yield from replica.delete(write)
+                self._note(write, outcome)
             case PutUsers():
                 for user in write.users:
                     self._engine.known.users.put_profile(user.user_id, read_profile(user.data))
+                    yield
             case PurgeUser():
                 self.impressions.forget(write.user_id)
                 purged = self._engine.known.users.purge(write.user_id)
@@ -477,6 +480,7 @@ class Live:
                 for event, is_new in zip(write.events, outcome.new, strict=True):
                     if is_new:
                         self._apply_event(event)
+                        yield
             case PutMeta():
                 if (then := self._then.pop(id(write), None)) is not None:
                     then()

@@ -13,7 +13,7 @@ from tanager_server.engine.records import read_item
 from tanager_server.errors import OverloadedError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -73,8 +73,8 @@ class Replica:
         """Begins to write items."""
         return Draft(self, records, self._fingerprint)
 
-    def put(self, write: PutItems, written: Sequence[Written] | None) -> None:
-        """Writes items.
+    def put(self, write: PutItems, written: Sequence[Written] | None) -> Iterator[None]:
+        """Writes items, one in each step.
 
         Args:
             write: which.
@@ -90,14 +90,16 @@ class Replica:
         for one in written:
             positions.append(engine.put(one))
             engine.known.moved(one.item.id, positions[-1])
+            yield
         engine.audiences.moved(positions)
         self.indexer.look()
 
-    def delete(self, write: DeleteItems) -> None:
-        """Deletes items."""
+    def delete(self, write: DeleteItems) -> Iterator[None]:
+        """Deletes items, one in each step."""
         for item_id in write.item_ids:
             self.engine.items.remove(item_id)
             self.engine.known.moved(item_id, None)
+            yield
 
 
 class Draft:
@@ -146,7 +148,7 @@ class Draft:
         texts = [text for place in lacking if (text := self._records[place].item.text) not in ours]
         if texts:
             prompt = engine.generation.manifest.encoder.item_prompt
-            found = await engine.embed([prompt + text for text in texts], deadline=deadline)
+            found = await engine.embed_items([prompt + text for text in texts], deadline=deadline)
             ours |= zip(texts, found.vectors, strict=True)
         for place in lacking:
             self._vectors[place] = ours[self._records[place].item.text]

@@ -13,7 +13,7 @@ import numpy as np
 from tanager_server.filter.dictionaries import Lists, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -214,7 +214,8 @@ class Columns:
         """Sets all that is known of the item of a position, which may be beyond those that there are."""
         self._reserve(position + 1)
         self._length = max(self._length, position + 1)
-        self._clear(position)
+        if self._live[position]:
+            self._clear(position, but=attributes)
         self._columns[ID].put(position, item_id)
         self._columns[TITLE].put(position, title or None)
         self._columns[DOMAIN].put(position, domain or None)
@@ -253,9 +254,11 @@ class Columns:
         self._live[position] = 0
         self._note(position)
 
-    def _clear(self, position: int) -> None:
-        for column in self._columns.values():
-            if column.kinds[position] != _MISSING:
+    def _clear(self, position: int, *, but: Collection[str] | None = None) -> None:
+        """Forgets the item's values; not so those of some attributes and of what is built in, which are set next."""
+        for key, column in self._columns.items():
+            set_next = but is not None and (key in BUILT_IN or key.removeprefix(PREFIX) in but)
+            if column.kinds[position] and not set_next:  # MISSING is 0; to look it up would take longer than this
                 column.put(position, None)
 
     def _own(self, name: str) -> Column:

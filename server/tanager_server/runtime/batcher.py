@@ -366,6 +366,7 @@ class Batcher(Generic[JobT, ResultT]):
                 if not waiter.future.done():
                     queue_s = max(began - waiter.submitted, 0.0)
                     waiter.future.set_result(Encoded(result, queue_s, seconds, size))
+            entry.waiters.clear()  # they refer to it: such a cycle would hold what was found for long
         tokens = sum(entry.length for entry in batch)
         padded_tokens = self._padded(size, max(entry.length for entry in batch))
         if batch[0].probe:
@@ -398,6 +399,7 @@ class Batcher(Generic[JobT, ResultT]):
             for waiter in entry.waiters:
                 if not waiter.future.done():
                     waiter.future.set_exception(error)
+            entry.waiters.clear()
 
 
 # A timer so many times later than it was set for tells of a process that was stopped.

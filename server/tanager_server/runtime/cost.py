@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class CostModel:
         self._busy_s = self._tokens = 0.0
         self.fixed_s = self.token_s = 0.0
         self._solve()
+
+    def copy(self) -> CostModel:
+        """Another one that has learned the same so far."""
+        return copy.deepcopy(self)
 
     def observe(self, *, tokens: int, padded_tokens: int, seconds: float) -> None:
         """A batch took so long."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from tanager_server.errors import DrainingError
 from tanager_server.index import Neighbourhood
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     Retrieve = Callable[[NDArray[np.float32], int], Nearest]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 # A short text is tokenised in less time than handing it to a thread takes; a long one would hold up every other call.
 _TOKENIZE_INLINE_CHARS = 1024
 # Texts tokenised at a time: a call of many lets those of others come in between, and stops when its caller goes.
@@ -35,6 +38,11 @@ _COMMON_REACH = 64
 # Encoding takes every core it is given; the event loop, which answers those who need no encoding and refuses those who
 # come to a full queue, must not wait for one.
 _NICENESS = 8
+# Texts of items come after all that callers' answers wait for: on half of the cores at most, in batches half as large,
+# for what these bring into the caches is not the callers'.
+_ITEMS_NICENESS = 15
+_ITEMS_SHARE = 2
+_ITEMS_TOKENIZE_SLICE = 4
 # Threads that take the place of those whose batches do not come back, and which may still hold a core each.
 _SPARE_THREADS = 4
 
@@ -114,8 +122,43 @@ class _Vector:
         return self.vector.nbytes + (nearest.positions.nbytes + nearest.similarities.nbytes if nearest else 0)
 
 
+class _Threads:
+    """Threads for as many functions at a time as are asked for, made when they are needed.
+
+    Args:
+        name: what the threads' names begin with.
+        niceness: of each.
+    """
+
+    def __init__(self, name: str, niceness: int) -> None:
+        self._name, self._niceness = name, niceness
+        self.made: list[WorkerThread] = []
+        """All of them."""
+        self.free: list[WorkerThread] = []
+        """Those that do nothing now."""
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Runs the function in a thread that does nothing else."""
+        if not self.free:
+            self.made.append(WorkerThread(f"{self._name}-{len(self.made)}", niceness=self._niceness))
+            self.free.append(self.made[-1])
+        thread = self.free.pop()
+        ran = thread.run(function, *args, **kwargs)
+        # A thread that hangs never becomes free again, and another takes its place; the batcher knows how often.
+        ran.add_done_callback(lambda _: self.free.append(thread))
+        return ran
+
+    def close(self) -> None:
+        """Ends them."""
+        for thread in self.made:
+            thread.close()
+
+
 class TextEncoder:
     """Encodes texts of concurrent calls in common batches. Use as an async context manager.
+
+    Texts of items have a queue of their own, whose small batches are encoded in threads that let all others go first;
+    see `encode_items`.
 
     Args:
         encoder: tokenizer and session.
@@ -144,8 +187,8 @@ class TextEncoder:
         self.provider = encoder.provider
         self._encoder = encoder
         self._retrieve = retrieve
-        self._threads: list[WorkerThread] = []
-        self._free_threads: list[WorkerThread] = []
+        self._threads = _Threads("encode", _NICENESS)
+        self._item_threads = _Threads("encode-items", _ITEMS_NICENESS)
         self._tokenize_thread = WorkerThread("tokenize")
         self._search_thread = WorkerThread("search", niceness=_NICENESS)
         self._cache: TextCache[_Vector] = TextCache(cache_bytes, observe.observe_cache if observe else None)
@@ -156,12 +199,27 @@ class TextEncoder:
             cost=cost,
             workers=workers,
             spare_workers=_SPARE_THREADS,
-            padded=lambda count, length: self._encoder.padded_tokens(count, length),
+            padded=self._padded,
+            observe=observe,
+        )
+        # What a batch takes there depends on what else is done, and is not what callers have to expect.
+        self._items: Batcher[_Text, NDArray[np.float32]] = Batcher(
+            self._encode_items,
+            policy=replace(policy, max_batch_tokens=max(1, policy.max_batch_tokens // _ITEMS_SHARE)),
+            clock=self.clock,
+            cost=None if cost is None else cost.copy(),
+            workers=max(1, workers // _ITEMS_SHARE),
+            spare_workers=_SPARE_THREADS,
+            padded=self._padded,
             observe=observe,
         )
 
+    def _padded(self, count: int, length: int) -> int:
+        return self._encoder.padded_tokens(count, length)
+
     async def __aenter__(self) -> TextEncoder:
         await self._batcher.__aenter__()
+        await self._items.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -170,20 +228,21 @@ class TextEncoder:
     async def close(self) -> None:
         """Ends its threads, and lets go of what takes memory. What waits is failed, and so is what comes later."""
         await self._batcher.__aexit__(None, None, None)
+        await self._items.__aexit__(None, None, None)
         self._cache = TextCache(0)
         self._retrieve = _nothing
-        del self._encoder  # the batcher refers to this object, and it to the batcher: such a cycle may live for long
-        for thread in (*self._threads, self._tokenize_thread, self._search_thread):
-            thread.close()
+        del self._encoder  # the batchers refer to this object, and it to them: such a cycle may live for long
+        for threads in (self._threads, self._item_threads, self._tokenize_thread, self._search_thread):
+            threads.close()
 
     @property
     def queue_depth(self) -> int:
-        """Texts that wait to be encoded."""
-        return self._batcher.depth
+        """Texts that wait to be encoded, those of items included."""
+        return self._batcher.depth + self._items.depth
 
     @property
     def stuck(self) -> bool:
-        """Whether the encoder has stopped answering."""
+        """Whether the encoder has stopped answering calls."""
         return self._batcher.stuck
 
     @property
@@ -248,6 +307,44 @@ class TextEncoder:
             tokenize_s=tokenize_s,
             queue_s=last.queue_s,
             encode_s=last.result.encode_s,
+            batch_size=last.batch_size,
+        )
+
+    async def encode_items(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
+        """Encodes texts of items that are written, all or none, after whatever callers' answers wait for.
+
+        One that was encoded for a call lately comes from the cache. None is kept there: it is read once, and those of
+        an import would take the place of all that callers ask for again.
+
+        Args:
+            texts: at least one text.
+            deadline: on `clock`.
+
+        Raises:
+            As `encode_texts`.
+        """
+        known = {text: self._cache.peek(text) for text in texts}
+        vectors = {text: cached.vector for text, cached in known.items() if cached is not None}
+        missing = [text for text in known if text not in vectors]
+        if not missing:
+            return EncodedTexts([vectors[text] for text in texts], 0.0, 0.0, 0.0, 0)
+        self._items.check_keys(missing)
+        self._items.check_room(len(missing), deadline=deadline)
+        began = self.clock()
+        tokens: list[Tokens] = []
+        for start in range(0, len(missing), _ITEMS_TOKENIZE_SLICE):
+            part = missing[start : start + _ITEMS_TOKENIZE_SLICE]
+            tokens += await self._tokenize_thread.run(self._tokenize_each, part)
+        tokenize_s = self.clock() - began
+        jobs = [_Text(ids, len(ids), 0) for ids in tokens]
+        encoded = await self._items.submit(jobs, deadline=deadline, keys=missing)
+        vectors |= {text: each.result for text, each in zip(missing, encoded, strict=True)}
+        last = max(encoded, key=lambda each: each.queue_s)
+        return EncodedTexts(
+            vectors=[vectors[text] for text in texts],
+            tokenize_s=tokenize_s,
+            queue_s=last.queue_s,
+            encode_s=last.batch_s,
             batch_size=last.batch_size,
         )
 
@@ -331,20 +428,24 @@ class TextEncoder:
                 part = texts[start : start + _TOKENIZE_SLICE]
                 tokens += await self._tokenize_thread.run(self._encoder.tokenize, part)
             return tokens
-        # One by one: two or more together would go to the tokenizer's thread pool, and there wait, with the event
-        # loop, for whatever the tokenize thread has given it.
+        return self._tokenize_each(texts)
+
+    def _tokenize_each(self, texts: Sequence[str]) -> list[Tokens]:
+        """One by one, in the caller's thread.
+
+        Two or more together would go to the tokenizer's thread pool, which takes every core, and there wait, maybe with
+        the event loop, for whatever the tokenize thread has given it.
+        """
         return [self._encoder.tokenize([text])[0] for text in texts]
 
     def _encode(self, batch: Sequence[_Text]) -> asyncio.Future[list[_Vector]]:
-        thread = self._free_threads.pop() if self._free_threads else self._new_thread()
-        encoded = thread.run(self._encode_and_search, batch)
-        # A thread that hangs never becomes free again, and another takes its place; the batcher knows how often.
-        encoded.add_done_callback(lambda _: self._free_threads.append(thread))
-        return encoded
+        return self._threads.run(self._encode_and_search, batch)
 
-    def _new_thread(self) -> WorkerThread:
-        self._threads.append(WorkerThread(f"encode-{len(self._threads)}", niceness=_NICENESS))
-        return self._threads[-1]
+    def _encode_items(self, batch: Sequence[_Text]) -> asyncio.Future[list[NDArray[np.float32]]]:
+        return self._item_threads.run(self._encode_alone, batch)
+
+    def _encode_alone(self, batch: Sequence[_Text]) -> list[NDArray[np.float32]]:
+        return list(self._encoder.encode([text.tokens for text in batch]))
 
     def _encode_and_search(self, batch: Sequence[_Text]) -> list[_Vector]:
         began = self.clock()

@@ -21,14 +21,14 @@ from tanager_server.errors import DrainingError, OverloadedError, StorageError
 from tanager_server.state.writes import count_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tanager_server.state.store import Store
     from tanager_server.state.writes import Outcome, Write
 
 _log = logging.getLogger(__name__)
 
-_APPLY_S = 0.002
+_APPLY_S = 0.0005
 _RETRY_AFTER_S = 0.1
 _CLOSED = "the server is shutting down; it takes no more writes"
 
@@ -86,7 +86,8 @@ class Journal:
 
     Args:
         store: only this journal writes to it.
-        apply: told of every write that is committed, in the order of their sequence numbers, on the event loop.
+        apply: told of every write that is committed, in the order of their sequence numbers, on the event loop. Where
+            it gives steps, others may have the event loop after each; the next write comes after the last.
         policy: bounds.
         observe: told of every transaction.
 
@@ -97,7 +98,7 @@ class Journal:
         self,
         store: Store,
         *,
-        apply: Callable[[Write, Outcome], None],
+        apply: Callable[[Write, Outcome], Iterable[None] | None],
         policy: JournalPolicy | None = None,
         observe: JournalObserver | None = None,
     ) -> None:
@@ -108,6 +109,7 @@ class Journal:
         self._posted: list[Write] = []
         self._posting: asyncio.TimerHandle | None = None
         self._ended: collections.deque[_Ended] = collections.deque()
+        self._steps: Iterator[None] | None = None
         self._rows, self._posted_rows = 0, 0
         self._closing: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -254,18 +256,23 @@ class Journal:
         """For a while, then lets others have the event loop: a large commit must not delay every call."""
         until = time.perf_counter() + _APPLY_S
         while self._ended:
-            ended = self._ended[0]
-            self._apply_one(ended)
+            if self._steps is None:
+                self._steps = self._apply_one(self._ended[0])
+            for _ in self._steps:
+                if time.perf_counter() > until:
+                    self._loop.call_soon(self._apply_some)
+                    return
+            self._steps = None
             self._ended.popleft()
             if self._ended and time.perf_counter() > until:
                 self._loop.call_soon(self._apply_some)
                 return
 
-    def _apply_one(self, ended: _Ended) -> None:
+    def _apply_one(self, ended: _Ended) -> Iterator[None]:
         job, error = ended.job, ended.error
         try:
             for write, outcome in zip(job.writes, ended.outcomes, strict=False):
-                self._apply(write, outcome)
+                yield from self._apply(write, outcome) or ()
         except Exception as failed:  # a bug: the rest goes on, and the caller must not take it for done
             _log.exception("a committed write could not be applied; memory lacks it until a restart")
             error = failed
