@@ -399,12 +399,15 @@ class Live:
         catalogue = self._engine.generation.catalogue
         new = [event for event, is_new in zip(events, outcome.new, strict=True) if is_new]
         unknown = sum(catalogue.position(event.item_id) is None for event in new)
-        attributed = [
-            event for event in new if event.attribution and event.item_id in shown[event.attribution].item_ids
-        ]
-        unattributed = sum(bool(event.attribution) for event in new) - len(attributed)
-        for event in attributed:
-            self._served.take_up(shown[event.attribution].variant, event.weight)
+        unattributed = 0
+        for event in new:
+            if not event.attribution:
+                continue
+            of = shown[event.attribution]
+            if event.user_id == of.user_id and event.item_id in of.item_ids:
+                self._served.take_up(of.variant, event.weight)
+            else:
+                unattributed += 1
         return WrittenEvents(len(new), unknown, outcome.seq, unattributed)
 
     # The fold

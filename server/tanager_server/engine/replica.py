@@ -63,7 +63,7 @@ class Replica:
         """
         new = self.new(items)
         if new > self.engine.items.room - self.reserved:
-            self.indexer.look()
+            self.indexer.make_room()
             raise OverloadedError(
                 f"items: {new} new ones do not fit until the index is made anew; try again",
                 retry_after_s=_RETRY_AFTER_S,

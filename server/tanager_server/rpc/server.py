@@ -301,7 +301,8 @@ def _options(limits: LimitSettings) -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", 0),
         # Clients resolve again now and then, and so find servers that were added.
         ("grpc.max_connection_age_ms", int(limits.max_connection_age_s * 1000)),
-        ("grpc.max_connection_age_grace_ms", 60_000),
+        # As long as clients wait for a bundle to be served, or a backup to be made.
+        ("grpc.max_connection_age_grace_ms", 600_000),
     ]
 
 
