@@ -567,7 +567,7 @@ async def test_nothing_of_items_is_kept_and_what_calls_have_is_taken(start, reco
         await texts.encode_texts(["known"], deadline=deadline())
         answer = await texts.encode_items(["known", "new", "new"], deadline=deadline())
         assert [int(vector[0]) for vector in answer.vectors] == [5, 3, 3]
-        assert texts.recent == ["known"]
+        assert texts.cached_texts == 1
         assert (await texts.encode_items(["known"], deadline=deadline())).batch_size == 0
     assert recorder.batches == [[5], [3]]
 
