@@ -17,8 +17,8 @@ from tanager_export.dataset.records import ITEMS, Metadata
 from tanager_export.dataset.textfile import CONTROL, CONTROL_IN_TEXT
 from tanager_export.dataset.writer import Written, write_interactions, write_items, write_metadata, write_users
 from tanager_server.bundle import open_bundle
-from tanager_server.engine import read_impression
 from tanager_server.engine.records import read_item, read_profile
+from tanager_server.live import read_impression
 from tanager_server.state import open_snapshot
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ from tanager_server.rpc.trials import trial_row
 from tanager_server.rpc.write_servicers import CatalogServicer, EventServicer, UserServicer
 
 if TYPE_CHECKING:
-    from tanager_server.engine import Activator, Engine, Live, Served
+    from tanager_server.engine import Engine
+    from tanager_server.live import Activator, Live, Served
     from tanager_server.runtime import Calibration
     from tanager_server.settings import LimitSettings, Settings, TlsSettings
     from tanager_server.telemetry import Metrics

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.engine import Engine, Live, Recommendation, Served
+    from tanager_server.engine import Engine, Recommendation
+    from tanager_server.live import Live, Served
     from tanager_server.telemetry import Metrics
 
 _MICROSECONDS = 1e6

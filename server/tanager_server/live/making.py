@@ -7,12 +7,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tanager_server.engine.folding import fold, follow
-from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.items import NoRoomError
 from tanager_server.engine.known import KnownUsers
-from tanager_server.engine.replica import Replica
 from tanager_server.errors import ActivationError, BundleError, EncodeError, ServerError
+from tanager_server.live.folding import fold, follow
+from tanager_server.live.indexing import Indexer, rows_for
+from tanager_server.live.replica import Replica
 from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Manifest
     from tanager_server.engine.engine import Engine
-    from tanager_server.engine.folding import Folded
-    from tanager_server.engine.indexing import IndexObserver
-    from tanager_server.engine.live import Live
-    from tanager_server.engine.opening import Opened, Opener, Tried
-    from tanager_server.engine.served import Served
+    from tanager_server.live.folding import Folded
+    from tanager_server.live.indexing import IndexObserver
+    from tanager_server.live.opening import Opened, Opener, Tried
+    from tanager_server.live.served import Served
+    from tanager_server.live.writes import Live
     from tanager_server.state import DeleteItems, PutItems, Store, StoredVector
 
     Take = Callable[[Engine, Replica | None], None]
@@ -116,7 +116,7 @@ class Maker:
             take(engine, replica)
 
         if live is not None:
-            live.follow_items()
+            live.items.follow()
         try:
             tried = await native(self._opener.try_out, path)
             check()
@@ -140,11 +140,11 @@ class Maker:
                 await engine.audiences.prepare(self._worker)
                 check()
                 for _ in range(_ROUNDS):
-                    if live.waiting_items <= _FEW_WRITES:
+                    if live.items.waiting <= _FEW_WRITES:
                         break
                     await run(follower.follow, *live.items_since(follower.seq))
                     check()
-                async with live.items_held():
+                async with live.items.held():
                     await run(follower.follow, *live.items_since(follower.seq))
                     check()
                     # From here on it is not abandoned: it may be on the disk already.
@@ -160,7 +160,7 @@ class Maker:
             raise
         finally:
             if live is not None:
-                live.forget_items()
+                live.items.forget()
         if live is not None:
             with contextlib.suppress(ServerError):  # or they are made again at the next start
                 await live.keep_vectors(*follower.made)

@@ -19,11 +19,12 @@ from tanager_server.bundle import (
     TextProjection,
     TraitLayout,
 )
-from tanager_server.engine import Engine, Indexer, Live, Served
+from tanager_server.engine import Engine
 from tanager_server.engine.items import LiveItems, NoRoomError, Written
 from tanager_server.engine.records import ItemRecord, item_bytes
 from tanager_server.engine.subject import History
 from tanager_server.errors import InvalidRequestError
+from tanager_server.live import Indexer, Live, Served
 from tanager_server.runtime import EncodedTexts
 from tanager_server.state import Journal, SqliteStore, StoredEvent
 
@@ -121,7 +122,7 @@ def generation(make_generation, unit_vectors):
 @pytest.fixture
 def started(generation, tmp_path, monkeypatch):
     """A server's inner half, over a state; to be started again over the same one."""
-    monkeypatch.setattr("tanager_server.engine.folding.fingerprint", lambda manifest: "the encoder")
+    monkeypatch.setattr("tanager_server.live.folding.fingerprint", lambda manifest: "the encoder")
 
     @contextlib.asynccontextmanager
     async def start():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tanager_server.bundle import Item
-from tanager_server.engine import Indexer, remove_leftovers, rows_for
-from tanager_server.engine import indexing as indexing_module
 from tanager_server.engine.items import Written
-from tanager_server.engine.replica import Replica
 from tanager_server.errors import OverloadedError
+from tanager_server.live import Indexer, remove_leftovers, rows_for
+from tanager_server.live import indexing as indexing_module
+from tanager_server.live.replica import Replica
 
 ITEMS = 20
 

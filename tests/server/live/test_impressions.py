@@ -9,21 +9,13 @@ import time
 
 import pytest
 
-from tanager_server.engine import (
-    Engine,
-    Events,
-    Impressions,
-    Indexer,
-    Live,
-    RecommendQuery,
-    Shown,
-    read_impression,
-)
-from tanager_server.engine import folding as folding_module
-from tanager_server.engine import impressions as impressions_module
-from tanager_server.engine.indexing import rows_for
-from tanager_server.engine.served import Served
+from tanager_server.engine import Engine, Events, RecommendQuery
 from tanager_server.errors import StorageError
+from tanager_server.live import Impressions, Indexer, Live, Shown, read_impression
+from tanager_server.live import folding as folding_module
+from tanager_server.live import impressions as impressions_module
+from tanager_server.live.indexing import rows_for
+from tanager_server.live.served import Served
 from tanager_server.state import Impression, Journal, JournalPolicy, SqliteStore, StoredEvent
 
 DAY_NS = 24 * 3600 * 10**9
@@ -181,7 +173,7 @@ async def test_a_purged_user_leaves_no_trace_in_memory_nor_in_the_store(begin, s
 
 
 async def test_a_list_that_was_begun_before_a_purge_is_not_logged_after_it(begin, monkeypatch):
-    monkeypatch.setattr("tanager_server.engine.impressions._MAX_PURGES", 3)
+    monkeypatch.setattr("tanager_server.live.impressions._MAX_PURGES", 3)
     engine, live = await begin()
     asked = RecommendQuery(5, user_id="ann")
     began = live.impressions.moment

@@ -8,7 +8,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
 
-from tanager_server.engine import KnownUsers, Lineage, Served
+from tanager_server.engine import KnownUsers
+from tanager_server.live import Lineage, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ async def test_an_engine_that_was_closed_is_let_go_at_once(
     """Its catalogue is large, and the garbage collector comes by seldom."""
     engine, texts = make_engine(make_generation(5))
     texts.close = AsyncMock()
-    engine.audiences.rebuild()
+    engine.audiences.load()
     items = weakref.ref(engine.items)
     gc.disable()
     try:
