@@ -132,7 +132,7 @@ class Users:
         """Adds many events at once, as `add_event` one by one would.
 
         Args:
-            user_ids: who have events.
+            user_ids: who may have events; of who has none nothing is known by this.
             users: (events,) place of each event's user in `user_ids`; events in the order of their arrival.
             numbers: (events,) of items.
             kinds: that there are.
@@ -142,7 +142,9 @@ class Users:
         """
         if not len(users):
             return
-        slot_of = np.fromiter(map(self._slot_of, user_ids), np.int64, len(user_ids))
+        present = np.unique(users).tolist()
+        slot_of = np.zeros(len(user_ids), np.int64)
+        slot_of[present] = [self._slot_of(user_ids[place]) for place in present]
         code_of = np.fromiter(map(self._kind, kinds), np.int32, len(kinds))
         slots = slot_of[users]
         # Older rows go in front: what has arrived before comes first among equal times.
@@ -161,7 +163,7 @@ class Users:
         order = np.lexsort((columns[_TIMES], all_slots))
         self.events.load(all_slots[order], *(column[order] for column in columns))
         self.version += 1
-        self._stamps[0][slot_of[np.unique(users)]] = self.version
+        self._stamps[0][slot_of[present]] = self.version
 
     def purge(self, user_id: str) -> Purged | None:
         """Forgets a user; None if nothing is known."""
