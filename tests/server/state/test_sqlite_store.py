@@ -191,7 +191,7 @@ def on_the_disk(directory: Path) -> bytes:
     return b"".join(file.read_bytes() for file in directory.iterdir() if not file.name.endswith("-shm"))
 
 
-TRACES = [
+TRACES: list[Write] = [
     PutUsers([StoredUser("trace-user", b"trace-profile"), StoredUser("bob", b"kept-profile")]),
     AddEvents(
         [
@@ -280,6 +280,35 @@ def test_impressions_are_found_and_grow_old(store: SqliteStore):
     assert store.lookup_impression("a") is None
     assert one(store, ExpireImpressions(before_ns=30)).removed == Removed(impressions=1)
     assert store.lookup_impression("c") == shown[2]
+
+
+def user_ids(store: SqliteStore) -> list[str]:
+    with store.load() as snapshot:
+        return sorted(user_id for block in snapshot.user_keys() for _, user_id in block)
+
+
+@pytest.mark.parametrize("unindexed", [1, 10_000])
+def test_ids_of_visitors_go_with_the_last_that_they_were_shown(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, unindexed: int
+):
+    monkeypatch.setattr(user_writer, "_UNINDEXED_EVENTS", unindexed)
+    names = ["both", "eve", "profile", "event", "again", ""]
+    store.commit(
+        [
+            AddImpressions([Impression(name, name, 1, b"") for name in names]),
+            AddImpressions([Impression("later", "both", 2, b""), Impression("eve", "known already", 1, b"")]),
+            PutUsers([StoredUser("profile", b"")]),
+            AddEvents([event("1", "event")]),
+        ]
+    )
+    assert user_ids(store) == ["again", "both", "eve", "event", "profile"]
+    assert one(store, ExpireImpressions(before_ns=2)).removed == Removed(impressions=6)
+    assert user_ids(store) == ["both", "event", "profile"]
+    # Their keys are not remembered.
+    store.commit([AddEvents([event("2", "new"), event("3", "again")])])
+    assert [e.user_id for e in events(store)] == ["event", "new", "again"]
+    store.commit([ExpireImpressions(before_ns=3)])
+    assert user_ids(store) == ["again", "event", "new", "profile"]
 
 
 def test_settings_are_written_with_what_they_go_with(store: SqliteStore):
