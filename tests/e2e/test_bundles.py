@@ -30,17 +30,11 @@ TURNS = 5
 
 
 @pytest.fixture(scope="module")
-def bundles(tiny_bundle: Path, tiny_model: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the tiny bundle (`first`) and one of another encoder, whose vectors mean something else."""
-    from tanager_export.bundle import BundleOptions, build_bundle
-    from tanager_export.dataset import load_dataset
-    from tanager_export.model import find_model
-
-    directory = tmp_path_factory.mktemp("bundles")
-    shutil.copytree(tiny_bundle, directory / "first")
-    options = BundleOptions(precision="int8")
-    build_bundle(find_model(str(tiny_model)), load_dataset(tiny_dataset), directory / "second", options=options)
-    broken = shutil.copytree(tiny_bundle, directory / "broken")
+def bundles(two_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two bundles, and one that is not whole (`broken`)."""
+    directory = tmp_path_factory.mktemp("three") / "bundles"
+    shutil.copytree(two_bundles, directory)
+    broken = shutil.copytree(directory / "first", directory / "broken")
     content = bytearray((broken / "encoder.onnx").read_bytes())
     content[-1] ^= 1
     (broken / "encoder.onnx").write_bytes(content)

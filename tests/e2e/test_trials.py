@@ -24,18 +24,9 @@ if TYPE_CHECKING:
 USERS = [f"user-{number}" for number in range(200)]
 
 
-@pytest.fixture(scope="module")
-def bundles(tiny_bundle: Path, tiny_model: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the tiny bundle (`first`) and one of another encoder, whose vectors mean something else."""
-    from tanager_export.bundle import BundleOptions, build_bundle
-    from tanager_export.dataset import load_dataset
-    from tanager_export.model import find_model
-
-    directory = tmp_path_factory.mktemp("bundles")
-    shutil.copytree(tiny_bundle, directory / "first")
-    options = BundleOptions(precision="int8")
-    build_bundle(find_model(str(tiny_model)), load_dataset(tiny_dataset), directory / "second", options=options)
-    return directory
+@pytest.fixture
+def bundles(two_bundles: Path) -> Path:
+    return two_bundles
 
 
 @pytest.fixture
