@@ -33,6 +33,8 @@ _SELECTIVE_SHARE = 0.02
 """Of the index: a filter that allows no more is answered by looking at every item that it allows."""
 _MOST_KEPT = 32
 """Filters whose masks and views are kept until something is written; each takes two bytes for every item."""
+MAX_ATTRIBUTE_NAMES = 10_000
+"""Of all items together; each is an object of its own, and a column where one of sixteen items has it."""
 _NO_POSITIONS = np.empty(0, np.int64)
 
 
@@ -93,6 +95,26 @@ class LiveItems:
     def room(self) -> int:
         """How many items more can be added."""
         return len(self._live) - self.generation.catalogue.rows
+
+    def check_names(self, items: Sequence[Item]) -> None:
+        """Looks whether all items would have too many attributes in all, if some were written.
+
+        A bundle and a state that have more are taken as they are; then no item can bring another.
+
+        Raises:
+            InvalidRequestError: they would.
+        """
+        columns, new = self._columns, set[str]()
+        for index, item in enumerate(items):
+            new.update(name for name in item.attributes if not columns.has_attribute(name))
+            if new and columns.attribute_count + len(new) > MAX_ATTRIBUTE_NAMES:
+                raise InvalidRequestError(
+                    FieldViolation(
+                        f"items[{index}].attributes",
+                        f"all items together would have more than {MAX_ATTRIBUTE_NAMES} names of attributes; "
+                        "give them the same names, and tell them apart by values",
+                    )
+                )
 
     def item(self, position: int) -> Item:
         """An item as it was last written.

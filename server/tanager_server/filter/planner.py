@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tanager_server.filter.columns import PREFIX, TITLE, Column, Columns, Kind
+from tanager_server.filter.column import Kind
+from tanager_server.filter.columns import PREFIX, TITLE, Columns
 from tanager_server.filter.parser import parse
 from tanager_server.filter.syntax import (
     And,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from tanager_server.filter.column import Column
 
 _COMPARE: dict[str, Callable[..., Any]] = {  # of arrays, or of texts
     "=": operator.eq,
@@ -185,9 +188,7 @@ def _matches(node: Node, columns: Columns, at: NDArray[np.int64] | None, count: 
     column = columns.column(TITLE if isinstance(node, TitleHas) else node.name)
     if column is None:
         return np.zeros(count, np.bool_)
-    kinds, values = column.kinds[: len(columns)], column.values[: len(columns)]
-    if at is not None:
-        kinds, values = kinds[at], values[at]
+    kinds, values = column.read(len(columns), at)
     if isinstance(node, TitleHas):
         wanted = node.value
         return _where(

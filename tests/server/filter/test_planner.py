@@ -108,9 +108,8 @@ TestChanges.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 
 @pytest.fixture
 def forgetful(monkeypatch):
-    """Few changes are remembered, and unused texts are dropped at once."""
+    """Few changes are remembered."""
     monkeypatch.setattr(columns_module, "_LEAST_LOG", 3)
-    monkeypatch.setattr(columns_module, "_SPARE_CODES", 0)
 
 
 def test_changes_that_are_long_past_and_texts_that_nobody_has(forgetful):
@@ -131,7 +130,7 @@ def test_changes_that_are_long_past_and_texts_that_nobody_has(forgetful):
             assert mask == [at in told and matches(node, told[at]) for at in range(len(columns))]
     column = columns.column("mixed")
     assert column is not None
-    assert len(column.texts) + len(column.lists) <= 2 * column.present + 1
+    assert len(column.texts) + len(column.lists) <= column.present
 
 
 def test_only_what_changed_is_evaluated_anew(monkeypatch):
