@@ -113,6 +113,11 @@ class Lists:
     def __len__(self) -> int:
         return len(self._codes)
 
+    @property
+    def text_count(self) -> int:
+        """Number of texts that the lists hold."""
+        return len(self._holding)
+
     def take(self, texts: Sequence[str]) -> int:
         """The list's code, a new one if it is new, which is held."""
         key = tuple(texts) if len(texts) == 1 else tuple(sorted(set(texts)))

@@ -23,6 +23,7 @@ from tanager_server.filter.syntax import (
     Present,
     Text,
     TitleHas,
+    leaves,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ _COMPARE: dict[str, Callable[..., Any]] = {  # of arrays, or of texts
     ">": operator.gt,
     ">=": operator.ge,
 }
+MOST_LOOKS = 2_000_000
+"""Texts that a filter may have looked at one by one, if it has more than one wildcard or the like: a quarter of a
+second, in which nothing else is answered."""
 # Of more names than this the nearest are not looked for.
 _MOST_NAMES = 1000
 _NAMED = 5
@@ -96,12 +100,17 @@ class Predicates:
         A mask that is kept is evaluated anew only where items changed since; one that was given out never changes.
 
         Raises:
-            FilterError: the filter is malformed, names an attribute that no item has, or compares lists.
+            FilterError: the filter is malformed, names an attribute that no item has, compares lists, or takes too
+                long.
         """
         node, canonical = self._parsed(text)
         check(node, self._columns)
         kept = self._kept.get(canonical)
-        predicate = _evaluated(node, canonical, self._columns) if kept is None else _refreshed(kept, self._columns)
+        if kept is None:
+            check_cost(node, self._columns)
+            predicate = _evaluated(node, canonical, self._columns)
+        else:
+            predicate = _refreshed(kept, self._columns)
         self._kept[canonical] = predicate
         self._kept.move_to_end(canonical)
         if len(self._kept) > self._capacity:
@@ -115,23 +124,52 @@ def check(node: Node, columns: Columns) -> None:
     Raises:
         FilterError: an attribute is named that no item has, or lists are compared with anything but `:`.
     """
-    if isinstance(node, And | Or):
-        for part in node.operands:
-            check(part, columns)
-    elif isinstance(node, Not):
-        check(node.operand, columns)
-    elif isinstance(node, Comparison | Present):
-        column = columns.column(node.name)
+    for leaf in leaves(node):
+        if isinstance(leaf, TitleHas):
+            continue
+        column = columns.column(leaf.name)
         if column is None:
-            raise FilterError(node.position, f"no item has an attribute {node.name!r}; {_nearest(node.name, columns)}")
-        if isinstance(node, Comparison) and column.counts[Kind.LIST] == column.present:
-            if node.operator != ":":
+            raise FilterError(leaf.position, f"no item has an attribute {leaf.name!r}; {_nearest(leaf.name, columns)}")
+        if isinstance(leaf, Comparison) and column.counts[Kind.LIST] == column.present:
+            if leaf.operator != ":":
                 raise FilterError(
-                    node.position,
-                    f"{node.name} holds lists, which '{node.operator}' compares with nothing; write {node.name}:…",
+                    leaf.position,
+                    f"{leaf.name} holds lists, which '{leaf.operator}' compares with nothing; write {leaf.name}:…",
                 )
-            if not isinstance(node.value, Text):
-                raise FilterError(node.position, f"{node.name} holds lists of texts; put the value in quotes")
+            if not isinstance(leaf.value, Text):
+                raise FilterError(leaf.position, f"{leaf.name} holds lists of texts; put the value in quotes")
+
+
+def check_cost(node: Node, columns: Columns) -> None:
+    """Refuses what takes too long to evaluate on all items.
+
+    Raises:
+        FilterError: it has too many wildcards, texts to find in titles and texts to compare in order.
+    """
+    searches = looks = 0
+    for leaf in leaves(node):
+        more = _looks(leaf, columns)
+        searches, looks = searches + (more > 0), looks + more
+        if looks > MOST_LOOKS and searches > 1:
+            raise FilterError(
+                0 if isinstance(leaf, TitleHas) else leaf.position,
+                f"with this the filter has {searches} wildcards, words of titles or texts in order, to look for in "
+                f"{looks:,} texts, at most {MOST_LOOKS:,}; use fewer, or = and : with whole texts",
+            )
+
+
+def _looks(leaf: Comparison | Present | TitleHas, columns: Columns) -> int:
+    """How many texts are looked at one by one."""
+    if isinstance(leaf, Present) or (isinstance(leaf, Comparison) and not isinstance(leaf.value, Text)):
+        return 0
+    column = columns.column(TITLE if isinstance(leaf, TitleHas) else leaf.name)
+    if column is None:
+        return 0
+    if isinstance(leaf, Comparison) and leaf.operator in ("=", "!=", ":"):
+        if not leaf.value.is_open:
+            return 0
+        return len(column.texts) + (column.lists.text_count if leaf.operator == ":" else 0)
+    return len(column.texts)
 
 
 def evaluate(node: Node, columns: Columns, at: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from tests.server.filter.naive import filters, items, matches
 from tanager_server.bundle import Catalogue, Item
 from tanager_server.filter import Columns, FilterError, Predicates
 from tanager_server.filter import columns as columns_module
+from tanager_server.filter import planner as planner_module
 from tanager_server.filter.parser import parse
 from tanager_server.filter.planner import check, evaluate
 
@@ -265,3 +266,43 @@ def test_the_items_of_a_bundle(node, told):
     again = [told[-1], *told[1:-1]] if len(told) > 1 else []
     assert evaluate(node, columns).tolist() == [*(matches(node, item) for item in again), False]
     assert columns.version == 2
+
+
+def costly_columns():
+    return columns_of(*({"title": f"t{number}", "attributes": {"tags": [f"g{number}", "a"]}} for number in range(10)))
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ('title = "*1" OR id = "*2"', False),
+        ('title = "*1" OR NOT (id < i3 AND "t4")', True),
+        ('title = "*1" AND tags:"g*"', True),
+        ('title = "*1" AND "*2"', False),
+        ("title = t1 OR id != i3 OR tags:g4 OR id:* OR title = 3", False),
+    ],
+)
+def test_what_takes_too_long_is_refused(monkeypatch, text, refused):
+    monkeypatch.setattr(planner_module, "MOST_LOOKS", 20)
+    columns = costly_columns()
+    predicates = Predicates(columns)
+    if refused:
+        with pytest.raises(FilterError, match="wildcards, words of titles or texts in order, to look for in"):
+            predicates.compile(text)
+        assert not len(predicates)
+    else:
+        predicates.compile(text)
+
+
+def test_one_look_at_all_is_always_taken_and_what_was_taken_stays(monkeypatch):
+    columns = costly_columns()
+    predicates = Predicates(columns)
+    assert predicates.compile('id = "*2" OR id = "*3"').count == 2
+    monkeypatch.setattr(planner_module, "MOST_LOOKS", 5)
+    assert predicates.compile('id = "*4"').count == 1
+    columns.remove(3)
+    assert predicates.compile('id = "*2" OR id = "*3"').count == 1
+    with pytest.raises(
+        FilterError, match="at character 14: with this the filter has 2 wildcards.* 18 texts, at most 5"
+    ):
+        predicates.compile('id = "*4" OR id = "*3"')
