@@ -197,3 +197,24 @@ def test_attributes_have_so_many_names_in_all(items, monkeypatch, unit_vectors):
         items.check_names([another])
     items.remove("has two")
     items.check_names([another])
+
+
+async def test_a_call_goes_on_when_the_last_item_with_its_attribute_goes(
+    generation, make_engine, unit_vectors, monkeypatch
+):
+    monkeypatch.setattr("tanager_server.filter.columns._MOST_GONE", 0)
+    engine, wishes = make_engine(generation, wish=unit_vectors(1, seed=6)[0])
+    figures = ItemFigures(NOTHING, NOTHING, np.zeros(2, np.float32), None)
+    promoted = item("promoted").model_copy(update={"attributes": {"promo": 1}})
+    engine.items.put(Written(promoted, 0, unit_vectors(1, seed=5)[0], figures))
+    encode = wishes.encode_texts
+
+    async def meanwhile(*args, **more):
+        engine.items.remove("promoted")
+        return await encode(*args, **more)
+
+    wishes.encode_texts = meanwhile
+    query = RecommendQuery(3, text="wish", filter="promo = 1")
+    assert not (await engine.recommend(query, deadline=0)).items
+    with pytest.raises(InvalidRequestError, match="no item has an attribute 'promo'"):
+        await engine.recommend(query, deadline=0)

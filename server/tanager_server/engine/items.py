@@ -154,11 +154,15 @@ class LiveItems:
             return None
 
         key = text, frozenset(domains)
+        try:
+            compiled = self._predicates.compile(text)
+        except FilterError as error:
+            raise InvalidRequestError(FieldViolation("filter", str(error))) from error
 
         def allowed() -> NDArray[np.uint8]:
             if (kept := self._masks.get(key)) is not None:
                 return kept
-            found = np.ones(len(self._columns), np.uint8) if not text else self._predicates.compile(text).mask
+            found = self._predicates.again(compiled).mask
             if domains:
                 found = found & self._of_domains(domains)
             mask = np.zeros(len(self._live), np.uint8)
@@ -168,11 +172,6 @@ class LiveItems:
                 self._masks[key] = mask
             return mask
 
-        try:
-            if text:
-                self._predicates.compile(text)
-        except FilterError as error:
-            raise InvalidRequestError(FieldViolation("filter", str(error))) from error
         return allowed
 
     def _of_domains(self, domains: Collection[str]) -> NDArray[np.uint8]:

@@ -28,6 +28,8 @@ PREFIX = "attributes."
 _LEAST_CAPACITY = 1024
 # One of so many items has an attribute at least that is set for all of them at once.
 _FILL_SHARE = 16
+# Names that no item has any more and filters may use all the same.
+_MOST_GONE = 1000
 # Items with the same attributes share a tuple of their names, as long as no more than so many are known.
 _MOST_SHAPES = 4096
 # Changes that are remembered at least; at most it is a quarter of the items.
@@ -52,6 +54,7 @@ class Columns:
         # What attributes each item has, so that only their columns are looked at when it goes.
         self._names: list[tuple[str, ...]] = []
         self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._gone: dict[str, None] = {}  # keys of columns that were dropped, the latest last
         for name in BUILT_IN:
             self._columns[name] = Column(self._capacity, stays_dense=True)
 
@@ -111,6 +114,15 @@ class Columns:
     def has_attribute(self, name: str) -> bool:
         """Whether an item has the attribute, which may be called like something built in."""
         return PREFIX + name in self._columns
+
+    def knew(self, name: str) -> bool:
+        """Whether an item has a value there, or had one lately: who asks for it again must not be told that it errs."""
+        if name in BUILT_IN:
+            return self._columns[name].had
+        return any(
+            key in self._gone or ((column := self._columns.get(key)) is not None and column.had)
+            for key in (PREFIX + name, name)
+        )
 
     def names(self) -> list[str]:
         """Names that a filter may use, of what some item has, in alphabetical order."""
@@ -205,9 +217,16 @@ class Columns:
             if column is not None and name not in but:
                 column.put(position, None)
                 if not column.present:
-                    del self._columns[PREFIX + name]
-                    self._shapes.clear()
+                    self._drop(PREFIX + name)
         self._names[position] = ()
+
+    def _drop(self, key: str) -> None:
+        if self._columns.pop(key).had:
+            self._gone.pop(key, None)
+            self._gone[key] = None
+            if len(self._gone) > _MOST_GONE:
+                del self._gone[next(iter(self._gone))]
+        self._shapes.clear()
 
     def _own(self, name: str) -> Column:
         column = self._columns.get(PREFIX + name)

@@ -105,7 +105,14 @@ class Predicates:
         """
         node, canonical = self._parsed(text)
         check(node, self._columns)
-        kept = self._kept.get(canonical)
+        return self._latest(node, canonical)
+
+    def again(self, predicate: Predicate) -> Predicate:
+        """What a filter matches now that was compiled before, whatever has become of the attributes that it names."""
+        return self._latest(predicate.node, predicate.text, predicate)
+
+    def _latest(self, node: Node, canonical: str, before: Predicate | None = None) -> Predicate:
+        kept = self._kept.get(canonical, before)
         if kept is None:
             check_cost(node, self._columns)
             predicate = _evaluated(node, canonical, self._columns)
@@ -122,12 +129,14 @@ def check(node: Node, columns: Columns) -> None:
     """Refuses what no item could match.
 
     Raises:
-        FilterError: an attribute is named that no item has, or lists are compared with anything but `:`.
+        FilterError: an attribute is named that no item has or had lately, or lists are compared with anything but `:`.
     """
     for leaf in leaves(node):
         if isinstance(leaf, TitleHas):
             continue
         column = columns.column(leaf.name)
+        if column is None and columns.knew(leaf.name):
+            continue
         if column is None:
             raise FilterError(leaf.position, f"no item has an attribute {leaf.name!r}; {_nearest(leaf.name, columns)}")
         if isinstance(leaf, Comparison) and column.counts[Kind.LIST] == column.present:
@@ -160,16 +169,16 @@ def check_cost(node: Node, columns: Columns) -> None:
 
 def _looks(leaf: Comparison | Present | TitleHas, columns: Columns) -> int:
     """How many texts are looked at one by one."""
-    if isinstance(leaf, Present) or (isinstance(leaf, Comparison) and not isinstance(leaf.value, Text)):
+    if isinstance(leaf, TitleHas):
+        column = columns.column(TITLE)
+        return 0 if column is None else len(column.texts)
+    if isinstance(leaf, Present) or not isinstance(leaf.value, Text) or (column := columns.column(leaf.name)) is None:
         return 0
-    column = columns.column(TITLE if isinstance(leaf, TitleHas) else leaf.name)
-    if column is None:
+    if leaf.operator in ("<", "<=", ">", ">="):
+        return len(column.texts)
+    if not leaf.value.is_open:
         return 0
-    if isinstance(leaf, Comparison) and leaf.operator in ("=", "!=", ":"):
-        if not leaf.value.is_open:
-            return 0
-        return len(column.texts) + (column.lists.text_count if leaf.operator == ":" else 0)
-    return len(column.texts)
+    return len(column.texts) + (column.lists.text_count if leaf.operator == ":" else 0)
 
 
 def evaluate(node: Node, columns: Columns, at: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:

@@ -236,15 +236,42 @@ def test_what_no_item_could_match_is_refused(text, position, problem):
     assert caught.value.position == position
 
 
-def test_an_attribute_that_the_last_item_lost_is_unknown_again():
-    columns = columns_of({"attributes": {"year": 1}}, {"attributes": {"x": 1}})
+def test_an_attribute_that_the_last_item_lost_is_missing_everywhere():
+    columns = columns_of({"attributes": {"year": 1}, "domain": "film"}, {"attributes": {"x": 1}})
     predicates = Predicates(columns)
     assert predicates.compile("year = 1").count == 1
     columns.remove(0)
-    with pytest.raises(FilterError, match="no item has an attribute 'year'"):
-        predicates.compile("year = 1")
+    for asked in (predicates, Predicates(columns)):
+        assert asked.compile("year = 1").count == 0
+        assert asked.compile("attributes.year >= 0 OR domain = film OR x = 1").positions.tolist() == [1]
+        assert asked.compile("NOT year = 1").positions.tolist() == [1]
+    with pytest.raises(FilterError, match="no item has an attribute 'categories'"):
+        predicates.compile("categories:a")
     with pytest.raises(IndexError, match="position 2 of 2"):
         columns.remove(2)
+
+
+def test_of_names_that_are_gone_the_latest_are_known(monkeypatch):
+    monkeypatch.setattr(columns_module, "_MOST_GONE", 2)
+    columns, item = columns_of({"attributes": {"a": 1, "empty": []}}), {"title": "", "domain": "", "categories": []}
+    for name in ("b", "a", "c", "d"):
+        put(columns, 0, item | {"id": "x", "attributes": {name: 1}})
+    assert [name for name in ("a", "b", "c", "d", "empty") if columns.knew(name)] == ["a", "c", "d"]
+
+
+def test_what_was_compiled_is_asked_again_whatever_names_there_are(monkeypatch):
+    monkeypatch.setattr(columns_module, "_MOST_GONE", 0)
+    columns = columns_of({"attributes": {"year": 1}}, {"attributes": {"year": 2, "x": 1}})
+    predicates = Predicates(columns, capacity=1)
+    first = predicates.compile("year >= 1")
+    columns.remove(0)
+    predicates.compile("x = 1")
+    assert predicates.again(first).positions.tolist() == [1]
+    columns.remove(1)
+    assert predicates.again(first).count == 0
+    assert first.count == 2
+    with pytest.raises(FilterError, match="no item has an attribute 'year'"):
+        predicates.compile("year >= 1")
 
 
 def test_an_empty_catalogue():
@@ -303,6 +330,6 @@ def test_one_look_at_all_is_always_taken_and_what_was_taken_stays(monkeypatch):
     columns.remove(3)
     assert predicates.compile('id = "*2" OR id = "*3"').count == 1
     with pytest.raises(
-        FilterError, match="at character 14: with this the filter has 2 wildcards.* 18 texts, at most 5"
+        FilterError, match=r"at character 14: with this the filter has 2 wildcards.* 18 texts, at most 5"
     ):
         predicates.compile('id = "*4" OR id = "*3"')
