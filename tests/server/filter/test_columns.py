@@ -108,3 +108,48 @@ def test_a_column_is_dense_while_many_have_it():
         put(columns, at, told(f"i{at}", year=at))
     assert column._dense is not None
     assert found(columns, "year >= 0") == list(range(200))
+
+
+def texts_of(columns):
+    """All that its dictionaries hold."""
+    found = []
+    for column in columns._columns.values():
+        for dictionary in (column.texts, column.lists):
+            found += [getattr(dictionary, name) for name in type(dictionary).__slots__]
+    return repr(found)
+
+
+def test_no_text_stays_of_what_was_removed_or_replaced():
+    columns = Columns()
+    secret = {"title": "Secret", "domain": "secret-d", "categories": ["both", "secret-c"]}
+    attributes = {"text": "secret-t", "list": ["secret-l", "both"], "both": "both"}
+    put(columns, 0, secret | {"id": "secret-id", "attributes": attributes})
+    put(columns, 1, {"id": "a", "title": "both", "domain": "", "categories": ["both"], "attributes": {"both": "both"}})
+    assert found(columns, "secret") == [0]  # casefolded
+    assert texts_of(columns).lower().count("secret") >= 7
+    put(columns, 0, told("secret-b", text="secret-e", list=["both", "secret-f"]))
+    texts = texts_of(columns)
+    assert [each for each in ("id", "d", "c", "t", "l", "b", "e", "f") if f"'secret-{each}'" in texts] == [
+        "b",
+        "e",
+        "f",
+    ]
+    columns.remove(0)
+    columns.remove(0)
+    assert "secret" not in texts_of(columns).lower()
+    assert found(columns, "both = both AND categories:both AND title = both") == [1]
+
+
+def test_codes_are_given_again_to_other_texts():
+    columns = Columns()
+    for turn in range(50):
+        for at in range(3):
+            put(columns, at, told(f"i{turn}-{at}", text=f"t{turn}", list=[f"l{turn % 5}", f"m{at}", f"n{turn}-{at}"]))
+        assert found(columns, f"text = t{turn} AND list:l{turn % 5}") == [0, 1, 2]
+        assert found(columns, f"list:m1 AND list:'n{turn}-*'") == [1]
+        if turn:
+            assert found(columns, f"text = t{turn - 1} OR list:l{(turn - 1) % 5} OR list:'n{turn - 1}-*'") == []
+    for name in ("text", "list"):
+        column = columns.column(name)
+        assert column is not None
+        assert len(column.texts._texts) + len(column.lists._lists) <= 6
