@@ -99,11 +99,19 @@ class Columns:
 
     def column(self, name: str) -> Column | None:
         """The column that a filter means, None if no item has a value there."""
+        key = self.key(name)
+        return None if key is None else self._columns[key]
+
+    def key(self, name: str) -> str | None:
+        """What stands for the column that a filter means; None if no item has a value there.
+
+        Names may come to mean another one: `attributes.x` is the attribute `x`, as long as none is called just that.
+        """
         keys = (name,) if name in BUILT_IN else (PREFIX + name, name)  # the second, where it has the prefix already
         for key in keys:
             column = self._columns.get(key)
             if column is not None and column.present:
-                return column
+                return key
         return None
 
     @property

@@ -57,14 +57,16 @@ class Predicate:
         node: the filter.
         text: its canonical text.
         version: of the columns.
+        meant: what its names meant then, see `Columns.key`.
         mask: (items,) uint8, read-only: 1 where the item of that position matches and was not removed.
         count: how many do.
     """
 
-    def __init__(self, node: Node, text: str, version: int, matches: NDArray[np.bool_]) -> None:
+    def __init__(self, node: Node, text: str, columns: Columns, matches: NDArray[np.bool_]) -> None:
         self.node = node
         self.text = text
-        self.version = version
+        self.version = columns.version
+        self.meant = _meant(node, columns)
         self.mask: NDArray[np.uint8] = matches.view(np.uint8)
         self.mask.flags.writeable = False
         self.count = int(np.count_nonzero(matches))
@@ -196,19 +198,25 @@ def _parse(text: str) -> tuple[Node, str]:
 
 
 def _evaluated(node: Node, text: str, columns: Columns) -> Predicate:
-    return Predicate(node, text, columns.version, evaluate(node, columns))
+    return Predicate(node, text, columns, evaluate(node, columns))
 
 
 def _refreshed(kept: Predicate, columns: Columns) -> Predicate:
     if kept.version == columns.version:
         return kept
     changed = columns.changed_since(kept.version)
-    if changed is None:
+    pairs = zip(kept.meant, _meant(kept.node, columns), strict=True)
+    # A column that comes or goes is that of items which changed.
+    if changed is None or any(None not in (before, now) and before != now for before, now in pairs):
         return _evaluated(kept.node, kept.text, columns)
     matches = np.zeros(len(columns), np.bool_)
     matches[: len(kept.mask)] = kept.mask
     matches[changed] = evaluate(kept.node, columns, changed)
-    return Predicate(kept.node, kept.text, columns.version, matches)
+    return Predicate(kept.node, kept.text, columns, matches)
+
+
+def _meant(node: Node, columns: Columns) -> list[str | None]:
+    return [columns.key(leaf.name) for leaf in leaves(node) if not isinstance(leaf, TitleHas)]
 
 
 def _nearest(name: str, columns: Columns) -> str:

@@ -218,6 +218,21 @@ def test_attributes_that_are_called_like_what_is_built_in():
     assert columns.names() == ["attributes.title", "attributes.x", "id", "title", "x"]
 
 
+def test_a_name_comes_to_mean_another_attribute():
+    columns = columns_of({"attributes": {"title": "w"}}, {"attributes": {"title": "w"}}, {}, {})
+    predicates = Predicates(columns)
+    assert predicates.compile("attributes.title = w").positions.tolist() == [0, 1]
+    put(columns, 2, {"id": "x", "title": "", "domain": "", "categories": [], "attributes": {"attributes.title": "w"}})
+    assert predicates.compile("attributes.title = w").positions.tolist() == [2]
+    columns.remove(2)
+    assert predicates.compile("attributes.title = w").positions.tolist() == [0, 1]
+    columns.remove(0)
+    columns.remove(1)
+    assert predicates.compile("attributes.title = w").positions.tolist() == []
+    put(columns, 3, {"id": "x", "title": "", "domain": "", "categories": [], "attributes": {"attributes.title": "w"}})
+    assert predicates.compile("attributes.title = w").positions.tolist() == [3]
+
+
 @pytest.mark.parametrize(
     ("text", "position", "problem"),
     [
