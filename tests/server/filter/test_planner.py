@@ -11,10 +11,11 @@ from tests.server.filter.naive import filters, items, matches
 
 from tanager_server.bundle import Catalogue, Item
 from tanager_server.filter import Columns, FilterError, Predicates
+from tanager_server.filter import checks as checks_module
 from tanager_server.filter import columns as columns_module
-from tanager_server.filter import planner as planner_module
+from tanager_server.filter.checks import check
 from tanager_server.filter.parser import parse
-from tanager_server.filter.planner import check, evaluate
+from tanager_server.filter.planner import evaluate
 
 
 def put(columns, position, item):
@@ -325,7 +326,7 @@ def costly_columns():
     ],
 )
 def test_what_takes_too_long_is_refused(monkeypatch, text, refused):
-    monkeypatch.setattr(planner_module, "MOST_LOOKS", 20)
+    monkeypatch.setattr(checks_module, "MOST_LOOKS", 20)
     columns = costly_columns()
     predicates = Predicates(columns)
     if refused:
@@ -340,7 +341,7 @@ def test_one_look_at_all_is_always_taken_and_what_was_taken_stays(monkeypatch):
     columns = costly_columns()
     predicates = Predicates(columns)
     assert predicates.compile('id = "*2" OR id = "*3"').count == 2
-    monkeypatch.setattr(planner_module, "MOST_LOOKS", 5)
+    monkeypatch.setattr(checks_module, "MOST_LOOKS", 5)
     assert predicates.compile('id = "*4"').count == 1
     columns.remove(3)
     assert predicates.compile('id = "*2" OR id = "*3"').count == 1
