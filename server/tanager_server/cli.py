@@ -22,12 +22,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     from tanager_server.bundle import Shelf, open_bundle
-    from tanager_server.engine import (
+    from tanager_server.engine import ExplorationPolicy, KnownUsers
+    from tanager_server.errors import ServerError
+    from tanager_server.index import Generation
+    from tanager_server.live import (
         Activator,
-        ExplorationPolicy,
         Impressions,
         Indexer,
-        KnownUsers,
         Lineage,
         Live,
         Opened,
@@ -37,8 +38,6 @@ try:
         remove_leftovers,
         rows_for,
     )
-    from tanager_server.errors import ServerError
-    from tanager_server.index import Generation
     from tanager_server.rpc import GrpcServer, check_address
     from tanager_server.runtime import Calibration, Encoder, SequenceHead, batch_policy, calibrate
     from tanager_server.settings import load_settings

@@ -29,8 +29,8 @@ from tests.support import ServerProcess
 
 from tanager import Client
 from tanager_server.bundle import Item, open_bundle
-from tanager_server.engine.folding import fingerprint
 from tanager_server.engine.records import ItemRecord, item_bytes
+from tanager_server.live.folding import fingerprint
 from tanager_server.state import AddEvents, PutItems, SqliteStore, StoredEvent, StoredItem, StoredVector
 
 if TYPE_CHECKING:

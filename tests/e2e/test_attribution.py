@@ -10,7 +10,7 @@ from tests.support import ServerProcess
 
 from tanager import Client, FailedPreconditionError, InvalidArgumentError, Source, UserEvent
 from tanager_export.dataset import export_state
-from tanager_server.engine import read_impression
+from tanager_server.live import read_impression
 from tanager_server.state import SqliteStore
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from tests.export.test_dataset_commands import run
 
 from tanager_export.atomic import TargetError
-from tanager_export.dataset import export_state, load_dataset
+from tanager_export.dataset import DatasetError, check_dataset, export_state, load_dataset
+from tanager_export.dataset.checks.finding import Severity
 from tanager_server.bundle import Item
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes
 from tanager_server.errors import StateError
@@ -178,6 +181,50 @@ def test_what_a_dataset_refuses_is_mended_or_left_out(store, export, tmp_path):
     assert [(user.id, user.attributes) for user in dataset.users] == [("ann", {"about": "x y"})]
     assert len(dataset.interactions) == 1
     assert any("items left out" in note for note in written.notes)
+
+
+@pytest.mark.parametrize("odd", ["\n", "\r\n", "\t", "\x00", "\x1f", "\x7f", "\x85", "\u2028", '"', ","], ids=repr)
+def test_what_the_server_takes_in_a_check_accepts(store, export, tmp_path, odd):
+    several = f"a{odd}b"
+    context = json.dumps({several: several, f"c{odd}": odd, "split": odd}).encode()
+    store.commit(
+        [
+            PutItems(
+                [
+                    stored(several, title=several, text=several),
+                    stored("odd", title=several, text=odd, domain=several, categories=(several, odd)),
+                    stored("blank", title="", text=odd, attributes={several: several, odd: odd, "list": [several]}),
+                    stored("blank too", title=odd, text=odd),
+                ]
+            ),
+            PutUsers([StoredUser(several, profile_bytes({several: (several, odd)}))]),
+            PutUsers([StoredUser("ann", profile_bytes({several: several, odd: odd}))]),
+            AddEvents(
+                [
+                    event(number, user, item, kind=several, context=context)
+                    for number, (user, item) in enumerate(
+                        itertools.product([several, "ann"], [several, "odd", "blank", "film-war-1"])
+                    )
+                ]
+            ),
+        ]
+    )
+    written = export()
+    report = check_dataset(tmp_path / "out")
+    assert [finding for finding in report.findings if finding.severity is Severity.ERROR] == []
+    assert (report.items, report.interactions) == (written.items, written.interactions)
+    items = {item.id: item for item in load_dataset(tmp_path / "out").items}
+    assert "odd" in items
+    left_out = {"blank", "blank too"} - items.keys()
+    assert left_out == (set() if odd in '",' else {"blank", "blank too"})
+    assert any("2 items left out: neither text nor title" in note for note in written.notes) == bool(left_out)
+
+
+def test_a_state_that_leaves_no_items_makes_no_dataset(store, export, tmp_path, tiny_dataset):
+    store.commit([DeleteItems([item.id for item in load_dataset(tiny_dataset).items])])
+    with pytest.raises(DatasetError, match="no items: all of them are deleted"):
+        export()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_state_in_which_nothing_was_written_gives_the_catalogue(store, export, tmp_path, tiny_dataset):

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tanager_server.bundle import Item
 from tanager_server.engine import Diversity, Engine, Events, ExplorationPolicy, Page, RecommendQuery, Source
 from tanager_server.engine.exploration import explore
-from tanager_server.engine.indexing import rows_for
 from tanager_server.engine.items import Written
 from tanager_server.errors import DeadlineExpiredError
+from tanager_server.live.indexing import rows_for
 
 ITEMS = 60
 TRIALS = 3_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -566,7 +567,7 @@ async def test_nothing_of_items_is_kept_and_what_calls_have_is_taken(start, reco
         await texts.encode_texts(["known"], deadline=deadline())
         answer = await texts.encode_items(["known", "new", "new"], deadline=deadline())
         assert [int(vector[0]) for vector in answer.vectors] == [5, 3, 3]
-        assert texts.recent == ["known"]
+        assert texts.cached_texts == 1
         assert (await texts.encode_items(["known"], deadline=deadline())).batch_size == 0
     assert recorder.batches == [[5], [3]]
 
@@ -648,6 +649,19 @@ async def test_the_thread_of_items_lets_those_of_calls_go_first(start, recorder,
         await texts.encode_texts(["a"], deadline=deadline())
         await texts.encode_items(["b"], deadline=deadline())
     assert nice["encode-0"] < nice["encode-items-0"]
+
+
+async def test_what_calls_were_answered_with_does_not_outlive_them_without_the_garbage_collector(start):
+    gc.disable()
+    try:
+        async with start(cache_bytes=0) as texts:
+            await asyncio.gather(*(texts.encode_wish(f"wish {n}", reach=10, deadline=deadline()) for n in range(5)))
+            with pytest.raises(EncodeError):
+                await texts.encode_wish("bad!", reach=10, deadline=deadline())
+            kept = sum(type(one).__name__ == "_Vector" for one in gc.get_objects())
+        assert kept == 0
+    finally:
+        gc.enable()
 
 
 async def test_closing_fails_whoever_waits_for_items(start, recorder):

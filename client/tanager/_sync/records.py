@@ -141,6 +141,7 @@ class RecordCalls(Caller):
         """Removes everything that is known of a user: the profile, the events, and what the user was shown.
 
         Of a user of whom nothing is known it removes nothing, which is no error. Backups made before still hold it.
+        Where the connection is lost the call is tried again, and what it counts is what the last try removed.
 
         Args:
             user_id: The user's id.

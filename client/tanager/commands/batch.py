@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 60.0
 _DESCRIPTION = """\
 Recommends items for the users of a file and prints an object for each, one to a line and in their order: user_id,
-results, strategy and shortfall. Whom the server does not know gets what is popular. A user who comes twice gets one
-list. Where the standard error is a terminal, and the standard output is none, it tells how far it is.
+results, strategy, shortfall and variant. Whom the server does not know gets what is popular. A user who comes twice
+gets one list. Where the standard error is a terminal, and the standard output is none, it tells how far it is.
 """
 _IN_REQUEST = re.compile(r"user_ids\[(\d+)\]:? *")
 

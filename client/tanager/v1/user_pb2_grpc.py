@@ -77,7 +77,8 @@ class UserServiceServicer(object):
 
     def PurgeUser(self, request, context):
         """Removes everything that is known of a user: the profile, the events, and what the user was shown. Of a user of whom
-        nothing is known it removes nothing, which is no error. Backups made before still hold it.
+        nothing is known it removes nothing, which is no error: so does a second try. Backups made before still hold it, and
+        ids of items and types of events that nobody else used stay in the file, without any user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -13,12 +13,13 @@ from tqdm import tqdm
 from tanager_export.atomic import fresh_directory
 from tanager_export.dataset.format import Item, User
 from tanager_export.dataset.interactions import REQUIRED
+from tanager_export.dataset.problem import DatasetError, Problem
 from tanager_export.dataset.records import ITEMS, Metadata
 from tanager_export.dataset.textfile import CONTROL, CONTROL_IN_TEXT
 from tanager_export.dataset.writer import Written, write_interactions, write_items, write_metadata, write_users
 from tanager_server.bundle import open_bundle
-from tanager_server.engine import read_impression
 from tanager_server.engine.records import read_item, read_profile
+from tanager_server.live import read_impression
 from tanager_server.state import open_snapshot
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def export_state(
 
     Raises:
         TargetError: The target is taken.
+        DatasetError: No item is left.
         StateError: There is no state, or it is of another version.
         StorageError: It cannot be read.
         BundleError: The bundle is not whole.
@@ -70,8 +72,7 @@ def export_state(
         open_snapshot(Path(state)) as snapshot,
         fresh_directory(target, marker=ITEMS, overwrite=overwrite) as directory,
     ):
-        items, unfit = _items(opened, snapshot)
-        notes = [f"{unfit:,} items left out: control characters in their ids"] if unfit else []
+        items, notes = _items(opened, snapshot)
         events = _Events.read(snapshot, items, progress=progress)
         name = opened.manifest.dataset.name
         said = (
@@ -94,27 +95,39 @@ def export_state(
     )
 
 
-def _items(bundle: Bundle, snapshot: Snapshot) -> tuple[dict[str, Item], int]:
-    """The bundle's items by id, and over them what was written; and how many cannot be in a dataset."""
+def _items(bundle: Bundle, snapshot: Snapshot) -> tuple[dict[str, Item], list[str]]:
+    """The bundle's items by id, and over them what was written; and what is to be said of those left out."""
     catalogue = bundle.read_catalogue()
-    found: dict[str, Item | None] = {
-        catalogue.ids[position]: _item(catalogue.item(position)) for position in range(catalogue.rows)
-    }
+    found = {catalogue.ids[position]: _item(catalogue.item(position)) for position in range(catalogue.rows)}
     for stored, _ in snapshot.items():  # noqa: PERF102  # no dict
         if stored.deleted:
             found.pop(stored.item_id, None)
         else:
             found[stored.item_id] = _item(read_item(stored.data).item)
-    kept = {item.id: item for item in found.values() if item is not None}
-    return kept, len(found) - len(kept)
+    unfit = {item_id for item_id in found if not _is_fit(item_id)}
+    mute = {item_id for item_id, item in found.items() if not item.encoder_text.strip()} - unfit
+    left_out = unfit | mute
+    kept = {item_id: item for item_id, item in found.items() if item_id not in left_out}
+    if not kept:
+        said = "all of them are deleted" if not found else "none of them is one that a dataset can hold"
+        raise DatasetError(Problem(ITEMS, None, "no-items", f"no items: {said}"))
+    notes = []
+    if unfit:
+        notes.append(f"{len(unfit):,} items left out: control characters in their ids")
+    if mute:
+        notes.append(f"{len(mute):,} items left out: neither text nor title without control characters")
+    return kept, notes
 
 
-def _item(item: ServedItem) -> Item | None:
-    if CONTROL.search(item.id):
-        return None
+def _is_fit(identifier: str) -> bool:
+    """Whether a dataset may have this id."""
+    return bool(identifier.strip()) and not CONTROL.search(identifier)
+
+
+def _item(item: ServedItem) -> Item:
     return Item(
         id=item.id,
-        title=_text(item.title),
+        title=_line(item.title),
         text=_text(item.text),
         domain=_line(item.domain),
         categories=tuple(map(_line, item.categories)),
@@ -123,7 +136,7 @@ def _item(item: ServedItem) -> Item | None:
 
 
 def _user(user_id: str, data: bytes) -> User | None:
-    return None if CONTROL.search(user_id) else User(user_id, _attributes(read_profile(data)))
+    return User(user_id, _attributes(read_profile(data))) if _is_fit(user_id) else None
 
 
 def _attributes(
@@ -179,7 +192,7 @@ class _Events:
     @classmethod
     def read(cls, snapshot: Snapshot, items: Mapping[str, Item], *, progress: bool) -> _Events:
         """Those of items that there are."""
-        users = {key: _line(name) for block in snapshot.user_keys() for key, name in block if not CONTROL.search(name)}
+        users = {key: name for block in snapshot.user_keys() for key, name in block if _is_fit(name)}
         known = {key: name for block in snapshot.item_keys() for key, name in block if name in items}
         blocks = []
         contexts: dict[int, bytes] = {}

@@ -141,7 +141,7 @@ class Engine:
 
     @property
     def recent_texts(self) -> list[str]:
-        """What was encoded or asked for again lately, latest first, prompts included."""
+        """What items were looked up for lately, latest first, prompts included."""
         return self._texts.recent
 
     def warm(self, texts: Sequence[str]) -> None:

@@ -209,7 +209,9 @@ class Searcher {
     if (count_ == 0 || all.shape(0) != vectors_array_.shape(0) || upper_starts_array_.size() != all.shape(0)) {
       throw py::value_error("the arrays do not fit one another");
     }
-    std::memcpy(links_.data(), all.data(), count_ * width_ * sizeof(Node));
+    const Node* all_links = all.data();
+    const py::gil_scoped_release others_go_on;  // it takes long, and may be made beside calls
+    std::memcpy(links_.data(), all_links, count_ * width_ * sizeof(Node));
     check();
     quantised_.resize(count_);
     for (std::size_t i = 0; i < count_; ++i) {

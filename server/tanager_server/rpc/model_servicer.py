@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.engine import Activator, Engine, Live, Served
+    from tanager_server.engine import Engine
+    from tanager_server.live import Activator, Live, Served
     from tanager_server.runtime import Calibration
 
 

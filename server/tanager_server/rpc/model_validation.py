@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tanager.v1 import model_pb2
-from tanager_server.engine import CONTROL, TrialMode, TrialPlan
 from tanager_server.errors import FieldViolation, InvalidRequestError
+from tanager_server.live import CONTROL, TrialMode, TrialPlan
 from tanager_server.rpc.checks import Violations, check_id
 
 MAX_VARIANT_CHARS = 100

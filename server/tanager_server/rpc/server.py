@@ -38,7 +38,8 @@ from tanager_server.rpc.trials import trial_row
 from tanager_server.rpc.write_servicers import CatalogServicer, EventServicer, UserServicer
 
 if TYPE_CHECKING:
-    from tanager_server.engine import Activator, Engine, Live, Served
+    from tanager_server.engine import Engine
+    from tanager_server.live import Activator, Live, Served
     from tanager_server.runtime import Calibration
     from tanager_server.settings import LimitSettings, Settings, TlsSettings
     from tanager_server.telemetry import Metrics
@@ -301,7 +302,8 @@ def _options(limits: LimitSettings) -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", 0),
         # Clients resolve again now and then, and so find servers that were added.
         ("grpc.max_connection_age_ms", int(limits.max_connection_age_s * 1000)),
-        ("grpc.max_connection_age_grace_ms", 60_000),
+        # As long as clients wait for a bundle to be served, or a backup to be made.
+        ("grpc.max_connection_age_grace_ms", 600_000),
     ]
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from tanager_server.engine import Engine, Live, Recommendation, Served
+    from tanager_server.engine import Engine, Recommendation
+    from tanager_server.live import Live, Served
     from tanager_server.telemetry import Metrics
 
 _MICROSECONDS = 1e6
@@ -84,9 +85,11 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
             query = query._replace(shown=pages.shown(request))
         if arm.engine.explores:
             query = query._replace(request_id=sent_request_id(context) or "")
+        impressions = None if self._live is None else self._live.impressions
+        began = 0 if impressions is None else impressions.moment
         answer = await arm.recommend(query, limit_s=deadline_s())
         self._count(answer)
-        token = "" if self._live is None else self._live.impressions.log(query, answer)
+        token = "" if impressions is None else impressions.log(query, answer, began=began)
         if token:
             self._served.show(answer)
         return self._responses.encode(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tanager.v1 import model_pb2
-from tanager_server.engine import CONTROL
+from tanager_server.live import CONTROL
 from tanager_server.rpc.bundles import served_bundle
 from tanager_server.telemetry import TrialRow, VariantRow
 
 if TYPE_CHECKING:
-    from tanager_server.engine import Engine, Trial, VariantCounts
+    from tanager_server.engine import Engine
+    from tanager_server.live import Trial, VariantCounts
 
 _MICROSECONDS = 1e6
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Item
     from tanager_server.bundle.catalogue import AttributeValue
-    from tanager_server.engine import Engine, Live, Served
+    from tanager_server.engine import Engine
+    from tanager_server.live import Live, Served
 
 _LATEST_EVENTS = 100
 _DEFAULT_LISTED = 100

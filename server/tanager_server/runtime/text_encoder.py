@@ -247,8 +247,9 @@ class TextEncoder:
 
     @property
     def recent(self) -> list[str]:
-        """Texts in the cache, the one used last first."""
-        return self._cache.latest(len(self._cache))
+        """Texts in the cache for which items were looked up, the one used last first."""
+        found = ((text, self._cache.peek(text)) for text in self._cache.latest(len(self._cache)))
+        return [text for text, kept in found if kept is not None and kept.nearest is not None]
 
     def warm(self, texts: Sequence[str]) -> None:
         """Puts texts into the cache, the last one as used last; in the caller's thread, before anybody else calls.

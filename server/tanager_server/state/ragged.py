@@ -117,9 +117,9 @@ class Ragged:
         self.append(row, values)
         start = self._start_of[row]
         block, offset = start >> _OFFSET_BITS, start & _OFFSET
-        for blocks, value in zip(self.blocks, values, strict=True):
-            entries = blocks[block][offset : offset + length + 1]
-            entries[place + 1 :] = entries[place:-1].copy()
+        for views, value in zip(self._views, values, strict=True):
+            entries = views[block][offset : offset + length + 1]
+            entries[place + 1 :] = entries[place:-1]  # moved as memmove does, as the two overlap
             entries[place] = value
 
     def replace(self, row: int, *columns: NDArray[Any]) -> None:

@@ -38,7 +38,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         )""",
         "INSERT INTO counter VALUES (1, 0, 0)",
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-        # seq is NULL for those that only events tell of.
+        # seq is NULL for those that only events and impressions tell of.
         "CREATE TABLE users (key INTEGER PRIMARY KEY, user_id TEXT NOT NULL UNIQUE, data BLOB, seq INTEGER)",
         """CREATE TABLE items (
             key INTEGER PRIMARY KEY, item_id TEXT NOT NULL UNIQUE, data BLOB, deleted INTEGER NOT NULL DEFAULT 0,

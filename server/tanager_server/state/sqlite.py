@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import sqlite3
 import threading
-import time
 from typing import TYPE_CHECKING, Literal, Self
 
 from tanager_server.errors import StateError, StorageError
@@ -55,8 +53,8 @@ class SqliteStore:
         self._commit_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._closed = False
         self._failing: type[StorageError] | None = None
-        self._traces_remain = False
-        self._truncate_at = -math.inf
+        self._retry: threading.Timer | None = None
+        """Runs while the log may have something of a user that is purged."""
         with contextlib.ExitStack() as undo:
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,6 +71,8 @@ class SqliteStore:
                 raise StateError(_refusal(self._file, error)) from error
             undo.pop_all()
         self._writer = Writer(self._connection)
+        with self._commit_lock:
+            self._truncate_log()  # of what a server left there that was killed after a purge
 
     @property
     def seq(self) -> int:
@@ -114,8 +114,6 @@ class SqliteStore:
             self._seq += len(writes)
             self._note(None)
             if any(isinstance(write, PurgeUser) for write in writes):
-                self._traces_remain, self._truncate_at = True, -math.inf
-            if self._traces_remain and time.monotonic() >= self._truncate_at:
                 self._truncate_log()
             return outcomes
 
@@ -146,6 +144,8 @@ class SqliteStore:
             if self._closed:
                 return
             self._closed = True
+            if self._retry is not None:
+                self._retry.cancel()
             self._reader.close()
             # The last connection to close brings the log into the file, and removes it.
             self._connection.close()
@@ -180,18 +180,32 @@ class SqliteStore:
             except sqlite3.Error:  # what failed before is what is told
                 _log.exception("a write could not be rolled back", extra={"file": str(self._file)})
 
-    def _truncate_log(self) -> None:
-        """Empties the log of what it still has of a user that is purged; later, if somebody reads it now."""
+    def _truncate_log(self, *, again: bool = False) -> None:
+        """Empties the log of what it still has of a user that is purged; if somebody reads it now, again and again."""
+        remains = True
         try:
             self._connection.execute("PRAGMA busy_timeout = 0")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._traces_remain = bool(busy)
-        except sqlite3.Error:  # the purge itself is done; this is tried again
-            _log.warning("the log could not be emptied after a purge", exc_info=True)
+            remains = bool(busy)
+        except sqlite3.Error:  # the purge itself is done
+            if not again:
+                _log.warning("the log could not be emptied after a purge; it is tried again", exc_info=True)
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-        if self._traces_remain:
-            self._truncate_at = time.monotonic() + _TRUNCATE_EVERY_S
+        if self._retry is not None:
+            self._retry.cancel()
+        if not remains:
+            self._retry = None
+            return
+        retry = threading.Timer(_TRUNCATE_EVERY_S, self._truncate_again)
+        retry.daemon = True
+        retry.start()
+        self._retry = retry
+
+    def _truncate_again(self) -> None:
+        with self._commit_lock:
+            if not self._closed and self._retry is threading.current_thread():
+                self._truncate_log(again=True)
 
 
 def _size(file: Path) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tanager_server.state.user_records import TakeUp, TakeUps
 
 _NS_PER_H = 3600 * 10**9
-_NEVER = -(1 << 62)
+_NEVER = -(1 << 63)
 
 
 class Trends:
@@ -76,9 +76,9 @@ class Trends:
         if weight <= 0.0 or (before is not None and before.time_ns > time_ns):
             return
         self._extend(number + 1)
-        as_of = self._time_of[number]
-        if time_ns < as_of or as_of == _NEVER:
-            if as_of == _NEVER:
+        as_of, first = self._time_of[number], not self._takers_of[number]
+        if time_ns < as_of or first:
+            if first:
                 self._time_of[number] = time_ns
             self._change(number, weight, time_ns)
             if before is not None:
@@ -121,9 +121,11 @@ class Trends:
             sums[:] = 0.0
         np.maximum.at(self._as_of, taken.numbers, taken.times_ns)
         self._takers[:count] = np.bincount(taken.numbers, minlength=count)
-        ages = (self._as_of[taken.numbers] - taken.times_ns).astype(np.float64)
+        ages = _ages(self._as_of[taken.numbers], taken.times_ns)
         for sums, half_life in zip(self._sums, self._half_lives_ns, strict=True):
-            sums[:count] = np.bincount(taken.numbers, taken.weights * np.exp2(-ages / half_life), minlength=count)
+            sums[:count] = np.bincount(
+                taken.numbers, taken.weights * np.exp2(ages * (-1.0 / half_life)), minlength=count
+            )
 
     def takers(self, number: int) -> int:
         """How many users took an item up, whenever that was."""
@@ -140,9 +142,14 @@ class Trends:
             raise ValueError(f"half_life_h: counts are kept for {kept}")
         which = self.half_lives_h.index(half_life_h)
         numbers = np.flatnonzero(self._takers[: self._count])
-        ages = np.maximum(now_ns - self._as_of[: self._count], 0)
+        ages = _ages(now_ns, np.minimum(self._as_of[: self._count], now_ns))
         scores = np.exp2((ages * (-1.0 / self._half_lives_ns[which])).astype(np.float32))
         scores *= self._sums[which][: self._count]
         # What is left of a difference may be less than nothing by its rounding.
         np.maximum(scores, 0.0, out=scores)
         return numbers, scores if len(numbers) == self._count else scores[numbers]
+
+
+def _ages(later: NDArray[np.int64] | int, earlier: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Differences, none negative: centuries do not fit into int64, but modulo 2 ** 64 they are right all the same."""
+    return (later - earlier).view(np.uint64)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tanager_server.state.keys import Keys, union, which_exist
-from tanager_server.state.rows import execute_rows, select_json
+from tanager_server.state.rows import execute_rows, execute_values, select_json
 from tanager_server.state.writes import Outcome, Removed
 
 if TYPE_CHECKING:
@@ -154,22 +154,40 @@ class UserWriter:
             "SELECT json_group_array(attribution_id) FROM impressions WHERE attribution_id IN {rows}",
             ids,
         )
-        users = self._users.of(impression.user_id for impression in impressions if impression.user_id)
+        added = [impression for impression, was_there in zip(impressions, existed, strict=True) if not was_there]
+        users = self._users.of(impression.user_id for impression in added if impression.user_id)
         execute_rows(
             self._connection,
             "INSERT INTO impressions (attribution_id, user, time_ns, data) VALUES {rows}",
             [
                 (impression.attribution_id, users.get(impression.user_id), impression.time_ns, impression.data)
-                for impression, was_there in zip(impressions, existed, strict=True)
-                if not was_there
+                for impression in added
             ],
         )
         return Outcome(seq, existed)
 
     def expire_impressions(self, write: ExpireImpressions, seq: int) -> Outcome:
         """See `ExpireImpressions`."""
-        removed = self._connection.execute(
-            "DELETE FROM impressions WHERE n IN (SELECT n FROM impressions WHERE time_ns < ? ORDER BY time_ns LIMIT ?)",
+        execute = self._connection.execute
+        expired, users = execute(
+            "SELECT json_group_array(n), json_group_array(DISTINCT user)"
+            " FROM (SELECT n, user FROM impressions WHERE time_ns < ? ORDER BY time_ns LIMIT ?)",
             (write.before_ns, write.limit),
-        ).rowcount
+        ).fetchone()
+        removed = execute("DELETE FROM impressions WHERE n IN (SELECT value FROM json_each(?))", (expired,)).rowcount
+        self._drop_visitors(users)
         return Outcome(seq, removed=Removed(impressions=removed))
+
+    def _drop_visitors(self, keys: str) -> None:
+        """Removes users of whom nothing is kept but the id; of some keys, as JSON."""
+        (found,) = self._connection.execute(
+            "SELECT json_group_array(user_id) FROM users WHERE key IN (SELECT value FROM json_each(?)) AND seq IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM impressions WHERE user = users.key)"
+            " AND NOT EXISTS (SELECT 1 FROM user_events WHERE user = users.key)"
+            " AND key NOT IN (SELECT user FROM events WHERE n > (SELECT indexed_event FROM counter))",
+            (keys,),
+        ).fetchone()
+        user_ids = json.loads(found)
+        execute_values(self._connection, "DELETE FROM users WHERE user_id IN {rows}", user_ids)
+        for user_id in user_ids:
+            self._users.drop(user_id)

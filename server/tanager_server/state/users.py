@@ -6,11 +6,13 @@ gives others a `Snapshot`.
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tanager_server.state.ragged import Ragged, longer
+from tanager_server.state.take_ups import TakeUpIndex
 from tanager_server.state.user_records import (
     KnownUser,
     PastEvent,
@@ -60,6 +62,7 @@ class Users:
         # Versions of the last change of a slot, of its profile, and of its user.
         self._stamps: list[NDArray[np.int64]] = [np.zeros(0, np.int64) for _ in range(3)]
         self._make_slots(1024)
+        self._taken = TakeUpIndex(self._taken_by)
 
     def _make_slots(self, count: int) -> None:
         self.alive = longer(self.alive, count)
@@ -80,7 +83,9 @@ class Users:
     @property
     def nbytes(self) -> int:
         """Memory of the histories, without ids and profiles."""
-        return self.events.nbytes + self.alive.nbytes + sum(stamps.nbytes for stamps in self._stamps)
+        return (
+            self.events.nbytes + self._taken.nbytes + self.alive.nbytes + sum(stamps.nbytes for stamps in self._stamps)
+        )
 
     def slot(self, user_id: str) -> int | None:
         """The slot of a user."""
@@ -111,10 +116,15 @@ class Users:
         known = user_id in self._slots
         slot, events = self._slot_of(user_id), self.events
         entry = (number, weight, time_ns, self._kind(kind))
-        if not events.length(slot) or time_ns >= events.value(slot, _TIMES, events.length(slot) - 1):
+        length = events.length(slot)
+        if not length or time_ns >= events.value(slot, _TIMES, length - 1):
             events.append(slot, entry)
         else:
-            events.insert(slot, int(events.latest(slot, _TIMES).searchsorted(time_ns, side="right")), entry)
+            place = bisect.bisect_right(
+                range(length), time_ns, key=lambda place: int(events.value(slot, _TIMES, place))
+            )
+            events.insert(slot, place, entry)
+        self._taken.add(slot, number, weight, time_ns)
         self.version += 1
         self._changed[slot] = self.version
         return not known
@@ -132,7 +142,7 @@ class Users:
         """Adds many events at once, as `add_event` one by one would.
 
         Args:
-            user_ids: who have events.
+            user_ids: who may have events; of who has none nothing is known by this.
             users: (events,) place of each event's user in `user_ids`; events in the order of their arrival.
             numbers: (events,) of items.
             kinds: that there are.
@@ -142,8 +152,11 @@ class Users:
         """
         if not len(users):
             return
-        slot_of = np.fromiter(map(self._slot_of, user_ids), np.int64, len(user_ids))
+        present = np.unique(users).tolist()
+        slot_of = np.zeros(len(user_ids), np.int64)
+        slot_of[present] = [self._slot_of(user_ids[place]) for place in present]
         code_of = np.fromiter(map(self._kind, kinds), np.int32, len(kinds))
+        self._taken = TakeUpIndex(self._taken_by)
         slots = slot_of[users]
         # Older rows go in front: what has arrived before comes first among equal times.
         before = np.unique(slots)
@@ -161,7 +174,7 @@ class Users:
         order = np.lexsort((columns[_TIMES], all_slots))
         self.events.load(all_slots[order], *(column[order] for column in columns))
         self.version += 1
-        self._stamps[0][slot_of[np.unique(users)]] = self.version
+        self._stamps[0][slot_of[present]] = self.version
 
     def purge(self, user_id: str) -> Purged | None:
         """Forgets a user; None if nothing is known."""
@@ -170,6 +183,7 @@ class Users:
             return None
         purged = Purged(slot, self._profiles[slot] is not None, self.events.length(slot), self._taken_by(slot))
         self.events.clear(slot)
+        self._taken.forget(slot)
         self._ids[slot] = self._profiles[slot] = None
         self.alive[slot] = 0
         self._free.append(slot)
@@ -230,6 +244,8 @@ class Users:
         slot = self._slots.get(user_id)
         if slot is None:
             return None
+        if self._taken.has(slot, self.events.length(slot)):
+            return self._taken.find(slot, number)
         found = self.events.latest(slot, _NUMBERS) == number
         for place in found.nonzero()[0][::-1].tolist():
             weight = self.events.value(slot, _WEIGHTS, place)

@@ -86,7 +86,7 @@ class AddImpressions:
 
 @dataclass(frozen=True, slots=True)
 class ExpireImpressions:
-    """Removes up to `limit` impressions of before a time, the oldest first."""
+    """Removes up to `limit` impressions of before a time, the oldest first, and users of whom nothing else is kept."""
 
     before_ns: int
     limit: int = 10_000

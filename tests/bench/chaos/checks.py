@@ -12,9 +12,9 @@ from tests.bench.chaos.ledger import Difference
 from tests.bench.chaos.writers import BUNDLE, FANS, PREVIOUS
 
 from tanager import Client, NotFoundError
-from tanager_server.engine import Lineage
 from tanager_server.engine.records import read_item, read_profile
 from tanager_server.errors import ServerError
+from tanager_server.live import Lineage
 from tanager_server.state import open_snapshot, verify
 
 if TYPE_CHECKING:

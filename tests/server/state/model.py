@@ -68,6 +68,7 @@ class Model:
                     existed.append(user.user_id in self.users)
                     self.users[user.user_id] = user._replace(seq=self.seq)
             case PurgeUser(user_id):
+                existed.append(user_id in self.user_ids())
                 events = [e.event_id for e in self.events.values() if e.user_id == user_id]
                 shown = [i.attribution_id for i in self.impressions.values() if i.user_id == user_id != ""]
                 removed = Removed(int(self.users.pop(user_id, None) is not None), len(events), len(shown))
@@ -91,6 +92,11 @@ class Model:
                         self.meta[name] = value
         return tuple(existed), removed
 
+    def user_ids(self) -> set[str]:
+        """Of all of whom anything is kept."""
+        shown = {impression.user_id for impression in self.impressions.values() if impression.user_id}
+        return self.users.keys() | shown | {event.user_id for event in self.events.values()}
+
     def drop_vectors(self, item_ids: set[str]) -> None:
         self.vectors = {key: vector for key, vector in self.vectors.items() if key[0] not in item_ids}
 
@@ -111,6 +117,7 @@ def assert_is(store: SqliteStore, model: Model) -> None:
         users, items = (
             dict(pair for block in keys for pair in block) for keys in (snapshot.user_keys(), snapshot.item_keys())
         )
+        assert set(users.values()) == model.user_ids()
         kinds = snapshot.kinds()
         rows: list[Any] = [row for block in snapshot.event_rows() for row in block]
         assert [row for block in snapshot.brief_event_rows() for row in block] == [row[:5] for row in rows]

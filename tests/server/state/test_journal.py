@@ -12,7 +12,7 @@ from tanager_server.errors import DrainingError, OverloadedError, StorageFullErr
 from tanager_server.state import AddEvents, Journal, JournalPolicy, Outcome, PutMeta, SqliteStore, StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tanager_server.state import Write
@@ -304,6 +304,43 @@ async def test_a_large_commit_lets_others_have_the_event_loop(monkeypatch: pytes
     await journal.close()
     assert memory.names == [str(n) for n in range(20)]
     assert turns >= 15
+
+
+async def test_between_the_steps_of_a_write_others_have_the_event_loop_and_no_other_write_is_applied(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("tanager_server.state.journal._APPLY_S", -1.0)
+    store, done, turns = ListStore(), list[str](), 0
+
+    def apply(write: Write, outcome: Outcome) -> Iterator[None]:
+        assert isinstance(write, PutMeta)
+        name = next(iter(write.values))
+        for step in range(5):
+            done.append(f"{name}{step} in turn {turns}")
+            yield
+            if name == "b" and step == 2:
+                raise KeyError("a bug")
+
+    journal = Journal(store, apply=apply)  # type: ignore[arg-type]
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if not all(task.done() for task in tasks):
+            asyncio.get_running_loop().call_soon(turn)
+
+    tasks = [await later(journal, name) for name in "abc"]
+    store.open()
+    turn()
+    await asyncio.wait(tasks)
+    await journal.close()
+    assert [step.split()[0] for step in done] == [f"{name}{step}" for name in "abc" for step in range(5)][:8] + [
+        f"c{step}" for step in range(5)
+    ]
+    assert len({step.split()[-1] for step in done}) == len(done)  # each in a turn of its own
+    assert isinstance(tasks[1].exception(), KeyError)
+    assert tasks[0].exception() is tasks[2].exception() is None
+    assert journal.rows == 0
 
 
 async def test_many_callers_over_a_real_store(tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +27,7 @@ from tanager_server.state import (
     StoredItem,
     StoredUser,
     StoredVector,
+    sqlite,
     user_writer,
 )
 
@@ -184,35 +187,88 @@ def test_events_are_known_before_and_after_they_are_indexed(
         assert one(store, PurgeUser("user-0")).removed == Removed(events=10)
 
 
-def test_a_purge_removes_every_trace(store: SqliteStore, tmp_path: Path):
-    store.commit(
+def on_the_disk(directory: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in directory.iterdir() if not file.name.endswith("-shm"))
+
+
+TRACES: list[Write] = [
+    PutUsers([StoredUser("trace-user", b"trace-profile"), StoredUser("bob", b"kept-profile")]),
+    AddEvents(
         [
-            PutUsers([StoredUser("trace-user", b"trace-profile"), StoredUser("bob", b"kept-profile")]),
-            AddEvents(
-                [
-                    StoredEvent("trace-event", "trace-user", "film", "view", 1.0, 1, "trace-token", b"trace-context"),
-                    event("kept-event", "bob"),
-                ]
-            ),
-            AddImpressions(
-                [Impression("trace-shown", "trace-user", 1, b"trace-items"), Impression("b", "bob", 1, b"")]
-            ),
+            StoredEvent("trace-event", "trace-user", "film", "view", 1.0, 1, "trace-token", b"trace-context"),
+            event("kept-event", "bob"),
         ]
-    )
-    with store.load() as reader:  # while somebody reads what was, the log cannot be emptied
-        outcome = one(store, PurgeUser("trace-user"))
-        assert len(list(reader.users())) == 2
+    ),
+    AddImpressions([Impression("trace-shown", "trace-user", 1, b"trace-items"), Impression("b", "bob", 1, b"")]),
+]
+
+
+def test_a_purge_removes_every_trace(store: SqliteStore, tmp_path: Path):
+    store.commit(TRACES)
+    outcome = one(store, PurgeUser("trace-user"))
     assert outcome.existed == (True,)
     assert outcome.removed == Removed(profiles=1, events=1, impressions=1)
-    store._truncate_at = 0.0
-    store.commit([PutMeta({"next": "commit"})])
-    kept = b"".join(file.read_bytes() for file in (tmp_path / "state").iterdir() if not file.name.endswith("-shm"))
+    kept = on_the_disk(tmp_path / "state")
     assert b"kept-profile" in kept
     assert b"trace" not in kept
     assert one(store, PurgeUser("trace-user")).removed == Removed()
     assert one(store, PurgeUser("trace-user")).existed == (False,)
     assert store.lookup_impression("trace-shown") is None
     assert [e.event_id for e in events(store)] == ["kept-event"]
+
+
+def test_traces_that_somebody_reads_go_when_he_has_done(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tried = threading.Semaphore(0)
+    truncate = store._truncate_log
+
+    def try_again(*, again: bool = False) -> None:
+        truncate(again=again)
+        tried.release()
+
+    monkeypatch.setattr(sqlite, "_TRUNCATE_EVERY_S", 0.01)
+    monkeypatch.setattr(store, "_truncate_log", try_again)
+    store.commit(TRACES)
+    with store.load() as reader:  # while somebody reads what was, the log cannot be emptied
+        store.commit([PurgeUser("trace-user")])
+        assert len(list(reader.users())) == 2
+        for _ in range(3):
+            assert tried.acquire(timeout=60.0)
+        assert b"trace-profile" in on_the_disk(tmp_path / "state")
+    # Nobody commits anything any more.
+    while (retry := store._retry) is not None:
+        retry.join(60.0)
+    kept = on_the_disk(tmp_path / "state")
+    assert b"kept-profile" in kept
+    assert b"trace" not in kept
+
+
+def test_a_store_that_is_closed_tries_no_more(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    store.commit(TRACES)
+    with store.load():
+        store.commit([PurgeUser("trace-user")])
+        retry = store._retry
+    store.close()
+    assert retry is not None
+    retry.join(60.0)
+    assert not retry.is_alive()
+    assert b"trace" not in on_the_disk(tmp_path)
+
+
+def test_traces_that_a_killed_server_left_go_at_the_next_start(tmp_path: Path):
+    store = SqliteStore(tmp_path / "killed")
+    store.commit(TRACES)
+    with store.load():
+        store.commit([PurgeUser("trace-user")])
+        shutil.copytree(tmp_path / "killed", tmp_path / "state")
+    store.close()
+    assert b"trace-profile" in on_the_disk(tmp_path / "state")
+    with SqliteStore(tmp_path / "state"):
+        kept = on_the_disk(tmp_path / "state")
+    assert b"kept-profile" in kept
+    assert b"trace" not in kept
 
 
 def test_impressions_are_found_and_grow_old(store: SqliteStore):
@@ -224,6 +280,35 @@ def test_impressions_are_found_and_grow_old(store: SqliteStore):
     assert store.lookup_impression("a") is None
     assert one(store, ExpireImpressions(before_ns=30)).removed == Removed(impressions=1)
     assert store.lookup_impression("c") == shown[2]
+
+
+def user_ids(store: SqliteStore) -> list[str]:
+    with store.load() as snapshot:
+        return sorted(user_id for block in snapshot.user_keys() for _, user_id in block)
+
+
+@pytest.mark.parametrize("unindexed", [1, 10_000])
+def test_ids_of_visitors_go_with_the_last_that_they_were_shown(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, unindexed: int
+):
+    monkeypatch.setattr(user_writer, "_UNINDEXED_EVENTS", unindexed)
+    names = ["both", "eve", "profile", "event", "again", ""]
+    store.commit(
+        [
+            AddImpressions([Impression(name, name, 1, b"") for name in names]),
+            AddImpressions([Impression("later", "both", 2, b""), Impression("eve", "known already", 1, b"")]),
+            PutUsers([StoredUser("profile", b"")]),
+            AddEvents([event("1", "event")]),
+        ]
+    )
+    assert user_ids(store) == ["again", "both", "eve", "event", "profile"]
+    assert one(store, ExpireImpressions(before_ns=2)).removed == Removed(impressions=6)
+    assert user_ids(store) == ["both", "event", "profile"]
+    # Their keys are not remembered.
+    store.commit([AddEvents([event("2", "new"), event("3", "again")])])
+    assert [e.user_id for e in events(store)] == ["event", "new", "again"]
+    store.commit([ExpireImpressions(before_ns=3)])
+    assert user_ids(store) == ["again", "event", "new", "profile"]
 
 
 def test_settings_are_written_with_what_they_go_with(store: SqliteStore):

@@ -15,12 +15,17 @@ from tanager_server.state.users import Users
 HOUR = 3600 * 10**9
 START = 1_700_000_000 * 10**9
 HALF_LIVES = (1.0, 24.0)
+EARLIEST, LATEST = -(1 << 63), (1 << 63) - 1
 NAMES = st.sampled_from(["ada", "bob", "cyd"])
 EVENT = st.tuples(
     NAMES,
     st.integers(0, 3),
     st.sampled_from([-2.0, 0.0, 0.5, 1.0, 7.0]),
-    st.one_of(st.integers(0, 40 * HOUR), st.integers(0, 3).map(lambda hours: hours * HOUR)),
+    st.one_of(
+        st.integers(0, 40 * HOUR),
+        st.integers(0, 3).map(lambda hours: hours * HOUR),
+        st.sampled_from([EARLIEST, EARLIEST + 1, -8_520_336_000 * 10**9, -(1 << 62), 0]).map(lambda time: time - START),
+    ),
 )
 
 
@@ -88,6 +93,18 @@ def test_decades_apart_nothing_overflows():
         trends.add(0, 3.0, START + years * 8766 * HOUR, None)
     assert trends.scores(START + 80 * 8766 * HOUR, 0.01)[1].tolist() == [3.0]
     assert trends.scores(START + 200 * 8766 * HOUR, 0.01)[1].tolist() == [0.0]
+
+
+def test_centuries_apart_nothing_overflows():
+    """From one end of what 64 bits can say to the other."""
+    users, trends = Users(), Trends([1.0])
+    for name, time_ns in (("ada", EARLIEST), ("bob", LATEST), ("cyd", START)):
+        trends.add(0, 3.0, time_ns, None)
+        users.add_event(name, 0, "click", 3.0, time_ns)
+    assert trends.scores(LATEST, 1.0)[1].tolist() == [3.0]
+    trends.load(users.take_ups())
+    assert trends.scores(LATEST, 1.0)[1].tolist() == [3.0]
+    assert trends.scores(START, 1.0)[1].tolist() == [3.0]
 
 
 def test_the_future_counts_as_now():

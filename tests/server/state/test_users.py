@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tanager_server.state import take_ups
 from tanager_server.state.item_numbers import ItemNumbers
 from tanager_server.state.users import PastEvent, Users
 
@@ -41,7 +42,7 @@ class UsersMachine(RuleBasedStateMachine):
 
     @rule(events=st.lists(EVENTS, max_size=20))
     def load(self, events):
-        names = sorted({name for name, *_ in events})
+        names = ["ada", "bob", "cyd", "dee"]  # of whom some have no events, and are not known by this
         self.users.load_events(
             names,
             np.array([names.index(name) for name, *_ in events], np.int64),
@@ -137,6 +138,21 @@ class UsersMachine(RuleBasedStateMachine):
         assert all(not len(part.numbers) for part in self.users.snapshots(events=False))
 
 
+class IndexedUsersMachine(UsersMachine):
+    """With an index of every history, which gives way to the next."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        for name, value in {"_LONG": 1, "_SCANS": 1, "_MAX_ENTRIES": 4, "_MAX_NEWER": 1}.items():
+            self.patch.setattr(take_ups, name, value)
+
+    def teardown(self):
+        self.patch.undo()
+
+
+IndexedUsersMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestIndexedUsers = IndexedUsersMachine.TestCase
 UsersMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestUsers = UsersMachine.TestCase
 
@@ -148,6 +164,36 @@ def test_more_users_than_there_was_room_for():
     assert users.slots == 3000
     assert [users.history(f"user-{number}")[0].tolist() for number in range(3000)] == [[n] for n in range(3000)]
     assert users.changed_since(0).tolist() == list(range(3000))
+
+
+@pytest.mark.parametrize(("first", "step"), [(100_000, 1), (50_000, -1)], ids=["in order", "backwards"])
+def test_a_long_history_is_not_read_through_for_each_event(first, step, monkeypatch):
+    users, events, added = Users(), 20_000, 3_000
+    users.load_events(
+        ["ada"],
+        np.zeros(events, np.int64),
+        np.arange(events) % 5_000,
+        ["click"],
+        np.zeros(events, np.int64),
+        np.ones(events),
+        np.arange(events, dtype=np.int64) * 5,
+    )
+    read, latest = 0, users.events.latest
+
+    def counting(*arguments):
+        nonlocal read
+        found = latest(*arguments)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(users.events, "latest", counting)
+    for place in range(added):
+        number, time_ns = place % 6_000, first + place * step
+        users.last_take_up("ada", number)
+        users.add_event("ada", number, "click", 1.0, time_ns)
+    assert read < 50 * (events + added)
+    assert users.last_take_up("ada", 5_500) is None
+    assert users.last_take_up("ada", 999) == (1.0, max(5 * (999 + 15_000), first + 999 * step))
 
 
 def test_a_slot_is_given_again_after_a_purge():

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tanager_server.engine.folding import fold, follow
-from tanager_server.engine.indexing import Indexer, rows_for
 from tanager_server.engine.items import NoRoomError
 from tanager_server.engine.known import KnownUsers
-from tanager_server.engine.replica import Replica
 from tanager_server.errors import ActivationError, BundleError, EncodeError, ServerError
+from tanager_server.live.folding import fold, follow
+from tanager_server.live.indexing import Indexer, rows_for
+from tanager_server.live.replica import Replica
 from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Manifest
     from tanager_server.engine.engine import Engine
-    from tanager_server.engine.folding import Folded
-    from tanager_server.engine.indexing import IndexObserver
-    from tanager_server.engine.live import Live
-    from tanager_server.engine.opening import Opened, Opener, Tried
-    from tanager_server.engine.served import Served
+    from tanager_server.live.folding import Folded
+    from tanager_server.live.indexing import IndexObserver
+    from tanager_server.live.opening import Opened, Opener, Tried
+    from tanager_server.live.served import Served
+    from tanager_server.live.writes import Live
     from tanager_server.state import DeleteItems, PutItems, Store, StoredVector
 
     Take = Callable[[Engine, Replica | None], None]
@@ -40,7 +41,7 @@ _NICENESS = 12
 _NICENESS_OF_MANY = 8
 # For Python's lock, while much of it is done beside the calls.
 _SWITCH_INTERVAL_S = 0.0005
-_WARM_TEXTS = 2_000
+_WARM_TEXTS, _WARM_AT_A_TIME, _WARM_S = 2_000, 32, 5.0
 # Writes that may be left for the moment in which others wait; after so many tries, whatever there is.
 _FEW_WRITES = 4
 _ROUNDS = 20
@@ -115,7 +116,7 @@ class Maker:
             take(engine, replica)
 
         if live is not None:
-            live.follow_items()
+            live.items.follow()
         try:
             tried = await native(self._opener.try_out, path)
             check()
@@ -132,18 +133,18 @@ class Maker:
                 check()
                 await native(replica.indexer.make_now)
             texts = served.engine.recent_texts[:_WARM_TEXTS]
-            await native(follower.warm, texts, served.engine.generation.manifest)
+            await native(follower.warm, texts, served.engine.generation.manifest, check)
             await run(served.prepare, engine)
             check()
             if live is not None:
                 await engine.audiences.prepare(self._worker)
                 check()
                 for _ in range(_ROUNDS):
-                    if live.waiting_items <= _FEW_WRITES:
+                    if live.items.waiting <= _FEW_WRITES:
                         break
                     await run(follower.follow, *live.items_since(follower.seq))
                     check()
-                async with live.items_held():
+                async with live.items.held():
                     await run(follower.follow, *live.items_since(follower.seq))
                     check()
                     # From here on it is not abandoned: it may be on the disk already.
@@ -159,7 +160,7 @@ class Maker:
             raise
         finally:
             if live is not None:
-                live.forget_items()
+                live.items.forget()
         if live is not None:
             with contextlib.suppress(ServerError):  # or they are made again at the next start
                 await live.keep_vectors(*follower.made)
@@ -213,16 +214,27 @@ class _Follower:
             raise ActivationError(f"too many items are written meanwhile; try again ({error})") from error
         _ = self._engine.known.positions  # finds those of users' new items, which takes a while if they are many
 
-    def warm(self, texts: list[str], of: Manifest) -> None:
-        """Encodes what was asked for lately: all of it at once, when it is served, would keep other calls waiting."""
+    def warm(self, texts: list[str], of: Manifest, check: Callable[[], None]) -> None:
+        """Encodes what was asked for lately: all of it at once, when it is served, would keep other calls waiting.
+
+        Args:
+            texts: latest first; as many of them as there is time for.
+            of: prompts that they have.
+            check: raises where nobody waits for it any more.
+        """
         own = _prompts(self._engine.generation.manifest)
         prompts = sorted(zip(_prompts(of), own, strict=True), key=lambda both: -len(both[0]))
-        found = []
-        for text in reversed(texts):
+        found: dict[str, None] = {}
+        for text in texts:
             before, after = next((both for both in prompts if text.startswith(both[0])), ("", ""))
-            found.append(after + text.removeprefix(before))
+            found[after + text.removeprefix(before)] = None
+        until = time.monotonic() + _WARM_S
         try:
-            self._engine.warm(list(dict.fromkeys(found)))
+            for start in range(0, len(found), _WARM_AT_A_TIME):
+                self._engine.warm(list(found)[start : start + _WARM_AT_A_TIME])
+                check()
+                if time.monotonic() > until:
+                    break
         except EncodeError as error:
             raise BundleError(f"its encoder fails on what callers asked for: {error}") from error
 

@@ -71,6 +71,7 @@ class Indexer:
         self._task: asyncio.Task[None] | None = None
         self._observe = observe
         self._not_before = 0.0
+        self._too_small = False
         self.done = 0
         """Indexes made so far."""
 
@@ -80,7 +81,12 @@ class Indexer:
         items = self._engine.items
         indexed = len(self._engine.generation.index)
         most = max(_LEAST_UNINDEXED, int(_UNINDEXED_SHARE * indexed))
-        return items.unindexed > most or items.room < (rows_for(indexed) - indexed) // 8
+        return self._too_small or items.unindexed > most or items.room < (rows_for(indexed) - indexed) // 8
+
+    def make_room(self) -> None:
+        """Begins, as soon as nothing is under way: there are items that do not fit."""
+        self._too_small = True
+        self.look()
 
     def look(self) -> None:
         """Begins, if it is time and nothing is under way."""
@@ -90,7 +96,7 @@ class Indexer:
 
     async def run(self) -> None:
         """Makes an index of all that there is now, and serves it. A failure is logged; what was served is served on."""
-        engine = self._engine
+        engine, self._too_small = self._engine, False
         began = time.monotonic()
         positions = engine.items.begin_indexing()
         used = engine.generation.catalogue.rows

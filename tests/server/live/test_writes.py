@@ -11,8 +11,9 @@ import pytest
 from tests.server.conftest import Wishes
 
 from tanager_server.bundle import Item
-from tanager_server.engine import Engine, Indexer, Live, Served
+from tanager_server.engine import Engine
 from tanager_server.errors import InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
+from tanager_server.live import Indexer, Live, Served
 from tanager_server.runtime import EncodedTexts
 from tanager_server.state import Journal, SqliteStore, StoredEvent
 
@@ -56,7 +57,7 @@ def started(make_generation, tmp_path, monkeypatch):
     @contextlib.asynccontextmanager
     async def start():
         generation = make_generation(ITEMS).with_room(ITEMS + ROOM)
-        monkeypatch.setattr("tanager_server.engine.folding.fingerprint", lambda manifest: "the encoder")
+        monkeypatch.setattr("tanager_server.live.folding.fingerprint", lambda manifest: "the encoder")
         generation.catalogue._lines = _Lines(generation.catalogue)
         texts: Any = SlowTexts(generation)
         engine = Engine(generation, texts)
@@ -135,14 +136,14 @@ async def test_there_is_room_for_all_that_is_acknowledged(started):
 async def test_a_caller_who_goes_leaves_a_write_that_is_done(started):
     async with started() as (live, engine, _):
         gone = asyncio.create_task(written(live, item("a", "first")))
-        while not live._under_way:  # noqa: ASYNC110  # figures are made in a thread
+        while not live.items.under_way:  # noqa: ASYNC110  # figures are made in a thread
             await asyncio.sleep(0)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
         await written(live, item("b", "second"))
         np.testing.assert_array_equal(own_vector(engine, "a"), vector_of("first"))
-        assert (live.replicas[0].reserved, dict(live._under_way)) == (0, {})
+        assert (live.replicas[0].reserved, dict(live.items.under_way)) == (0, {})
 
 
 async def test_only_texts_that_change_are_encoded_and_a_restart_encodes_none(started):

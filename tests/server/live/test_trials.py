@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tanager_server.engine import (
-    CONTROL,
-    NO_TRIAL,
-    Page,
-    Recommendation,
-    RecommendQuery,
-    Served,
-    Shortfall,
-    Strategy,
-    Timing,
-    Trial,
-    TrialMode,
-    TrialPlan,
-    Variant,
-)
+from tanager_server.engine import Page, Recommendation, RecommendQuery, Shortfall, Strategy, Timing, Variant
 from tanager_server.errors import FieldViolation, InvalidRequestError, OverloadedError
+from tanager_server.live import CONTROL, NO_TRIAL, Served, Trial, TrialMode, TrialPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,15 +31,7 @@ from tests.server.conftest import Wishes
 from tanager.v1 import recommendation_pb2
 from tanager_server.bundle import Item, ItemFigures, Scoring
 from tanager_server.bundle.expected import Column
-from tanager_server.engine import (
-    Diversity,
-    Engine,
-    Events,
-    RankQuery,
-    RecommendQuery,
-    Shortfall,
-    SimilarQuery,
-)
+from tanager_server.engine import Diversity, Engine, Events, RankQuery, RecommendQuery, Shortfall, SimilarQuery
 from tanager_server.engine.items import NoRoomError, Written
 from tanager_server.engine.serving import Serving
 from tanager_server.errors import ItemNotFoundError

@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tanager_server.bundle import open_manifest
-from tanager_server.engine.folding import fingerprint
-from tanager_server.engine.indexing import IndexObserver
-from tanager_server.engine.lineage import GIVEN, Lineage
-from tanager_server.engine.making import Made, Maker
-from tanager_server.engine.trials import NO_TRIAL, Trial
 from tanager_server.errors import ActivationError, ActivationUnderWayError, BundleNotFoundError, ServerError
+from tanager_server.live.folding import fingerprint
+from tanager_server.live.indexing import IndexObserver
+from tanager_server.live.lineage import GIVEN, Lineage
+from tanager_server.live.making import Made, Maker
+from tanager_server.live.trials import NO_TRIAL, Trial
 from tanager_server.runtime.memory import give_back
 from tanager_server.runtime.worker import WorkerThread
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Shelf, ShelvedBundle
     from tanager_server.engine.engine import Engine
-    from tanager_server.engine.live import Live
-    from tanager_server.engine.opening import Opener
-    from tanager_server.engine.replica import Replica
-    from tanager_server.engine.served import Served
-    from tanager_server.engine.trials import TrialPlan
+    from tanager_server.live.opening import Opener
+    from tanager_server.live.replica import Replica
+    from tanager_server.live.served import Served
+    from tanager_server.live.trials import TrialPlan
+    from tanager_server.live.writes import Live
     from tanager_server.state import Store
 
 _log = logging.getLogger(__name__)

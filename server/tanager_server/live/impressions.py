@@ -39,6 +39,7 @@ _MAX_TEXT_CHARS = 1_000
 _MAX_REMEMBERED = 1_000_000
 """Places of all lists in memory: some 10 MB."""
 _EXPIRED_AT_A_TIME = 1_000
+_MAX_PURGES = 10_000
 _FIRST_EXPIRE_S = 60.0
 _EXPIRE_EVERY_S = 3600.0
 _DAY_NS = 24 * 3600 * 10**9
@@ -66,7 +67,7 @@ class Remembered(NamedTuple):
     """What a token stands for.
 
     Attributes:
-        user_id: who the list was for; empty where only the store knows.
+        user_id: who the list was for.
         item_ids: what it showed.
         variant: of the trial that the user was part of.
     """
@@ -106,6 +107,9 @@ class Impressions:
         self._tokens_of: dict[str, list[str]] = {}
         self._remembered = 0
         self._silenced: collections.Counter[str] = collections.Counter()
+        self._purged: collections.OrderedDict[int, int] = collections.OrderedDict()
+        """The last purges: which of all it was, by the hash of the user's id, which must not be kept."""
+        self._purge_count, self._oldest_purge = 0, 0
         self._worker = WorkerThread("impressions", niceness=8)
         self._expiring: asyncio.Task[None] | None = None
 
@@ -124,15 +128,25 @@ class Impressions:
 
     # What is shown
 
-    def log(self, query: RecommendQuery, answer: Recommendation) -> str:
+    @property
+    def moment(self) -> int:
+        """Stands for now: a list for a user who is purged after it is not logged."""
+        return self._purge_count
+
+    def log(self, query: RecommendQuery, answer: Recommendation, *, began: int) -> str:
         """Logs a list.
+
+        Args:
+            query: what was asked.
+            answer: the list.
+            began: the `moment` at which the call did.
 
         Returns:
             Its token; empty where it is not logged: it is empty or for nobody known, it was left out by the share, or
             there is no room.
         """
         journal, user_id = self._journal, query.user_id
-        if journal is None or not user_id or not answer.page.positions or user_id in self._silenced:
+        if journal is None or not user_id or not answer.page.positions or self._is_purged(user_id, began):
             return ""
         if self._share < 1.0 and self._draw.random() >= self._share:
             return ""
@@ -157,6 +171,11 @@ class Impressions:
             if not tokens:
                 del self._tokens_of[forgotten.user_id]
 
+    def _is_purged(self, user_id: str, since: int) -> bool:
+        # Where it is not known any more, it may have been.
+        later = self._purged.get(hash(user_id), 0) > since or self._oldest_purge > since
+        return later or user_id in self._silenced
+
     @contextlib.contextmanager
     def silence(self, user_id: str) -> Iterator[None]:
         """In the block nothing is logged of a user: who is being purged must not leave a new trace meanwhile."""
@@ -170,6 +189,11 @@ class Impressions:
 
     def forget(self, user_id: str) -> None:
         """A user was purged."""
+        self._purge_count += 1
+        self._purged[hash(user_id)] = self._purge_count
+        self._purged.move_to_end(hash(user_id))
+        if len(self._purged) > _MAX_PURGES:
+            self._oldest_purge = self._purged.popitem(last=False)[1]
         for token in self._tokens_of.pop(user_id, ()):
             self._remembered -= len(self._recent.pop(token).item_ids)
 
@@ -197,7 +221,7 @@ class Impressions:
         for token in tokens:
             if (impression := self._store.lookup_impression(token)) is not None:
                 shown = read_impression(impression.data)
-                found[token] = Remembered("", frozenset(shown.item_ids), shown.variant)
+                found[token] = Remembered(impression.user_id, frozenset(shown.item_ids), shown.variant)
         return found
 
     # What is too old
@@ -225,6 +249,8 @@ class Impressions:
                     _log.info("impressions expired", extra={"removed": removed})
             except ServerError as error:  # the next time may be better
                 _log.warning("impressions could not be expired: %s", error)
+            except Exception:
+                _log.exception("impressions could not be expired")
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
 

@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tanager_server.engine.request import NO_VARIANT, Variant
-from tanager_server.engine.trials import CONTROL, TrialMode
+from tanager_server.live.trials import CONTROL, TrialMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.request import BatchQuery, RankQuery, Recommendation, RecommendQuery
-    from tanager_server.engine.trials import Trial, VariantCounts
+    from tanager_server.live.trials import Trial, VariantCounts
 
 
 class Watcher(Protocol):

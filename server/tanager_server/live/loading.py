@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tanager_server.engine.folding import fold
 from tanager_server.engine.records import read_profile
+from tanager_server.live.folding import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_server.engine.engine import Engine
-    from tanager_server.engine.folding import Encode
     from tanager_server.engine.known import KnownUsers
+    from tanager_server.live.folding import Encode
     from tanager_server.state import Snapshot, StoredVector
     from tanager_server.state.trends import Trends
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tanager_server.engine import folding
-from tanager_server.engine.folding import figure, has_text, stored_vectors
 from tanager_server.engine.records import read_item
 from tanager_server.errors import OverloadedError
+from tanager_server.live import folding
+from tanager_server.live.folding import figure, has_text, stored_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Item
     from tanager_server.engine.engine import Engine
-    from tanager_server.engine.indexing import Indexer
     from tanager_server.engine.items import Written
     from tanager_server.engine.records import ItemRecord
+    from tanager_server.live.indexing import Indexer
     from tanager_server.runtime.worker import WorkerThread
     from tanager_server.state import DeleteItems, PutItems, StoredVector
 
@@ -63,7 +63,7 @@ class Replica:
         """
         new = self.new(items)
         if new > self.engine.items.room - self.reserved:
-            self.indexer.look()
+            self.indexer.make_room()
             raise OverloadedError(
                 f"items: {new} new ones do not fit until the index is made anew; try again",
                 retry_after_s=_RETRY_AFTER_S,

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tanager_server.bundle import Item
-from tanager_server.engine import Indexer, remove_leftovers, rows_for
-from tanager_server.engine import indexing as indexing_module
 from tanager_server.engine.items import Written
+from tanager_server.errors import OverloadedError
+from tanager_server.live import Indexer, remove_leftovers, rows_for
+from tanager_server.live import indexing as indexing_module
+from tanager_server.live.replica import Replica
 
 ITEMS = 20
 
@@ -22,8 +24,11 @@ def engine(make_generation, make_engine):
 
 def add(engine, vectors, first=0):
     for number, vector in enumerate(vectors, first):
-        item = Item(id=f"new-{number}", title="", text="", domain="", categories=(), attributes={}, popularity=0.0)
-        engine.items.put(Written(item, 0, vector, None))
+        engine.items.put(Written(item(f"new-{number}"), 0, vector, None))
+
+
+def item(item_id):
+    return Item(id=item_id, title="", text="", domain="", categories=(), attributes={}, popularity=0.0)
 
 
 async def test_nothing_is_made_until_there_is_enough(engine, unit_vectors, tmp_path):
@@ -57,6 +62,23 @@ async def test_room_is_made_before_there_is_none(make_generation, make_engine, u
     await indexer.run()
     assert engine.items.room == 64
     assert not indexer.due
+
+
+async def test_room_is_made_for_what_does_not_fit(make_generation, make_engine, unit_vectors, tmp_path, monkeypatch):
+    monkeypatch.setattr(indexing_module, "_LEAST_ROOM", 64)
+    engine, wishes = make_engine(make_generation(ITEMS).with_room(rows_for(ITEMS)))
+    wishes.retrieve_by = lambda search: None
+    indexer = Indexer(engine, None, tmp_path)
+    replica = Replica(engine, indexer)
+    add(engine, unit_vectors(50))
+    many = [item(f"many-{number}") for number in range(20)]
+    replica.check_room(many[:14])
+    assert (engine.items.room, indexer.due) == (14, False)
+    with pytest.raises(OverloadedError, match="try again"):
+        replica.check_room(many)
+    await indexer.close()
+    replica.check_room(many)
+    assert (indexer.done, engine.items.room, indexer.due) == (1, 64, False)
 
 
 async def test_a_failure_leaves_what_was_served_and_is_tried_again_later(

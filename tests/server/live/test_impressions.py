@@ -9,21 +9,13 @@ import time
 
 import pytest
 
-from tanager_server.engine import (
-    Engine,
-    Events,
-    Impressions,
-    Indexer,
-    Live,
-    RecommendQuery,
-    Shown,
-    read_impression,
-)
-from tanager_server.engine import folding as folding_module
-from tanager_server.engine import impressions as impressions_module
-from tanager_server.engine.indexing import rows_for
-from tanager_server.engine.served import Served
+from tanager_server.engine import Engine, Events, RecommendQuery
 from tanager_server.errors import StorageError
+from tanager_server.live import Impressions, Indexer, Live, Shown, read_impression
+from tanager_server.live import folding as folding_module
+from tanager_server.live import impressions as impressions_module
+from tanager_server.live.indexing import rows_for
+from tanager_server.live.served import Served
 from tanager_server.state import Impression, Journal, JournalPolicy, SqliteStore, StoredEvent
 
 DAY_NS = 24 * 3600 * 10**9
@@ -64,7 +56,7 @@ async def show(engine, live, user_id="ann", page_size=5, **query):
     """What a user is shown: ids and token."""
     asked = RecommendQuery(page_size, user_id=user_id, **query)
     answer = await engine.recommend(asked, deadline=0)
-    return [item.item_id for item in answer.items], live.impressions.log(asked, answer)
+    return [item.item_id for item in answer.items], live.impressions.log(asked, answer, began=live.impressions.moment)
 
 
 def click(event_id, item_id, token, user_id="ann"):
@@ -116,7 +108,7 @@ async def test_events_are_compared_with_what_their_list_showed(begin):
         click("6", shown[4], token, user_id="bob"),
     ]
     done = await live.write_events(events)
-    assert (done.written, done.unattributed) == (6, 3)
+    assert (done.written, done.unattributed) == (6, 4)
     again = await live.write_events([*events, click("7", other, token)])
     assert (again.written, again.unattributed) == (1, 1), "of events that are new"
 
@@ -178,6 +170,31 @@ async def test_a_purged_user_leaves_no_trace_in_memory_nor_in_the_store(begin, s
     assert [store.lookup_impression(token) for token in tokens] == [None] * 3
     assert (await live.impressions.shown_by([kept_token]))[kept_token].item_ids == tuple(kept)
     assert (await show(engine, live))[1], "afterwards ann is somebody new"
+
+
+async def test_a_list_that_was_begun_before_a_purge_is_not_logged_after_it(begin, monkeypatch):
+    monkeypatch.setattr("tanager_server.live.impressions._MAX_PURGES", 3)
+    engine, live = await begin()
+    asked = RecommendQuery(5, user_id="ann")
+    began = live.impressions.moment
+    answer = await engine.recommend(asked, deadline=0)
+    await live.purge_user("ann")
+    await live.purge_user("bob")
+    assert live.impressions.log(asked, answer, began=began) == ""
+    assert live.impressions.log(asked._replace(user_id="eve"), answer, began=began) != ""
+    # Of so many purges not all are known any more: who it was cannot be told, so nothing is logged.
+    for number in range(4):
+        await live.purge_user(f"user-{number}")
+    assert live.impressions.log(asked, answer, began=began) == ""
+    assert live.impressions.log(asked._replace(user_id="eve"), answer, began=began) == ""
+    assert live.impressions.log(asked, answer, began=live.impressions.moment) != ""
+
+
+async def test_an_event_of_somebody_else_is_not_attributed(begin):
+    engine, live = await begin()
+    shown, token = await show(engine, live)
+    written = await live.write_events([click("1", shown[0], token), click("2", shown[0], token, user_id="bob")])
+    assert written.unattributed == 1
 
 
 async def test_nobody_and_nothing_are_not_logged(begin):

@@ -6,18 +6,17 @@ same of it.
 
 from __future__ import annotations
 
-import asyncio
-import collections
-import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from tanager_server.engine.impressions import Impressions
-from tanager_server.engine.loading import load_state
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_profile
-from tanager_server.engine.replica import Replica
 from tanager_server.errors import FieldViolation, InvalidRequestError, StaleError, UserNotFoundError
+from tanager_server.live.impressions import Impressions
+from tanager_server.live.item_gate import ItemGate
+from tanager_server.live.loading import load_state
+from tanager_server.live.outcomes import DeletedItems, PurgedUser, UpsertedItems, UpsertedUsers, WrittenEvents
+from tanager_server.live.replica import Replica
 from tanager_server.runtime.worker import WorkerThread
 from tanager_server.state import (
     AddEvents,
@@ -34,15 +33,15 @@ from tanager_server.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tanager_server.bundle import Item, ProfileValue
     from tanager_server.engine.engine import Engine
-    from tanager_server.engine.folding import Encode
-    from tanager_server.engine.indexing import Indexer
-    from tanager_server.engine.replica import Draft, Vectors
-    from tanager_server.engine.served import Served
+    from tanager_server.live.folding import Encode
+    from tanager_server.live.indexing import Indexer
+    from tanager_server.live.replica import Draft, Vectors
+    from tanager_server.live.served import Served
     from tanager_server.state import Journal, Outcome, Snapshot, Store, StoredVector, Write
     from tanager_server.state.users import KnownUser
 
@@ -52,53 +51,6 @@ _SEQ_BYTES = 8
 _VECTORS_AT_A_TIME = 256
 
 
-class UpsertedItems(NamedTuple):
-    """What became of items; `seq` is of the write."""
-
-    created: int
-    encoded: int
-    seq: int
-
-
-class DeletedItems(NamedTuple):
-    """What became of items to delete; `seq` is of the write."""
-
-    deleted: int
-    seq: int
-
-
-class UpsertedUsers(NamedTuple):
-    """What became of users; `seq` is of the write."""
-
-    created: int
-    seq: int
-
-
-class WrittenEvents(NamedTuple):
-    """What became of events; `seq` is of the write."""
-
-    written: int
-    unknown_items: int
-    seq: int
-    unattributed: int = 0
-
-
-class PurgedUser(NamedTuple):
-    """What was removed of a user; `seq` is of the write."""
-
-    had_profile: bool
-    events: int
-    impressions: int
-    seq: int
-
-
-class _Held(NamedTuple):
-    """A write of items, and the number it was committed under."""
-
-    seq: int
-    write: PutItems | DeleteItems
-
-
 class Live:
     """Writes of all kinds, over one store.
 
@@ -106,11 +58,16 @@ class Live:
         served: what answers; its items and users are changed here.
         store: what keeps them.
         impressions: what was shown.
+
+    Attributes:
+        impressions: the same.
+        items: through which all writes of items go.
     """
 
     def __init__(self, served: Served, store: Store, impressions: Impressions | None = None) -> None:
         self._served, self._store, self._trends = served, store, served.engine.trends
         self.impressions = Impressions(store) if impressions is None else impressions
+        self.items = ItemGate()
         self._journal: Journal | None = None
         self._replicas: tuple[Replica, ...] = ()
         self._drafts: dict[int, Sequence[Draft]] = {}
@@ -119,12 +76,6 @@ class Live:
         self._worker = WorkerThread("figures")
         self._backups = WorkerThread("backup", niceness=8)
         self._then: dict[int, Callable[[], None]] = {}
-        self._followed: list[_Held] | None = None
-        self._item_writes: set[asyncio.Task[Outcome]] = set()
-        self._under_way: collections.Counter[str] = collections.Counter()
-        """Ids of items that wait to be written."""
-        self._open = asyncio.Event()
-        self._open.set()
         self._unstored: list[StoredVector] = []
         self._seq, self._events = store.seq, 0
 
@@ -170,24 +121,9 @@ class Live:
 
     # Another bundle
 
-    def follow_items(self) -> None:
-        """From here on what happens to items is noted, for another engine; see `items_since`."""
-        self._followed = []
-
     def items_since(self, seq: int) -> tuple[list[PutItems | DeleteItems], int]:
-        """What happened to items since a write, and was not asked for before; and the last write that there is."""
-        assert self._followed is not None
-        held, self._followed = self._followed, []
-        return [one.write for one in held if one.seq > seq], self._seq
-
-    @property
-    def waiting_items(self) -> int:
-        """Writes that `items_since` has not told of yet."""
-        return len(self._followed or ())
-
-    def forget_items(self) -> None:
-        """Ends what `follow_items` began."""
-        self._followed = None
+        """What was written of items since a number, as `ItemGate.since` has it; and the last write that there is."""
+        return self.items.since(seq), self._seq
 
     async def keep_vectors(self, vectors: Sequence[StoredVector], as_of_seq: int) -> None:
         """Keeps vectors by another encoder of items as they were at a write.
@@ -206,17 +142,6 @@ class Live:
         """
         while (await self._write(DropVectors(fingerprint))).removed.vectors:
             pass
-
-    @contextlib.asynccontextmanager
-    async def items_held(self) -> AsyncIterator[None]:
-        """Keeps items as they are: writes of them wait until it ends, those under way have been applied."""
-        self._open.clear()
-        try:
-            while self._item_writes:
-                await asyncio.wait(self._item_writes)
-            yield
-        finally:
-            self._open.set()
 
     async def put_meta(self, values: Mapping[str, str | None], then: Callable[[], None]) -> None:
         """Makes settings durable and does something with it, between two calls and in the order of all writes.
@@ -319,8 +244,8 @@ class Live:
             drafts = [of.get(replica) or replica.draft(records) for replica in self._replicas]
             encoded: Vectors = {}
             for draft in drafts:
-                await draft.make_ready(self._under_way, encoded, self._worker, deadline=deadline)
-            await self._until_open()
+                await draft.make_ready(self.items.under_way, encoded, self._worker, deadline=deadline)
+            await self.items.until_open()
         for replica in self._replicas:
             replica.check_room(items)
         created, stored = self._replicas[0].new(items), [StoredItem(one.item.id, item_bytes(one)) for one in records]
@@ -330,7 +255,7 @@ class Live:
 
     def _are_ready(self, drafts: Sequence[Draft]) -> bool:
         same = tuple(draft.replica for draft in drafts) == self._replicas
-        return same and all(draft.is_ready(self._under_way) for draft in drafts)
+        return same and all(draft.is_ready(self.items.under_way) for draft in drafts)
 
     async def delete_items(self, item_ids: Sequence[str]) -> DeletedItems:
         """Deletes items; those that the catalogue does not have are ignored.
@@ -339,7 +264,7 @@ class Live:
             OverloadedError: too much waits to be written.
             StorageError: the disk does not take it.
         """
-        await self._until_open()
+        await self.items.until_open()
         catalogues = [replica.engine.generation.catalogue for replica in self._replicas]
         known = [
             item_id
@@ -399,43 +324,25 @@ class Live:
         catalogue = self._engine.generation.catalogue
         new = [event for event, is_new in zip(events, outcome.new, strict=True) if is_new]
         unknown = sum(catalogue.position(event.item_id) is None for event in new)
-        attributed = [
-            event for event in new if event.attribution and event.item_id in shown[event.attribution].item_ids
-        ]
-        unattributed = sum(bool(event.attribution) for event in new) - len(attributed)
-        for event in attributed:
-            self._served.take_up(shown[event.attribution].variant, event.weight)
+        unattributed = 0
+        for event in new:
+            if not event.attribution:
+                continue
+            of = shown[event.attribution]
+            if event.user_id == of.user_id and event.item_id in of.item_ids:
+                self._served.take_up(of.variant, event.weight)
+            else:
+                unattributed += 1
         return WrittenEvents(len(new), unknown, outcome.seq, unattributed)
 
     # The fold
 
-    async def _until_open(self) -> None:
-        while not self._open.is_set():
-            await self._open.wait()
-
     async def _write_items(
         self, write: PutItems | DeleteItems, items: Sequence[Item] = (), drafts: Sequence[Draft] = ()
     ) -> Outcome:
-        """Writes items, whose rows are theirs and whose texts are not known until it is done, whoever waits for it."""
         ids = [item.id for item in items]
-        reserved = [(draft.replica, draft.replica.new(items)) for draft in drafts]
-        self._under_way.update(ids)
-        for replica, new in reserved:
-            replica.reserved += new
-        # A task: whoever waits for all of them must also know those whose callers have gone.
-        task = asyncio.create_task(self._write(write, drafts), name="items")
-        self._item_writes.add(task)
-
-        def done(task: asyncio.Task[Outcome]) -> None:
-            self._item_writes.discard(task)
-            self._under_way -= collections.Counter(ids)
-            for replica, new in reserved:
-                replica.reserved -= new
-            if not task.cancelled():
-                task.exception()  # of a caller who has gone: looked at, and let be
-
-        task.add_done_callback(done)
-        return await asyncio.shield(task)
+        rows = [(draft.replica, draft.replica.new(items)) for draft in drafts]
+        return await self.items.write(self._write(write, drafts), ids, rows)
 
     async def _write(
         self, write: Write, drafts: Sequence[Draft] = (), *, then: Callable[[], None] | None = None
@@ -461,11 +368,11 @@ class Live:
                 ready = {draft.replica: draft.written for draft in self._drafts.pop(id(write), ())}
                 for replica in self._replicas:
                     yield from replica.put(write, ready.get(replica))
-                self._note(write, outcome)
+                self.items.note(write, outcome.seq)
             case DeleteItems():
                 for replica in self._replicas:
                     yield from replica.delete(write)
-                self._note(write, outcome)
+                self.items.note(write, outcome.seq)
             case PutUsers():
                 for user in write.users:
                     self._engine.known.users.put_profile(user.user_id, read_profile(user.data))
@@ -487,10 +394,6 @@ class Live:
             case _:
                 pass
         self._seq = max(self._seq, outcome.seq)
-
-    def _note(self, write: PutItems | DeleteItems, outcome: Outcome) -> None:
-        if self._followed is not None:
-            self._followed.append(_Held(outcome.seq, write))
 
     def _apply_event(self, event: StoredEvent) -> None:
         known = self._engine.known

@@ -19,13 +19,14 @@ from tanager_server.bundle import (
     TextProjection,
     TraitLayout,
 )
-from tanager_server.engine import Engine, Indexer, Live, Served
+from tanager_server.engine import Engine
 from tanager_server.engine.items import LiveItems, NoRoomError, Written
 from tanager_server.engine.records import ItemRecord, item_bytes
 from tanager_server.engine.subject import History
 from tanager_server.errors import InvalidRequestError
+from tanager_server.live import Indexer, Live, Served
 from tanager_server.runtime import EncodedTexts
-from tanager_server.state import Journal, SqliteStore, StoredEvent
+from tanager_server.state import AddImpressions, Impression, Journal, SqliteStore, StoredEvent
 
 ITEMS, ROOM, DIM, SEQUENCE_DIM = 20, 90, 16, 5
 NEW, USERS, TEXTS = 80, 6, 12
@@ -121,7 +122,7 @@ def generation(make_generation, unit_vectors):
 @pytest.fixture
 def started(generation, tmp_path, monkeypatch):
     """A server's inner half, over a state; to be started again over the same one."""
-    monkeypatch.setattr("tanager_server.engine.folding.fingerprint", lambda manifest: "the encoder")
+    monkeypatch.setattr("tanager_server.live.folding.fingerprint", lambda manifest: "the encoder")
 
     @contextlib.asynccontextmanager
     async def start():
@@ -156,6 +157,9 @@ async def write(live, random, steps):
             await live.upsert_users({user: {"likes": ("war", "love"), "age": int(random.integers(90))}})
         elif kind == 7 and random.random() < 0.3:
             await live.purge_user(user)
+        elif kind == 7:
+            shown = Impression(f"shown-{step}", f"visitor-{random.integers(USERS)}", step, b"{}")
+            await live._write(AddImpressions([shown]))
         else:
             events = [
                 StoredEvent(
@@ -197,6 +201,7 @@ def known_of(live, engine):
         if name in rows:
             scores, sources = ranker.score(places, history=History([rows[name]], [1.0], 0), attributes=[], asked=None)
             found[f"said by {name}"] = scores, sources
+    found["users"] = sorted(name for slot in range(users.slots) if (name := users.user_id(slot)) is not None)
     for user in (f"user-{number}" for number in range(USERS)):
         past = engine.known.past(user)
         found[user] = [catalogue.ids[row] for row in past.positions], past.weights

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
-from tanager_server.engine import KnownUsers, Lineage, Served
+from tanager_server.engine import KnownUsers
+from tanager_server.live import Lineage, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +63,23 @@ async def test_an_engine_is_closed_when_the_last_call_has_left_it():
     assert before.closed
     assert not after.closed
     assert noted.told == [("prepare", after), ("swapped", after), ("retired", before)]
+
+
+async def test_an_engine_that_was_closed_is_let_go_at_once(
+    make_generation: Callable[..., Generation], make_engine: Callable[..., Any]
+):
+    """Its catalogue is large, and the garbage collector comes by seldom."""
+    engine, texts = make_engine(make_generation(5))
+    texts.close = AsyncMock()
+    engine.audiences.load()
+    items = weakref.ref(engine.items)
+    gc.disable()
+    try:
+        await engine.close()
+        del engine
+        assert items() is None
+    finally:
+        gc.enable()
 
 
 def test_users_are_the_same_over_another_catalogue(make_generation: Callable[..., Generation]):
