@@ -139,6 +139,20 @@ async def test_a_filter_follows_many_changes_in_turns(engine, monkeypatch):
     assert not by.allowed('color = "green"').any()
 
 
+async def test_a_purged_user_is_forgotten_at_once(engine):
+    by, users = engine.known.filter, engine.known.users
+    users.put_profile("somebody", {"color": "secret", "likes": ("secret", "red")})
+    for _ in by.follow():
+        pass
+    assert by.allowed("id = somebody").sum() == by.allowed("likes:secret").sum() == 1
+    by.forget(users.purge("somebody").slot)
+    held = [column.texts.find(text) for column in by._columns._columns.values() for text in ("secret", "somebody")]
+    assert set(held) == {-1}
+    assert by.allowed("id = somebody").sum() == by.allowed("likes:secret").sum() == 0
+    assert not list(by.follow())
+    by.forget(users.slots)
+
+
 async def test_two_may_follow_at_a_time(engine, monkeypatch):
     monkeypatch.setattr(audience_filter, "_PART", 10)
     by = engine.known.filter

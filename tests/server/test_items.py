@@ -10,6 +10,7 @@ from tanager_server.bundle.expected import Column
 from tanager_server.engine import Events, RecommendQuery
 from tanager_server.engine.items import LiveItems, NoRoomError, Written
 from tanager_server.engine.serving import Serving
+from tanager_server.errors import InvalidRequestError
 
 ITEMS, ROWS = 20, 24
 NOTHING = Column(np.empty(0, np.int32), np.empty(0, np.float32))
@@ -180,3 +181,40 @@ async def test_priors_that_change_when_the_item_is_in_the_index_count_at_once(
     assert await best() == [("high", 1.0)]
     engine.items.put(written("high", prior=1.0))
     assert engine.items.unindexed == 1, "what says the same stays in the index"
+
+
+def test_attributes_have_so_many_names_in_all(items, monkeypatch, unit_vectors):
+    monkeypatch.setattr("tanager_server.engine.items.MAX_ATTRIBUTE_NAMES", 3)
+    has_two = item("has two").model_copy(update={"attributes": {"a": 1, "b": [], "title": "x"}})
+    another = item("another").model_copy(update={"attributes": {"c": 1}})
+    items.check_names([another, has_two.model_copy(update={"attributes": {"c": 2, "a": 1}})])
+    with pytest.raises(InvalidRequestError, match=r"items\[1\].attributes: .* more than 3 names"):
+        items.check_names([has_two, another])
+    figures = ItemFigures(NOTHING, NOTHING, np.zeros(2, np.float32), None)
+    items.put(Written(has_two, 0, unit_vectors(1, seed=5)[0], figures))
+    items.check_names([has_two, item("none")])
+    with pytest.raises(InvalidRequestError, match=r"items\[0\].attributes"):
+        items.check_names([another])
+    items.remove("has two")
+    items.check_names([another])
+
+
+async def test_a_call_goes_on_when_the_last_item_with_its_attribute_goes(
+    generation, make_engine, unit_vectors, monkeypatch
+):
+    monkeypatch.setattr("tanager_server.filter.columns._MOST_GONE", 0)
+    engine, wishes = make_engine(generation, wish=unit_vectors(1, seed=6)[0])
+    figures = ItemFigures(NOTHING, NOTHING, np.zeros(2, np.float32), None)
+    promoted = item("promoted").model_copy(update={"attributes": {"promo": 1}})
+    engine.items.put(Written(promoted, 0, unit_vectors(1, seed=5)[0], figures))
+    encode = wishes.encode_texts
+
+    async def meanwhile(*args, **more):
+        engine.items.remove("promoted")
+        return await encode(*args, **more)
+
+    wishes.encode_texts = meanwhile
+    query = RecommendQuery(3, text="wish", filter="promo = 1")
+    assert not (await engine.recommend(query, deadline=0)).items
+    with pytest.raises(InvalidRequestError, match="no item has an attribute 'promo'"):
+        await engine.recommend(query, deadline=0)

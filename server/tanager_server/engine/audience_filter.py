@@ -59,6 +59,11 @@ class UserFilter:
         elif slot < len(self._columns):
             self._columns.remove(slot)
 
+    def forget(self, slot: int) -> None:
+        """Forgets who had a slot, before `follow` would: for a purge, which leaves no text of the user behind."""
+        if slot < len(self._columns):
+            self._columns.remove(slot)
+
     def allowed(self, text: str) -> NDArray[np.uint8]:
         """(slots,) uint8: whom a filter allows; `follow` must have come to its end.
 

@@ -33,6 +33,8 @@ _SELECTIVE_SHARE = 0.02
 """Of the index: a filter that allows no more is answered by looking at every item that it allows."""
 _MOST_KEPT = 32
 """Filters whose masks and views are kept until something is written; each takes two bytes for every item."""
+MAX_ATTRIBUTE_NAMES = 10_000
+"""Of all items together; each is an object of its own, and a column where one of sixteen items has it."""
 _NO_POSITIONS = np.empty(0, np.int64)
 
 
@@ -94,6 +96,26 @@ class LiveItems:
         """How many items more can be added."""
         return len(self._live) - self.generation.catalogue.rows
 
+    def check_names(self, items: Sequence[Item]) -> None:
+        """Looks whether all items would have too many attributes in all, if some were written.
+
+        A bundle and a state that have more are taken as they are; then no item can bring another.
+
+        Raises:
+            InvalidRequestError: they would.
+        """
+        columns, new = self._columns, set[str]()
+        for index, item in enumerate(items):
+            new.update(name for name in item.attributes if not columns.has_attribute(name))
+            if new and columns.attribute_count + len(new) > MAX_ATTRIBUTE_NAMES:
+                raise InvalidRequestError(
+                    FieldViolation(
+                        f"items[{index}].attributes",
+                        f"all items together would have more than {MAX_ATTRIBUTE_NAMES} names of attributes; "
+                        "give them the same names, and tell them apart by values",
+                    )
+                )
+
     def item(self, position: int) -> Item:
         """An item as it was last written.
 
@@ -132,11 +154,15 @@ class LiveItems:
             return None
 
         key = text, frozenset(domains)
+        try:
+            compiled = self._predicates.compile(text)
+        except FilterError as error:
+            raise InvalidRequestError(FieldViolation("filter", str(error))) from error
 
         def allowed() -> NDArray[np.uint8]:
             if (kept := self._masks.get(key)) is not None:
                 return kept
-            found = np.ones(len(self._columns), np.uint8) if not text else self._predicates.compile(text).mask
+            found = self._predicates.again(compiled).mask
             if domains:
                 found = found & self._of_domains(domains)
             mask = np.zeros(len(self._live), np.uint8)
@@ -146,11 +172,6 @@ class LiveItems:
                 self._masks[key] = mask
             return mask
 
-        try:
-            if text:
-                self._predicates.compile(text)
-        except FilterError as error:
-            raise InvalidRequestError(FieldViolation("filter", str(error))) from error
         return allowed
 
     def _of_domains(self, domains: Collection[str]) -> NDArray[np.uint8]:

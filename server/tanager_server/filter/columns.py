@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import math
 from array import array
-from enum import IntEnum
-from typing import TYPE_CHECKING, TypeVar
+from collections import Counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tanager_server.filter.dictionaries import Lists, Texts
+from tanager_server.filter.column import Column, grown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from tanager_server.bundle import Catalogue, Item
     from tanager_server.bundle.catalogue import AttributeValue
-
-_ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
 ID, TITLE, DOMAIN, CATEGORIES = "id", "title", "domain", "categories"
 BUILT_IN = (ID, TITLE, DOMAIN, CATEGORIES)
@@ -28,102 +26,15 @@ PREFIX = "attributes."
 """What names an attribute that is called like something built in: `attributes.title`."""
 
 _LEAST_CAPACITY = 1024
-# Texts and lists that nothing has any more are dropped when they are as many as those that are had, and this many.
-_SPARE_CODES = 4096
+# One of so many items has an attribute at least that is set for all of them at once.
+_FILL_SHARE = 16
+# Names that no item has any more and filters may use all the same.
+_MOST_GONE = 1000
+# Items with the same attributes share a tuple of their names, as long as no more than so many are known.
+_MOST_SHAPES = 4096
 # Changes that are remembered at least; at most it is a quarter of the items.
 _LEAST_LOG = 4096
-
-
-class Kind(IntEnum):
-    """Of what type an item's value is."""
-
-    MISSING = 0
-    NUMBER = 1
-    TEXT = 2
-    BOOL = 3
-    LIST = 4
-
-
-_MISSING = int(Kind.MISSING)  # a member of the enumeration is looked up by Python code, which shows in `put`
-
-
-class Column:
-    """One attribute of all items; its type may differ from item to item.
-
-    A number is a float64: integers beyond 2**53 are rounded, and what is no number (NaN) counts as missing, as an empty
-    list does. A time is a number of seconds since the epoch, or a text like any other.
-
-    Attributes:
-        kinds: (capacity,) uint8: `Kind` by position.
-        values: (capacity,) float64: the number, 0 or 1, or the code of the text or of the list.
-        texts: texts by code.
-        lists: lists by code.
-        counts: number of items by `Kind`; of MISSING it is not kept.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.kinds: NDArray[np.uint8] = np.zeros(capacity, np.uint8)
-        self.values: NDArray[np.float64] = np.zeros(capacity, np.float64)
-        self.texts = Texts()
-        self.lists = Lists()
-        self.counts = [0] * len(Kind)
-
-    @property
-    def present(self) -> int:
-        """Number of items that have a value."""
-        return sum(self.counts[Kind.NUMBER :])
-
-    def grow(self, capacity: int) -> None:
-        """Makes room."""
-        self.kinds = _grown(self.kinds, capacity)
-        self.values = _grown(self.values, capacity)
-
-    def put(self, position: int, value: AttributeValue | Sequence[str] | None) -> None:
-        """Sets the item's value, None for that it has none."""
-        kind, number = self._coded(value)
-        self.counts[self.kinds[position]] -= 1
-        self.counts[kind] += 1
-        self.kinds[position], self.values[position] = kind, number
-        codes = len(self.texts) + len(self.lists)
-        if codes > _SPARE_CODES and codes > 2 * self.present + _SPARE_CODES:
-            self._drop_unused()
-
-    def fill(self, values: Iterable[AttributeValue | Sequence[str] | None], first: int = 0) -> None:
-        """Sets the values of items from a position on, of which none has one yet."""
-        kinds, numbers = bytearray(), array("d")
-        code, text = self.texts.code, int(Kind.TEXT)
-        for value in values:
-            if isinstance(value, str):  # the most frequent, without a call more
-                kinds.append(text)
-                numbers.append(code(value))
-            else:
-                kind, number = self._coded(value)
-                kinds.append(kind)
-                numbers.append(number)
-        filled = slice(first, first + len(numbers))
-        self.kinds[filled] = np.frombuffer(kinds, np.uint8)
-        self.values[filled] = np.frombuffer(numbers, np.float64)
-        added = np.bincount(self.kinds[filled], minlength=len(Kind)).tolist()
-        self.counts = [before + more for before, more in zip(self.counts, added, strict=True)]
-
-    def _coded(self, value: AttributeValue | Sequence[str] | None) -> tuple[int, float]:
-        if value is None:
-            return 0, 0.0
-        if isinstance(value, str):
-            return 2, self.texts.code(value)
-        if isinstance(value, bool):
-            return 3, value
-        if isinstance(value, int | float):
-            number = as_number(value)
-            return (0, 0.0) if math.isnan(number) else (1, number)
-        return (4, self.lists.code(value)) if value else (0, 0.0)
-
-    def _drop_unused(self) -> None:
-        for kind, dictionary in ((Kind.TEXT, self.texts), (Kind.LIST, self.lists)):
-            at = np.flatnonzero(self.kinds == kind)
-            used, codes = np.unique(self.values[at].astype(np.int64), return_inverse=True)
-            dictionary.keep(used.tolist())
-            self.values[at] = codes
+_NO_ATTRIBUTES: Mapping[str, AttributeValue] = MappingProxyType({})
 
 
 class Columns:
@@ -140,8 +51,12 @@ class Columns:
         self._columns: dict[str, Column] = {}
         self._log = array("q")
         self._log_start = 0
+        # What attributes each item has, so that only their columns are looked at when it goes.
+        self._names: list[tuple[str, ...]] = []
+        self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._gone: dict[str, None] = {}  # keys of columns that were dropped, the latest last
         for name in BUILT_IN:
-            self._columns[name] = Column(self._capacity)
+            self._columns[name] = Column(self._capacity, stays_dense=True)
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Columns:
@@ -159,8 +74,7 @@ class Columns:
         columns._columns[TITLE].texts.fold()  # now, for a request would wait for it
         columns._columns[DOMAIN].fill(domain or None for domain in catalogue.domains)
         columns._columns[CATEGORIES].fill(categories)
-        for name in dict.fromkeys(name for each in catalogue.attributes for name in each):
-            columns._own(name).fill(each.get(name) for each in catalogue.attributes)
+        columns._append_attributes(catalogue.attributes, 0)
         return columns
 
     def __len__(self) -> int:
@@ -185,12 +99,38 @@ class Columns:
 
     def column(self, name: str) -> Column | None:
         """The column that a filter means, None if no item has a value there."""
+        key = self.key(name)
+        return None if key is None else self._columns[key]
+
+    def key(self, name: str) -> str | None:
+        """What stands for the column that a filter means; None if no item has a value there.
+
+        Names may come to mean another one: `attributes.x` is the attribute `x`, as long as none is called just that.
+        """
         keys = (name,) if name in BUILT_IN else (PREFIX + name, name)  # the second, where it has the prefix already
         for key in keys:
             column = self._columns.get(key)
             if column is not None and column.present:
-                return column
+                return key
         return None
+
+    @property
+    def attribute_count(self) -> int:
+        """How many attributes the items have in all."""
+        return len(self._columns) - len(BUILT_IN)
+
+    def has_attribute(self, name: str) -> bool:
+        """Whether an item has the attribute, which may be called like something built in."""
+        return PREFIX + name in self._columns
+
+    def knew(self, name: str) -> bool:
+        """Whether an item has a value there, or had one lately: who asks for it again must not be told that it errs."""
+        if name in BUILT_IN:
+            return self._columns[name].had
+        return any(
+            key in self._gone or ((column := self._columns.get(key)) is not None and column.had)
+            for key in (PREFIX + name, name)
+        )
 
     def names(self) -> list[str]:
         """Names that a filter may use, of what some item has, in alphabetical order."""
@@ -216,12 +156,15 @@ class Columns:
         self._length = max(self._length, position + 1)
         if self._live[position]:
             self._clear(position, but=attributes)
+        else:
+            self._names.extend(() for _ in range(len(self._names), position + 1))
         self._columns[ID].put(position, item_id)
         self._columns[TITLE].put(position, title or None)
         self._columns[DOMAIN].put(position, domain or None)
         self._columns[CATEGORIES].put(position, categories)
         for name, value in attributes.items():
             self._own(name).put(position, value)
+        self._names[position] = self._shape(attributes)
         self._live[position] = 1
         self._note(position)
 
@@ -236,8 +179,7 @@ class Columns:
         columns[TITLE].texts.fold()  # as in `of`
         columns[DOMAIN].fill((item.domain or None for item in items), first)
         columns[CATEGORIES].fill((item.categories for item in items), first)
-        for name in dict.fromkeys(name for item in items for name in item.attributes):
-            self._own(name).fill((item.attributes.get(name) for item in items), first)
+        self._append_attributes([item.attributes for item in items], first)
         self._live[first : self._length] = 1
         for position in range(first, self._length):
             self._note(position)
@@ -250,16 +192,49 @@ class Columns:
         """
         if not 0 <= position < self._length:
             raise IndexError(f"position {position} of {self._length}")
-        self._clear(position)
+        if self._live[position]:
+            for name in BUILT_IN:
+                self._columns[name].put(position, None)
+            self._clear(position)
         self._live[position] = 0
         self._note(position)
 
-    def _clear(self, position: int, *, but: Collection[str] | None = None) -> None:
-        """Forgets the item's values; not so those of some attributes and of what is built in, which are set next."""
-        for key, column in self._columns.items():
-            set_next = but is not None and (key in BUILT_IN or key.removeprefix(PREFIX) in but)
-            if column.kinds[position] and not set_next:  # MISSING is 0; to look it up would take longer than this
+    def _append_attributes(self, attributes: Sequence[Mapping[str, AttributeValue]], first: int) -> None:
+        counts = Counter(itertools.chain.from_iterable(attributes))
+        for name, count in counts.items():
+            if count * _FILL_SHARE >= len(attributes):
+                self._own(name).fill((each.get(name) for each in attributes), first)
+        rare = {name for name, count in counts.items() if count * _FILL_SHARE < len(attributes)}
+        for position, each in enumerate(attributes if rare else (), start=first):
+            for name in each:
+                if name in rare:
+                    self._own(name).put(position, each[name])
+        self._names.extend(() for _ in range(len(self._names), first))
+        self._names.extend(map(self._shape, attributes))
+
+    def _shape(self, attributes: Mapping[str, AttributeValue]) -> tuple[str, ...]:
+        if len(self._shapes) > _MOST_SHAPES:
+            self._shapes.clear()
+        names = tuple(attributes)
+        return self._shapes.setdefault(names, names)
+
+    def _clear(self, position: int, *, but: Mapping[str, AttributeValue] = _NO_ATTRIBUTES) -> None:
+        """Forgets the item's attributes, but for some, which are set next; and those that no item has any more."""
+        for name in self._names[position]:
+            column = self._columns.get(PREFIX + name)  # none, where it is a list without a text, or no number
+            if column is not None and name not in but:
                 column.put(position, None)
+                if not column.present:
+                    self._drop(PREFIX + name)
+        self._names[position] = ()
+
+    def _drop(self, key: str) -> None:
+        if self._columns.pop(key).had:
+            self._gone.pop(key, None)
+            self._gone[key] = None
+            if len(self._gone) > _MOST_GONE:
+                del self._gone[next(iter(self._gone))]
+        self._shapes.clear()
 
     def _own(self, name: str) -> Column:
         column = self._columns.get(PREFIX + name)
@@ -271,7 +246,7 @@ class Columns:
         if length <= self._capacity:
             return
         self._capacity = max(length, self._capacity * 3 // 2)
-        self._live = _grown(self._live, self._capacity)
+        self._live = grown(self._live, self._capacity)
         for column in self._columns.values():
             column.grow(self._capacity)
 
@@ -281,17 +256,3 @@ class Columns:
             dropped = len(self._log) // 2
             del self._log[:dropped]
             self._log_start += dropped
-
-
-def as_number(value: float) -> float:
-    """The nearest float64; infinite beyond them."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _grown(values: NDArray[_ScalarT], capacity: int) -> NDArray[_ScalarT]:
-    grown = np.zeros(capacity, values.dtype)
-    grown[: len(values)] = values
-    return grown

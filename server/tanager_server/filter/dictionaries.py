@@ -1,7 +1,12 @@
-"""Texts and lists of texts by number, so that a column holds numbers and a comparison is made once for each of them."""
+"""Texts and lists of texts by number, so that a column holds numbers and a comparison is made once for each of them.
+
+How often each is had is counted: what nobody has any more is forgotten at once, and its number is given again.
+"""
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,21 +18,57 @@ if TYPE_CHECKING:
 
 
 class Texts:
-    """Texts by code: 0, 1, … in the order in which they came."""
+    """Texts by code, a small number."""
+
+    __slots__ = ("_codes", "_folded", "_free", "_had", "_texts")
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._texts: list[str] = []
+        self._had = array("q")  # how often, by code
+        self._free: list[int] = []
         self._folded: list[str] = []
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._codes)
 
     def code(self, text: str) -> int:
-        """The text's code, a new one if it is new."""
-        code = self._codes.setdefault(text, len(self._texts))
-        if code == len(self._texts):
+        """The text's code, a new one if it is new; to be held before anything is released."""
+        code = self._codes.get(text)
+        if code is None:
+            code = self._codes[text] = self._new(text)
+        return code
+
+    def take(self, text: str) -> int:
+        """Its code, which is held."""
+        code = self.code(text)
+        self._had[code] += 1
+        return code
+
+    def hold(self, codes: NDArray[np.int64]) -> None:
+        """Holds codes, each as often as it comes."""
+        had = np.bincount(codes, minlength=len(self._had)) + np.frombuffer(self._had, np.int64)
+        self._had = array("q", had.tobytes())
+
+    def release(self, code: int) -> None:
+        """What was held is no more."""
+        self._had[code] -= 1
+        if not self._had[code]:
+            del self._codes[self._texts[code]]
+            self._texts[code] = ""
+            if code < len(self._folded):
+                self._folded[code] = ""
+            self._free.append(code)
+
+    def _new(self, text: str) -> int:
+        if not self._free:
             self._texts.append(text)
+            self._had.append(0)
+            return len(self._texts) - 1
+        code = self._free.pop()
+        self._texts[code] = text
+        if code < len(self._folded):
+            self._folded[code] = text.casefold()
         return code
 
     def find(self, text: str) -> int:
@@ -56,31 +97,49 @@ class Texts:
         """Casefolds what was not yet, for `where_holding`."""
         self._folded += [text.casefold() for text in self._texts[len(self._folded) :]]
 
-    def keep(self, codes: Sequence[int]) -> None:
-        """Keeps those of the codes alone, which are 0, 1, … from then on."""
-        self._texts = [self._texts[code] for code in codes]
-        self._codes = {text: code for code, text in enumerate(self._texts)}
-        self._folded = []
-
 
 class Lists:
     """Lists of texts by code. What counts of a list is which texts it holds."""
 
+    __slots__ = ("_codes", "_free", "_had", "_holding", "_lists")
+
     def __init__(self) -> None:
         self._codes: dict[tuple[str, ...], int] = {}
         self._lists: list[tuple[str, ...]] = []
-        self._holding: dict[str, list[int]] = {}
+        self._had: list[int] = []
+        self._free: list[int] = []
+        self._holding: dict[str, list[int]] = {}  # codes in ascending order
 
     def __len__(self) -> int:
-        return len(self._lists)
+        return len(self._codes)
 
-    def code(self, texts: Sequence[str]) -> int:
-        """The list's code, a new one if it is new."""
+    @property
+    def text_count(self) -> int:
+        """Number of texts that the lists hold."""
+        return len(self._holding)
+
+    def take(self, texts: Sequence[str]) -> int:
+        """The list's code, a new one if it is new, which is held."""
         key = tuple(texts) if len(texts) == 1 else tuple(sorted(set(texts)))
-        code = self._codes.setdefault(key, len(self._lists))
-        if code == len(self._lists):
-            self._add(key, code)
+        code = self._codes.get(key)
+        if code is None:
+            code = self._codes[key] = self._new(key)
+        self._had[code] += 1
         return code
+
+    def release(self, code: int) -> None:
+        """What was held is no more."""
+        self._had[code] -= 1
+        if self._had[code]:
+            return
+        key, self._lists[code] = self._lists[code], ()
+        del self._codes[key]
+        self._free.append(code)
+        for text in key:
+            holding = self._holding[text]
+            del holding[bisect_left(holding, code)]
+            if not holding:
+                del self._holding[text]
 
     def where_holding(self, codes: NDArray[np.int64], text: str) -> NDArray[np.bool_]:
         """Of which of the codes the list holds the text."""
@@ -97,18 +156,17 @@ class Lists:
             return np.fromiter((any(map(matches, lists[code])) for code in codes.tolist()), np.bool_, len(codes))
         return self._among(codes, [code for text, held in self._holding.items() if matches(text) for code in held])
 
-    def keep(self, codes: Sequence[int]) -> None:
-        """Keeps those of the codes alone, which are 0, 1, … from then on."""
-        kept = [self._lists[code] for code in codes]
-        self._codes = {key: code for code, key in enumerate(kept)}
-        self._lists, self._holding = [], {}
-        for code, key in enumerate(kept):
-            self._add(key, code)
-
-    def _add(self, key: tuple[str, ...], code: int) -> None:
-        self._lists.append(key)
+    def _new(self, key: tuple[str, ...]) -> int:
+        if self._free:
+            code = self._free.pop()
+            self._lists[code] = key
+        else:
+            code = len(self._lists)
+            self._lists.append(key)
+            self._had.append(0)
         for text in key:
-            self._holding.setdefault(text, []).append(code)
+            insort(self._holding.setdefault(text, []), code)
+        return code
 
     def _among(self, codes: NDArray[np.int64], chosen: list[int]) -> NDArray[np.bool_]:
         table = np.zeros(len(self._lists), np.bool_)

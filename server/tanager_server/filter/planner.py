@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections import OrderedDict
 from functools import cached_property, lru_cache
@@ -10,24 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tanager_server.filter.columns import PREFIX, TITLE, Column, Columns, Kind
+from tanager_server.filter.checks import check, check_cost
+from tanager_server.filter.column import Kind
+from tanager_server.filter.columns import TITLE, Columns
 from tanager_server.filter.parser import parse
 from tanager_server.filter.syntax import (
     And,
     Comparison,
-    FilterError,
     Node,
     Not,
     Or,
     Present,
     Text,
     TitleHas,
+    leaves,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from tanager_server.filter.column import Column
 
 _COMPARE: dict[str, Callable[..., Any]] = {  # of arrays, or of texts
     "=": operator.eq,
@@ -38,9 +41,6 @@ _COMPARE: dict[str, Callable[..., Any]] = {  # of arrays, or of texts
     ">": operator.gt,
     ">=": operator.ge,
 }
-# Of more names than this the nearest are not looked for.
-_MOST_NAMES = 1000
-_NAMED = 5
 
 
 class Predicate:
@@ -50,14 +50,16 @@ class Predicate:
         node: the filter.
         text: its canonical text.
         version: of the columns.
+        meant: what its names meant then, see `Columns.key`.
         mask: (items,) uint8, read-only: 1 where the item of that position matches and was not removed.
         count: how many do.
     """
 
-    def __init__(self, node: Node, text: str, version: int, matches: NDArray[np.bool_]) -> None:
+    def __init__(self, node: Node, text: str, columns: Columns, matches: NDArray[np.bool_]) -> None:
         self.node = node
         self.text = text
-        self.version = version
+        self.version = columns.version
+        self.meant = _meant(node, columns)
         self.mask: NDArray[np.uint8] = matches.view(np.uint8)
         self.mask.flags.writeable = False
         self.count = int(np.count_nonzero(matches))
@@ -93,42 +95,29 @@ class Predicates:
         A mask that is kept is evaluated anew only where items changed since; one that was given out never changes.
 
         Raises:
-            FilterError: the filter is malformed, names an attribute that no item has, or compares lists.
+            FilterError: the filter is malformed, names an attribute that no item has, compares lists, or takes too
+                long.
         """
         node, canonical = self._parsed(text)
         check(node, self._columns)
-        kept = self._kept.get(canonical)
-        predicate = _evaluated(node, canonical, self._columns) if kept is None else _refreshed(kept, self._columns)
+        return self._latest(node, canonical)
+
+    def again(self, predicate: Predicate) -> Predicate:
+        """What a filter matches now that was compiled before, whatever has become of the attributes that it names."""
+        return self._latest(predicate.node, predicate.text, predicate)
+
+    def _latest(self, node: Node, canonical: str, before: Predicate | None = None) -> Predicate:
+        kept = self._kept.get(canonical, before)
+        if kept is None:
+            check_cost(node, self._columns)
+            predicate = _evaluated(node, canonical, self._columns)
+        else:
+            predicate = _refreshed(kept, self._columns)
         self._kept[canonical] = predicate
         self._kept.move_to_end(canonical)
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         return predicate
-
-
-def check(node: Node, columns: Columns) -> None:
-    """Refuses what no item could match.
-
-    Raises:
-        FilterError: an attribute is named that no item has, or lists are compared with anything but `:`.
-    """
-    if isinstance(node, And | Or):
-        for part in node.operands:
-            check(part, columns)
-    elif isinstance(node, Not):
-        check(node.operand, columns)
-    elif isinstance(node, Comparison | Present):
-        column = columns.column(node.name)
-        if column is None:
-            raise FilterError(node.position, f"no item has an attribute {node.name!r}; {_nearest(node.name, columns)}")
-        if isinstance(node, Comparison) and column.counts[Kind.LIST] == column.present:
-            if node.operator != ":":
-                raise FilterError(
-                    node.position,
-                    f"{node.name} holds lists, which '{node.operator}' compares with nothing; write {node.name}:…",
-                )
-            if not isinstance(node.value, Text):
-                raise FilterError(node.position, f"{node.name} holds lists of texts; put the value in quotes")
 
 
 def evaluate(node: Node, columns: Columns, at: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
@@ -146,29 +135,25 @@ def _parse(text: str) -> tuple[Node, str]:
 
 
 def _evaluated(node: Node, text: str, columns: Columns) -> Predicate:
-    return Predicate(node, text, columns.version, evaluate(node, columns))
+    return Predicate(node, text, columns, evaluate(node, columns))
 
 
 def _refreshed(kept: Predicate, columns: Columns) -> Predicate:
     if kept.version == columns.version:
         return kept
     changed = columns.changed_since(kept.version)
-    if changed is None:
+    pairs = zip(kept.meant, _meant(kept.node, columns), strict=True)
+    # A column that comes or goes is that of items which changed.
+    if changed is None or any(None not in (before, now) and before != now for before, now in pairs):
         return _evaluated(kept.node, kept.text, columns)
     matches = np.zeros(len(columns), np.bool_)
     matches[: len(kept.mask)] = kept.mask
     matches[changed] = evaluate(kept.node, columns, changed)
-    return Predicate(kept.node, kept.text, columns.version, matches)
+    return Predicate(kept.node, kept.text, columns, matches)
 
 
-def _nearest(name: str, columns: Columns) -> str:
-    names = columns.names()[:_MOST_NAMES]
-    by_folded = {known.casefold(): known for known in names}
-    near = difflib.get_close_matches(name.removeprefix(PREFIX).casefold(), by_folded, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(by_folded[each] for each in near)}?"
-    more = ", …" if len(names) > _NAMED else ""
-    return f"there are {', '.join(names[:_NAMED])}{more}" if names else "the catalogue is empty"
+def _meant(node: Node, columns: Columns) -> list[str | None]:
+    return [columns.key(leaf.name) for leaf in leaves(node) if not isinstance(leaf, TitleHas)]
 
 
 def _matches(node: Node, columns: Columns, at: NDArray[np.int64] | None, count: int) -> NDArray[np.bool_]:
@@ -185,9 +170,7 @@ def _matches(node: Node, columns: Columns, at: NDArray[np.int64] | None, count: 
     column = columns.column(TITLE if isinstance(node, TitleHas) else node.name)
     if column is None:
         return np.zeros(count, np.bool_)
-    kinds, values = column.kinds[: len(columns)], column.values[: len(columns)]
-    if at is not None:
-        kinds, values = kinds[at], values[at]
+    kinds, values = column.read(len(columns), at)
     if isinstance(node, TitleHas):
         wanted = node.value
         return _where(

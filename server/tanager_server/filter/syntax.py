@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from tanager_server.errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", ":")
 
@@ -183,6 +183,18 @@ Node = Comparison | Present | TitleHas | Not | And | Or
 """A filter. `str` of it is its canonical text, which has it for a result again."""
 
 EVERYTHING = And(())
+
+
+def leaves(node: Node) -> Iterator[Comparison | Present | TitleHas]:
+    """What a filter is made of, in the order in which it stands there."""
+    match node:
+        case And() | Or():
+            for part in node.operands:
+                yield from leaves(part)
+        case Not():
+            yield from leaves(node.operand)
+        case _:
+            yield node
 
 
 def conjunction(operands: Iterable[Node]) -> Node:

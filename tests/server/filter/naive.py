@@ -7,7 +7,7 @@ import operator
 
 from hypothesis import strategies as st
 
-from tanager_server.filter.columns import as_number
+from tanager_server.filter.column import as_number
 from tanager_server.filter.syntax import (
     OPERATORS,
     And,

@@ -11,9 +11,11 @@ from tests.server.filter.naive import filters, items, matches
 
 from tanager_server.bundle import Catalogue, Item
 from tanager_server.filter import Columns, FilterError, Predicates
+from tanager_server.filter import checks as checks_module
 from tanager_server.filter import columns as columns_module
+from tanager_server.filter.checks import check
 from tanager_server.filter.parser import parse
-from tanager_server.filter.planner import check, evaluate
+from tanager_server.filter.planner import evaluate
 
 
 def put(columns, position, item):
@@ -108,9 +110,8 @@ TestChanges.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 
 @pytest.fixture
 def forgetful(monkeypatch):
-    """Few changes are remembered, and unused texts are dropped at once."""
+    """Few changes are remembered."""
     monkeypatch.setattr(columns_module, "_LEAST_LOG", 3)
-    monkeypatch.setattr(columns_module, "_SPARE_CODES", 0)
 
 
 def test_changes_that_are_long_past_and_texts_that_nobody_has(forgetful):
@@ -131,7 +132,7 @@ def test_changes_that_are_long_past_and_texts_that_nobody_has(forgetful):
             assert mask == [at in told and matches(node, told[at]) for at in range(len(columns))]
     column = columns.column("mixed")
     assert column is not None
-    assert len(column.texts) + len(column.lists) <= 2 * column.present + 1
+    assert len(column.texts) + len(column.lists) <= column.present
 
 
 def test_only_what_changed_is_evaluated_anew(monkeypatch):
@@ -218,6 +219,21 @@ def test_attributes_that_are_called_like_what_is_built_in():
     assert columns.names() == ["attributes.title", "attributes.x", "id", "title", "x"]
 
 
+def test_a_name_comes_to_mean_another_attribute():
+    columns = columns_of({"attributes": {"title": "w"}}, {"attributes": {"title": "w"}}, {}, {})
+    predicates = Predicates(columns)
+    assert predicates.compile("attributes.title = w").positions.tolist() == [0, 1]
+    put(columns, 2, {"id": "x", "title": "", "domain": "", "categories": [], "attributes": {"attributes.title": "w"}})
+    assert predicates.compile("attributes.title = w").positions.tolist() == [2]
+    columns.remove(2)
+    assert predicates.compile("attributes.title = w").positions.tolist() == [0, 1]
+    columns.remove(0)
+    columns.remove(1)
+    assert predicates.compile("attributes.title = w").positions.tolist() == []
+    put(columns, 3, {"id": "x", "title": "", "domain": "", "categories": [], "attributes": {"attributes.title": "w"}})
+    assert predicates.compile("attributes.title = w").positions.tolist() == [3]
+
+
 @pytest.mark.parametrize(
     ("text", "position", "problem"),
     [
@@ -236,15 +252,42 @@ def test_what_no_item_could_match_is_refused(text, position, problem):
     assert caught.value.position == position
 
 
-def test_an_attribute_that_the_last_item_lost_is_unknown_again():
-    columns = columns_of({"attributes": {"year": 1}}, {"attributes": {"x": 1}})
+def test_an_attribute_that_the_last_item_lost_is_missing_everywhere():
+    columns = columns_of({"attributes": {"year": 1}, "domain": "film"}, {"attributes": {"x": 1}})
     predicates = Predicates(columns)
     assert predicates.compile("year = 1").count == 1
     columns.remove(0)
-    with pytest.raises(FilterError, match="no item has an attribute 'year'"):
-        predicates.compile("year = 1")
+    for asked in (predicates, Predicates(columns)):
+        assert asked.compile("year = 1").count == 0
+        assert asked.compile("attributes.year >= 0 OR domain = film OR x = 1").positions.tolist() == [1]
+        assert asked.compile("NOT year = 1").positions.tolist() == [1]
+    with pytest.raises(FilterError, match="no item has an attribute 'categories'"):
+        predicates.compile("categories:a")
     with pytest.raises(IndexError, match="position 2 of 2"):
         columns.remove(2)
+
+
+def test_of_names_that_are_gone_the_latest_are_known(monkeypatch):
+    monkeypatch.setattr(columns_module, "_MOST_GONE", 2)
+    columns, item = columns_of({"attributes": {"a": 1, "empty": []}}), {"title": "", "domain": "", "categories": []}
+    for name in ("b", "a", "c", "d"):
+        put(columns, 0, item | {"id": "x", "attributes": {name: 1}})
+    assert [name for name in ("a", "b", "c", "d", "empty") if columns.knew(name)] == ["a", "c", "d"]
+
+
+def test_what_was_compiled_is_asked_again_whatever_names_there_are(monkeypatch):
+    monkeypatch.setattr(columns_module, "_MOST_GONE", 0)
+    columns = columns_of({"attributes": {"year": 1}}, {"attributes": {"year": 2, "x": 1}})
+    predicates = Predicates(columns, capacity=1)
+    first = predicates.compile("year >= 1")
+    columns.remove(0)
+    predicates.compile("x = 1")
+    assert predicates.again(first).positions.tolist() == [1]
+    columns.remove(1)
+    assert predicates.again(first).count == 0
+    assert first.count == 2
+    with pytest.raises(FilterError, match="no item has an attribute 'year'"):
+        predicates.compile("year >= 1")
 
 
 def test_an_empty_catalogue():
@@ -266,3 +309,43 @@ def test_the_items_of_a_bundle(node, told):
     again = [told[-1], *told[1:-1]] if len(told) > 1 else []
     assert evaluate(node, columns).tolist() == [*(matches(node, item) for item in again), False]
     assert columns.version == 2
+
+
+def costly_columns():
+    return columns_of(*({"title": f"t{number}", "attributes": {"tags": [f"g{number}", "a"]}} for number in range(10)))
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ('title = "*1" OR id = "*2"', False),
+        ('title = "*1" OR NOT (id < i3 AND "t4")', True),
+        ('title = "*1" AND tags:"g*"', True),
+        ('title = "*1" AND "*2"', False),
+        ("title = t1 OR id != i3 OR tags:g4 OR id:* OR title = 3", False),
+    ],
+)
+def test_what_takes_too_long_is_refused(monkeypatch, text, refused):
+    monkeypatch.setattr(checks_module, "MOST_LOOKS", 20)
+    columns = costly_columns()
+    predicates = Predicates(columns)
+    if refused:
+        with pytest.raises(FilterError, match="wildcards, words of titles or texts in order, to look for in"):
+            predicates.compile(text)
+        assert not len(predicates)
+    else:
+        predicates.compile(text)
+
+
+def test_one_look_at_all_is_always_taken_and_what_was_taken_stays(monkeypatch):
+    columns = costly_columns()
+    predicates = Predicates(columns)
+    assert predicates.compile('id = "*2" OR id = "*3"').count == 2
+    monkeypatch.setattr(checks_module, "MOST_LOOKS", 5)
+    assert predicates.compile('id = "*4"').count == 1
+    columns.remove(3)
+    assert predicates.compile('id = "*2" OR id = "*3"').count == 1
+    with pytest.raises(
+        FilterError, match=r"at character 14: with this the filter has 2 wildcards.* 18 texts, at most 5"
+    ):
+        predicates.compile('id = "*4" OR id = "*3"')
