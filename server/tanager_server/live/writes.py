@@ -229,6 +229,7 @@ class Live:
 
         Raises:
             OverloadedError: too much waits to be encoded or written, or there is no room for new items yet.
+            InvalidRequestError: attributes would have too many names; nothing was written.
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """

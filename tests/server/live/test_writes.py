@@ -133,6 +133,18 @@ async def test_there_is_room_for_all_that_is_acknowledged(started):
         assert len(engine.generation.catalogue) == ITEMS + ROOM
 
 
+async def test_too_many_names_of_attributes_are_refused_before_anything_is_written(started, monkeypatch):
+    monkeypatch.setattr("tanager_server.engine.items.MAX_ATTRIBUTE_NAMES", 2)
+    own = [item("a", "").model_copy(update={"attributes": {f"own-{n}": n}}) for n in range(3)]
+    async with started() as (live, engine, texts):
+        await written(live, own[0])
+        seq, encoded = live.seq, list(texts.encoded)
+        with pytest.raises(InvalidRequestError, match=r"items\[2\].attributes: .* more than 2 names"):
+            await written(live, item("b", "text"), own[1], own[2].model_copy(update={"id": "c"}))
+        assert (live.seq, texts.encoded) == (seq, encoded)
+        assert engine.generation.catalogue.position("b") is None
+
+
 async def test_a_caller_who_goes_leaves_a_write_that_is_done(started):
     async with started() as (live, engine, _):
         gone = asyncio.create_task(written(live, item("a", "first")))
