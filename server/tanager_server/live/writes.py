@@ -382,6 +382,7 @@ class Live:
                 self.impressions.forget(write.user_id)
                 purged = self._engine.known.users.purge(write.user_id)
                 if purged is not None:
+                    self._engine.known.filter.forget(purged.slot)
                     self._trends.remove(purged.taken)
                     self._events -= purged.event_count
             case AddEvents():

@@ -194,6 +194,21 @@ async def test_events_count_once_and_a_purge_takes_them_back(started):
         assert (await live.write_events([event(1)])).written == 1
 
 
+async def test_no_text_of_a_purged_user_stays_in_the_filter_over_users(started):
+    async with started() as (live, engine, _):
+        await live.upsert_users({"ann": {"likes": ("secret",), "city": "secret"}, "bob": {"city": "Rome"}})
+        by = engine.known.filter
+        for _ in by.follow():
+            pass
+        assert by.allowed("city = secret").sum() == 1
+        await live.purge_user("ann")
+        columns = [by._columns.column(name) for name in by._columns.names()]
+        kept = {text for column in columns if column for text in column.texts._texts}
+        assert kept - {""} == {"bob", "Rome"}
+        assert not list(by.follow())
+        assert by.allowed("city:*").sum() == 1
+
+
 async def test_a_token_stands_for_a_write_of_this_state(started):
     async with started() as (live, _, _):
         token = live.token((await live.write_events([event(1)])).seq)
