@@ -60,7 +60,9 @@ class Replica:
 
         Raises:
             OverloadedError: there is none yet.
+            InvalidRequestError: their attributes have too many names.
         """
+        self.engine.items.check_names(items)
         new = self.new(items)
         if new > self.engine.items.room - self.reserved:
             self.indexer.make_room()

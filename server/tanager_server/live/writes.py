@@ -229,6 +229,7 @@ class Live:
 
         Raises:
             OverloadedError: too much waits to be encoded or written, or there is no room for new items yet.
+            InvalidRequestError: attributes would have too many names; nothing was written.
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
@@ -381,6 +382,7 @@ class Live:
                 self.impressions.forget(write.user_id)
                 purged = self._engine.known.users.purge(write.user_id)
                 if purged is not None:
+                    self._engine.known.filter.forget(purged.slot)
                     self._trends.remove(purged.taken)
                     self._events -= purged.event_count
             case AddEvents():

@@ -133,6 +133,18 @@ async def test_there_is_room_for_all_that_is_acknowledged(started):
         assert len(engine.generation.catalogue) == ITEMS + ROOM
 
 
+async def test_too_many_names_of_attributes_are_refused_before_anything_is_written(started, monkeypatch):
+    monkeypatch.setattr("tanager_server.engine.items.MAX_ATTRIBUTE_NAMES", 2)
+    own = [item("a", "").model_copy(update={"attributes": {f"own-{n}": n}}) for n in range(3)]
+    async with started() as (live, engine, texts):
+        await written(live, own[0])
+        seq, encoded = live.seq, list(texts.encoded)
+        with pytest.raises(InvalidRequestError, match=r"items\[2\].attributes: .* more than 2 names"):
+            await written(live, item("b", "text"), own[1], own[2].model_copy(update={"id": "c"}))
+        assert (live.seq, texts.encoded) == (seq, encoded)
+        assert engine.generation.catalogue.position("b") is None
+
+
 async def test_a_caller_who_goes_leaves_a_write_that_is_done(started):
     async with started() as (live, engine, _):
         gone = asyncio.create_task(written(live, item("a", "first")))
@@ -180,6 +192,21 @@ async def test_events_count_once_and_a_purge_takes_them_back(started):
         assert (live.event_count, len(engine.known.users)) == (1, 2)
         assert engine.known.past("ann").positions == []
         assert (await live.write_events([event(1)])).written == 1
+
+
+async def test_no_text_of_a_purged_user_stays_in_the_filter_over_users(started):
+    async with started() as (live, engine, _):
+        await live.upsert_users({"ann": {"likes": ("secret",), "city": "secret"}, "bob": {"city": "Rome"}})
+        by = engine.known.filter
+        for _ in by.follow():
+            pass
+        assert by.allowed("city = secret").sum() == 1
+        await live.purge_user("ann")
+        columns = [by._columns.column(name) for name in by._columns.names()]
+        kept = {text for column in columns if column for text in column.texts._texts}
+        assert kept - {""} == {"bob", "Rome"}
+        assert not list(by.follow())
+        assert by.allowed("city:*").sum() == 1
 
 
 async def test_a_token_stands_for_a_write_of_this_state(started):
