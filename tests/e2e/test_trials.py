@@ -174,11 +174,20 @@ def test_another_bundle_may_be_served_while_one_is_tried(bundles: Path, options:
     with ServerProcess(more / "first", *options) as server, Client(server.address, timeout_s=60) as client:
         client.start_trial("second", 0.5)
         found = variants(client)
+        before = client.status().trial
         client.activate_bundle("third")
+        after = client.status().trial
+        assert before is not None
+        assert after is not None
+        assert before.control.list_count > after.control.list_count == 0, "it was of another bundle"
         assert variants(client) == found
         client.upsert_items([Item(item_id="new", text="nature music new", domain="film")])
         for user_id in USERS[:8]:
             assert client.recommend(user_id=user_id, text="nature music new")[0].item_id == "new"
+        # Whatever becomes of the directories of what is served and tried.
+        shutil.rmtree(more / "second")
+        shutil.rmtree(more / "third")
+        assert len(client.list_bundles()) == 1
         client.rollback_bundle()
         assert variants(client) == found
 
@@ -204,6 +213,18 @@ def test_what_cannot_be_tried_is_told(bundles: Path, options: list[str], tmp_pat
         assert client.recommend(user_id="user-1").variant == ""
         assert client.end_trial().trial is None
     assert "the trial does not go on" in " ".join(record["message"] for record in server.log)
+
+
+def test_changes_one_after_the_other_do_not_wait_for_each_other(bundles: Path, options: list[str]):
+    with ServerProcess(bundles / "first", *options) as server, Client(server.address, timeout_s=20) as client:
+        client.start_trial("second", 1.0, mode=TrialMode.SHADOW)
+        for _ in range(3):
+            for number in range(20):
+                client.recommend(text=f"war {number}", user_id="ann")
+            client.activate_bundle("second", timeout_s=20)
+            client.rollback_bundle(timeout_s=20)
+            client.start_trial("second", 1.0, mode=TrialMode.SHADOW, timeout_s=20)
+        client.end_trial(timeout_s=20)
 
 
 def test_a_server_without_state_tries_bundles_too(bundles: Path):

@@ -94,11 +94,13 @@ class World:
     def check(self, users, index, number, *, count=5, ids=None, include_seen=False):
         everybody = [users.user_id(slot) for slot in range(users.slots)]
         names = [name for name in everybody if name is not None and (ids is None or name in ids)]
-        allowed = None
-        if ids is not None:
-            allowed = np.array([name in ids for name in everybody], np.uint8) * 3
+        among = np.array([ids is None or name in ids for name in everybody], np.uint8) * 3
         found = index.find(
-            self.item(index, number), count, items=self.items, allowed=allowed, include_seen=include_seen
+            self.item(index, number),
+            count,
+            items=self.items,
+            allowed=None if ids is None else lambda: among,
+            include_seen=include_seen,
         )
         expected = self.expected(users, number, ids=names, include_seen=include_seen)
         assert found.candidates == len(expected)
@@ -237,4 +239,4 @@ def test_nobody(world):
     assert index.find(world.item(index, world.number(0)), 5, items=world.items) == ([], [], 0)
     users.put_profile("ada", {})
     nobody = np.zeros(1, np.uint8)
-    assert index.find(world.item(index, world.number(0)), 5, items=world.items, allowed=nobody) == ([], [], 0)
+    assert index.find(world.item(index, world.number(0)), 5, items=world.items, allowed=lambda: nobody) == ([], [], 0)

@@ -530,8 +530,7 @@ async def test_the_end_of_calls_is_that_of_those_in_flight_and_no_later_ones(int
     await interceptor.calls_end()  # none is
     first = asyncio.create_task(call(Context()))
     await asyncio.sleep(0)
-    end = asyncio.create_task(interceptor.calls_end())
-    await asyncio.sleep(0)
+    end = asyncio.ensure_future(interceptor.calls_end())
     later = asyncio.create_task(call(Context()))
     await asyncio.sleep(0)
     assert not end.done()

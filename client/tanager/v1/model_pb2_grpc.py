@@ -128,7 +128,7 @@ class ModelServiceServicer(object):
         ActivateBundle, and follows what is written. A server that keeps state goes on with the trial after its next start.
         Called again for the same bundle and variant, the trial goes on with the new mode and share, and is counted anew;
         users who were in a smaller share are in a larger one too. ActivateBundle of a bundle that is being tried takes no
-        time, and ends the trial.
+        time, and ends the trial; so does an encoder that fails on an item that is written, which the log tells.
         NOT_FOUND            there is no such bundle.
         FAILED_PRECONDITION  it is not whole, or unfit for this machine, or served; or there is a trial of another one.
         ABORTED              an activation is under way.

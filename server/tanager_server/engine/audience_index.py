@@ -22,7 +22,7 @@ from tanager_server.engine._audience import Scorer
 from tanager_server.index.topk import top
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
 
@@ -68,7 +68,7 @@ class AudienceIndex:
         count: int,
         *,
         items: Items,
-        allowed: NDArray[np.uint8] | None = None,
+        allowed: Callable[[], NDArray[np.uint8]] | None = None,
         include_seen: bool = False,
     ) -> Members:
         """The same as `search`, at once."""
@@ -86,7 +86,7 @@ class AudienceIndex:
         count: int,
         *,
         items: Items,
-        allowed: NDArray[np.uint8] | None = None,
+        allowed: Callable[[], NDArray[np.uint8]] | None = None,
         include_seen: bool = False,
     ) -> Generator[None, None, Members]:
         """Finds the best users for an item, and lets others run every millisecond or so.
@@ -98,18 +98,19 @@ class AudienceIndex:
             item: what for.
             count: how many users are wanted.
             items: the catalogue.
-            allowed: (slots,) uint8, other than 0 for slots of users who may be among them; slots beyond it may not.
-                None for all.
+            allowed: gives (slots,) uint8, other than 0 for slots of users who may be among them; slots beyond it may
+                not. None for all.
             include_seen: whether users who did something with the item may be among them.
         """
         users, tables = self._users, self.tables
         yield from tables.follow(users, items)
         began, slots = users.version, users.slots
         if allowed is None:
-            allowed = users.alive[:slots].copy()
+            among = users.alive[:slots].copy()
         else:
-            slots = min(slots, len(allowed))
-            allowed = ((allowed[:slots] != 0) & (users.alive[:slots] != 0)).astype(np.uint8)
+            asked = allowed()
+            slots = min(slots, len(asked))
+            among = ((asked[:slots] != 0) & (users.alive[:slots] != 0)).astype(np.uint8)
         if tables.text is None:
             alike = items.vectors @ item.vector
         else:
@@ -122,7 +123,7 @@ class AudienceIndex:
                 yield
             part = slice(start, min(start + _PART, slots))
             candidates += _score(
-                scorer, users, tables, np.arange(part.start, part.stop), allowed, include_seen, scores[part]
+                scorer, users, tables, np.arange(part.start, part.stop), among, include_seen, scores[part]
             )
         best = top(scores, min(count + _SPARE, candidates)) if candidates else np.empty(0, np.int64)
         if users.version > began:
@@ -138,7 +139,7 @@ class AudienceIndex:
             numbers = _numbers_of(users, best, items)
             scorer.correct(numbers, items.vectors[items.of(numbers)] @ item.vector)
         final = np.empty(len(best), np.float32)
-        _score(scorer, users, tables, best, allowed, include_seen, final)
+        _score(scorer, users, tables, best, among, include_seen, final)
         order = top(final, count)
         order = order[np.isfinite(final[order])]
         ids = [users.user_id(slot) or "" for slot in best[order].tolist()]

@@ -14,6 +14,8 @@ from tanager_server.runtime.worker import WorkerThread
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from numpy.typing import NDArray
+
     from tanager_server.engine.audience_index import Members
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.request import Explanation
@@ -74,6 +76,7 @@ class Audiences:
 
     def load(self) -> None:
         """Reads all users at once: at a start, before anybody else calls."""
+        self._moved.clear()
         tables, items = self._new_tables(), self._items
         for part in self._engine.known.users.snapshots(events=tables.reads_histories):
             tables.read(part, items)
@@ -155,15 +158,21 @@ class Audiences:
         return FoundAudience(members.user_ids, members.scores, members.candidates, explanations)
 
     def _search(self, index: AudienceIndex, query: AudienceQuery, position: int) -> Generator[None, None, Members]:
-        allowed, by = None, self._engine.known.filter
+        by = self._engine.known.filter
+
+        def allowed() -> NDArray[np.uint8]:
+            for _ in by.follow():  # what little has changed since
+                pass
+            return by.allowed(query.filter)
+
         if query.filter:
             yield from by.follow()
-            allowed = by.allowed(query.filter)
+            by.allowed(query.filter)  # or it is refused before the rest is done
         members = yield from index.search(
             self._item(position, query.item_id, index.tables),
             query.page_size,
             items=self._items,
-            allowed=allowed,
+            allowed=allowed if query.filter else None,
             include_seen=query.include_seen,
         )
         return members

@@ -28,7 +28,7 @@ from tanager_server.engine.request import (
 from tanager_server.engine.serving import Serving
 from tanager_server.engine.subject import resolve_history
 from tanager_server.engine.trending import taken_up, trending_page
-from tanager_server.errors import DeadlineExpiredError, ItemNotFoundError
+from tanager_server.errors import DeadlineExpiredError, InvalidRequestError, ItemNotFoundError
 from tanager_server.state.trends import Trends
 
 if TYPE_CHECKING:
@@ -394,6 +394,14 @@ class Engine:
         if mask is not None:
             allowed &= mask()[: len(allowed)] != 0
         return allowed
+
+    def accepts(self, query: RecommendQuery) -> bool:
+        """Whether the filter and the domains of a request can be read here."""
+        try:
+            self.items.mask(query.filter, query.target_domains)
+        except InvalidRequestError:
+            return False
+        return True
 
     def _subject(self, query: RecommendQuery) -> _Subject:
         generation = self.generation

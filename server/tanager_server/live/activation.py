@@ -84,13 +84,17 @@ class Activator:
         self._observe = observe
         self._maker = Maker(served, opener, live=live, store=store, directory=directory, observe=observe)
         self._lists = WorkerThread("bundles")
+        # Whatever becomes of their directories.
+        self._active, self._tried = lineage.path(shelf), shelf.given
+        if live is not None:
+            live.lose_by(self._lose)
         self._under_way: asyncio.Task[object] | None = None
         self._retiring: asyncio.Task[None] | None = None
 
     @property
     def active(self) -> Path:
         """Directory of the bundle that is served."""
-        return self._lineage.path(self._shelf)
+        return self._active
 
     async def bundles(self) -> list[ShelvedBundle]:
         """All that can be asked for, latest first.
@@ -149,41 +153,50 @@ class Activator:
         trial = self._served.trial
         if (
             trial is not None
-            and path == self._path(trial.plan.bundle)
+            and path == self._tried
             and await self._bundle_id(path) == trial.engine.generation.manifest.bundle_id
         ):
-            return await self._promote(trial, lineage)
+            return await self._promote(trial, path, lineage, check)
         began = time.monotonic()
+        # What is tried goes on, beside another one: it is counted anew.
+        renewed = None if trial is None else trial.plan.renewed()
 
         def take(engine: Engine, replica: Replica | None) -> None:
-            self._swap(engine, replica, lineage)
+            self._swap(engine, replica, path, lineage, renewed)
 
-        made = await self._make(path, lineage.meta(), take, check)
+        meta = lineage.meta() | ({} if renewed is None else renewed.meta())
+        made = await self._make(path, meta, take, check)
         manifest, took_s = made.engine.generation.manifest, time.monotonic() - began
         extra = {"bundle_id": manifest.bundle_id, "encoded": made.encoded, "took_s": round(took_s, 3)}
         _log.info("activated", extra=extra)
         return made
 
-    async def _promote(self, trial: Trial, lineage: Lineage) -> Made:
+    async def _promote(self, trial: Trial, path: Path, lineage: Lineage, check: Callable[[], None]) -> Made:
         """Serves what is tried already."""
         engine, live = trial.engine, self._live
+        if engine.stuck:
+            raise ActivationError(f"the encoder of {path.name!r}, which is tried, does not come back")
+        check()
         if live is None:
-            self._swap(engine, None, lineage)
+            self._swap(engine, None, path, lineage, None)
         else:
             replica = live.replicas[-1]
-            await live.put_meta(lineage.meta() | NO_TRIAL, lambda: self._swap(engine, replica, lineage))
+            await live.put_meta(lineage.meta() | NO_TRIAL, lambda: self._swap(engine, replica, path, lineage, None))
         _log.info("activated", extra={"bundle_id": engine.generation.manifest.bundle_id, "trial": trial.plan.variant})
         return Made(engine, 0)
 
-    def _swap(self, engine: Engine, replica: Replica | None, lineage: Lineage) -> None:
+    def _swap(
+        self, engine: Engine, replica: Replica | None, path: Path, lineage: Lineage, renewed: TrialPlan | None
+    ) -> None:
         trial, live = self._served.trial, self._live
         before, unneeded = self._served.swap(engine), self._lineage.previous_encoder
-        self._lineage, idle = lineage, None
+        self._lineage, self._active, idle = lineage, path, None
+        if self._served.trial is not None and renewed is not None:
+            self._served.trial = Trial(renewed, self._served.trial.engine)
         if live is not None and replica is not None:
             idle, *others = live.replicas
             live.follow_with(replica, *(other for other in others if other is not replica))
-        ended = trial if trial is not None and trial.engine is engine else None
-        self._put_away(before, idle, ended, unneeded)
+        self._put_away(before, idle, trial, unneeded)
 
     # Beside it
 
@@ -205,7 +218,7 @@ class Activator:
         if trial is not None and (trial.plan.bundle, trial.plan.variant) != (plan.bundle, plan.variant):
             raise ActivationError(f"a trial of {trial.plan.variant!r} is under way; EndTrial ends it")
         if trial is not None:
-            return await self._change(lambda _: self._go_on(trial, plan))
+            return await self._change(lambda check: self._go_on(trial, plan, check))
         return await self._change(lambda check: self._try(path, plan, plan.meta(), check))
 
     async def resume_trial(self, plan: TrialPlan) -> None:
@@ -222,7 +235,7 @@ class Activator:
         served, live = self._served, self._live
 
         def take(engine: Engine, replica: Replica | None) -> None:
-            served.trial = Trial(plan, engine)
+            served.trial, self._tried = Trial(plan, engine), path
             if live is not None and replica is not None:
                 live.follow_with(*live.replicas, replica)
 
@@ -231,8 +244,9 @@ class Activator:
         _log.info("trial", extra={"variant": plan.variant, "mode": plan.mode.name, "share": plan.share})
         return served.trial
 
-    async def _go_on(self, trial: Trial, plan: TrialPlan) -> Trial:
+    async def _go_on(self, trial: Trial, plan: TrialPlan, check: Callable[[], None]) -> Trial:
         following = Trial(plan, trial.engine)
+        check()
 
         def take() -> None:
             self._served.trial = following
@@ -256,21 +270,36 @@ class Activator:
             await self._change(lambda _: self._keep(NO_TRIAL, lambda: None))  # of one that could not go on
             return None
 
-        def take() -> None:
-            self._served.trial = None
-            idle = None
-            if self._live is not None:
-                first, idle = self._live.replicas
-                self._live.follow_with(first)
-            self._put_away(trial.engine, idle, trial, None)
-
-        async def end() -> None:
-            await self._keep(NO_TRIAL, take)
+        async def end(check: Callable[[], None]) -> None:
+            check()
+            await self._keep(NO_TRIAL, lambda: self._leave(trial))
             await trial.end()
 
-        await self._change(lambda _: end())
+        await self._change(end)
         _log.info("trial ended", extra={"variant": trial.plan.variant})
         return trial
+
+    def _leave(self, trial: Trial) -> None:
+        self._served.trial, idle = None, None
+        if self._live is not None:
+            first, idle = self._live.replicas
+            self._live.follow_with(first)
+        self._put_away(trial.engine, idle, trial, None)
+
+    def _lose(self, replica: Replica, error: ServerError) -> bool:
+        """Ends a trial whose encoder fails on what is written: nobody's write may depend on what is only tried.
+
+        Returns:
+            Whether it is lost; not so while something else is under way.
+        """
+        trial = self._served.trial
+        if self._under_way is not None or trial is None or trial.engine is not replica.engine:
+            return False
+        _log.error("the trial is ended: %s", error, extra={"trial": trial.plan.variant})
+        self._leave(trial)
+        self._under_way = asyncio.create_task(self._keep(NO_TRIAL, lambda: None), name="trial")
+        self._under_way.add_done_callback(self._ended)
+        return True
 
     # All of it
 
@@ -343,13 +372,15 @@ class Activator:
             task.exception()  # where the caller has gone: looked at, and let be
 
     def _put_away(self, engine: Engine, idle: Replica | None, trial: Trial | None, unneeded: str | None) -> None:
-        before = self._retiring
-        self._retiring = asyncio.create_task(self._retire(before, engine, idle, trial, unneeded), name="retire")
+        before, calls_end = self._retiring, self._served.calls_end()
+        retiring = self._retire(before, engine, calls_end, idle, trial, unneeded)
+        self._retiring = asyncio.create_task(retiring, name="retire")
 
     async def _retire(
         self,
         before: asyncio.Task[None] | None,
         engine: Engine,
+        calls_end: Awaitable[object] | None,
         idle: Replica | None,
         trial: Trial | None,
         unneeded: str | None,
@@ -362,7 +393,7 @@ class Activator:
                 await idle.indexer.close()
             if trial is not None:
                 await trial.end()
-            await self._served.retire(engine)
+            await self._served.retire(engine, calls_end)
             del engine, idle, trial
             await self._lists.run(give_back)
             needed = {self._lineage.previous_encoder}

@@ -154,8 +154,10 @@ def _bring(
     for place, (item, _) in enumerate(records):
         known = catalogue.position(item.id) is not None or catalogue.former_position(item.id) is not None
         (again if known else new).append(place)
+    positions = []
     for written in figure(engine.generation, [records[at] for at in again], [own[at] for at in again]):
-        engine.known.moved(written.item.id, engine.put(written))
+        positions.append(engine.put(written))
+        engine.known.moved(written.item.id, positions[-1])
     if new:
         items = [records[place].item for place in new]
         of_new = np.stack([vector for place in new if (vector := own[place]) is not None])
@@ -163,6 +165,8 @@ def _bring(
         first = engine.items.append(items, [stored[place] for place in new], of_new, figures)
         for position, item in enumerate(items, start=first):
             engine.known.moved(item.id, position)
+            positions.append(position)
+    engine.audiences.moved(positions)
     by = fingerprint(manifest)
     return [
         StoredVector(records[place].item.id, by, vector.astype("<f4").tobytes())

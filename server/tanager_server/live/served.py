@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tanager_server.engine.request import NO_VARIANT, Variant
+from tanager_server.errors import InvalidRequestError
 from tanager_server.live.trials import CONTROL, TrialMode
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from tanager_server.engine.engine import Engine
     from tanager_server.engine.request import BatchQuery, RankQuery, Recommendation, RecommendQuery
     from tanager_server.live.trials import Trial, VariantCounts
+
+_BATCH_USERS = 256
+"""At a time: to choose the arms of ten thousand would hold up other calls."""
 
 
 class Watcher(Protocol):
@@ -37,12 +41,14 @@ class Arm(NamedTuple):
         variant: of the trial that the user is part of.
         counted: counts of that variant; None where the user is part of none.
         shadow: the trial that compares the lists with others; None for none.
+        served: the engine of the bundle that is served, where this one is of another.
     """
 
     engine: Engine
     variant: Variant = NO_VARIANT
     counted: VariantCounts | None = None
     shadow: Trial | None = None
+    served: Engine | None = None
 
     async def recommend(self, query: RecommendQuery, *, limit_s: float) -> Recommendation:
         """See `Engine.recommend`.
@@ -52,7 +58,11 @@ class Arm(NamedTuple):
             limit_s: time until the deadline.
         """
         began = time.monotonic()
-        answer = await self.told(self.engine.recommend(query, deadline=self.engine.deadline(limit_s)))
+        try:
+            answer = await self.told(self.engine.recommend(query, deadline=self.engine.deadline(limit_s)))
+        except InvalidRequestError:
+            self._note_filter(query)
+            raise
         if self.shadow is not None:
             self.shadow.shadow(query, answer, took_s=time.monotonic() - began, limit_s=limit_s)
         return answer
@@ -66,6 +76,11 @@ class Arm(NamedTuple):
         if self.counted is None:
             return await answering
         return (await self.counted.count(answering))._replace(variant=self.variant)
+
+    def _note_filter(self, query: RecommendQuery) -> None:
+        """A request was refused: it counts where the served bundle, which has other attributes, would not have."""
+        if self.counted is not None and self.served is not None and self.served.accepts(query):
+            self.counted.failed += 1
 
 
 class Served:
@@ -84,7 +99,7 @@ class Served:
         self.engine = engine
         self.trial: Trial | None = None
         self._watchers: list[Watcher] = []
-        self._calls_end: Callable[[], Awaitable[None]] | None = None
+        self._calls_end: Callable[[], Awaitable[object]] | None = None
 
     def arm(self, user_id: str) -> Arm:
         """What answers a user; an empty id is nobody, whom no trial takes."""
@@ -97,7 +112,7 @@ class Served:
             return Arm(self.engine)
         trial_id = trial.plan.trial_id
         if trial.plan.takes(user_id):
-            return Arm(trial.engine, Variant(trial.plan.variant, trial_id), trial.candidate)
+            return Arm(trial.engine, Variant(trial.plan.variant, trial_id), trial.candidate, served=self.engine)
         return Arm(self.engine, Variant(CONTROL, trial_id), trial.control)
 
     async def batch(self, query: BatchQuery, *, limit_s: float) -> AsyncIterator[tuple[str, Recommendation]]:
@@ -107,16 +122,19 @@ class Served:
             query: what is asked.
             limit_s: time until the deadline.
         """
-        arms = [self.arm(user_id) for user_id in query.user_ids]
-        users: dict[Engine, list[str]] = {}
-        for user_id, arm in zip(query.user_ids, arms, strict=True):
-            users.setdefault(arm.engine, []).append(user_id)
-        answers = {
-            engine: engine.batch(query._replace(user_ids=of), deadline=engine.deadline(limit_s))
-            for engine, of in users.items()
-        }
-        for user_id, arm in zip(query.user_ids, arms, strict=True):
-            yield user_id, await arm.told(anext(answers[arm.engine]))
+        until = time.monotonic() + limit_s
+        for start in range(0, len(query.user_ids), _BATCH_USERS):
+            part = query.user_ids[start : start + _BATCH_USERS]
+            arms = [self.arm(user_id) for user_id in part]
+            users: dict[Engine, list[str]] = {}
+            for user_id, arm in zip(part, arms, strict=True):
+                users.setdefault(arm.engine, []).append(user_id)
+            answers = {
+                engine: engine.batch(query._replace(user_ids=of), deadline=engine.deadline(until - time.monotonic()))
+                for engine, of in users.items()
+            }
+            for user_id, arm in zip(part, arms, strict=True):
+                yield user_id, await arm.told(anext(answers[arm.engine]))
 
     def show(self, answer: Recommendation) -> None:
         """A list was logged, to which events can be attributed."""
@@ -138,8 +156,8 @@ class Served:
         """Has a watcher told of every engine after the present one."""
         self._watchers.append(watcher)
 
-    def end_calls_by(self, calls_end: Callable[[], Awaitable[None]]) -> None:
-        """Names what waits until all calls have ended that are in flight when it is called."""
+    def end_calls_by(self, calls_end: Callable[[], Awaitable[object]]) -> None:
+        """Names what gives an end of all calls that are in flight when it is called."""
         self._calls_end = calls_end
 
     def prepare(self, engine: Engine) -> None:
@@ -160,10 +178,14 @@ class Served:
             watcher.swapped(engine)
         return before
 
-    async def retire(self, engine: Engine) -> None:
+    def calls_end(self) -> Awaitable[object] | None:
+        """The end of all calls that are in flight now; to be taken when an engine is served no more, for `retire`."""
+        return None if self._calls_end is None else self._calls_end()
+
+    async def retire(self, engine: Engine, calls_end: Awaitable[object] | None) -> None:
         """Waits until no call stays with an engine that is not served any more, and gives back what it holds."""
-        if self._calls_end is not None:
-            await self._calls_end()
+        if calls_end is not None:
+            await calls_end
         await self.discard(engine)
 
     async def discard(self, engine: Engine) -> None:

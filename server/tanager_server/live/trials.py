@@ -71,6 +71,10 @@ class TrialPlan(NamedTuple):
             return None
         return cls(meta[_BUNDLE], meta[_VARIANT], TrialMode[meta[_MODE]], float(meta[_SHARE]), meta[_ID])
 
+    def renewed(self) -> TrialPlan:
+        """The same, to be counted anew."""
+        return self._replace(trial_id=secrets.token_hex(_ID_BYTES))
+
     def meta(self) -> dict[str, str | None]:
         """For a state to keep."""
         return {
@@ -97,7 +101,7 @@ class VariantCounts:
 
     Attributes:
         answers: lists that were made.
-        failed: lists that could not be, but for what their callers did wrong.
+        failed: lists that could not be, in the time that their callers had, but for what these did wrong.
         degraded: of the lists, those without what they were asked for in words.
         short: of the lists, those with fewer items than asked for.
         seconds: that all lists took together.
@@ -129,7 +133,7 @@ class VariantCounts:
             answer = await answering
         except InvalidRequestError:
             raise
-        except Exception:
+        except BaseException:  # also where the caller's time was over
             self.failed += 1
             raise
         self.answered(answer, time.monotonic() - began)

@@ -11,7 +11,15 @@ import time
 from typing import TYPE_CHECKING
 
 from tanager_server.engine.records import ItemRecord, item_bytes, profile_bytes, read_profile
-from tanager_server.errors import FieldViolation, InvalidRequestError, StaleError, UserNotFoundError
+from tanager_server.errors import (
+    EncodeError,
+    EncoderStuckError,
+    FieldViolation,
+    HungTextError,
+    InvalidRequestError,
+    StaleError,
+    UserNotFoundError,
+)
 from tanager_server.live.impressions import Impressions
 from tanager_server.live.item_gate import ItemGate
 from tanager_server.live.loading import load_state
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
 
     from tanager_server.bundle import Item, ProfileValue
     from tanager_server.engine.engine import Engine
+    from tanager_server.errors import ServerError
     from tanager_server.live.folding import Encode
     from tanager_server.live.indexing import Indexer
     from tanager_server.live.replica import Draft, Vectors
@@ -76,6 +85,7 @@ class Live:
         self._worker = WorkerThread("figures")
         self._backups = WorkerThread("backup", niceness=8)
         self._then: dict[int, Callable[[], None]] = {}
+        self._lose: Callable[[Replica, ServerError], bool] | None = None
         self._unstored: list[StoredVector] = []
         self._seq, self._events = store.seq, 0
 
@@ -162,6 +172,10 @@ class Live:
         for replica in replicas:
             replica.indexer.look()
 
+    def lose_by(self, lose: Callable[[Replica, ServerError], bool]) -> None:
+        """Names what gives up a replica whose encoder fails, not that of the served bundle, and tells if it did."""
+        self._lose = lose
+
     async def back_up(self, destination: Path) -> int:
         """Copies the state, as it is at one moment, while writes go on.
 
@@ -245,7 +259,12 @@ class Live:
             drafts = [of.get(replica) or replica.draft(records) for replica in self._replicas]
             encoded: Vectors = {}
             for draft in drafts:
-                await draft.make_ready(self.items.under_way, encoded, self._worker, deadline=deadline)
+                try:
+                    await draft.make_ready(self.items.under_way, encoded, self._worker, deadline=deadline)
+                except (EncodeError, EncoderStuckError, HungTextError) as error:
+                    of_served = draft.replica is self._replicas[0]
+                    if of_served or self._lose is None or not self._lose(draft.replica, error):
+                        raise
             await self.items.until_open()
         for replica in self._replicas:
             replica.check_room(items)

@@ -104,12 +104,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._refusals_leave.set()
         self._ended = asyncio.Event()
 
-    async def calls_end(self) -> None:
-        """Returns when all calls have ended that are in flight now; others go on."""
+    def calls_end(self) -> Awaitable[object]:
+        """Ends when all calls have that are in flight now, when it is called; others go on."""
         calls, self._calls = self._calls, _Calls()
-        if calls.count:
-            calls.ended = asyncio.Event()
-            await calls.ended.wait()
+        calls.ended = asyncio.Event()
+        if not calls.count:
+            calls.ended.set()
+        return calls.ended.wait()
 
     async def refuse_new_calls(self, *, grace_s: float) -> None:
         """From now on answers new calls UNAVAILABLE; returns when those in flight have ended, or after the grace."""

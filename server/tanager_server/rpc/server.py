@@ -111,7 +111,7 @@ class GrpcServer:
             metrics.watch(
                 calls_in_flight=lambda: self._interceptor.calls_in_flight, queue_depth=lambda: served.engine.queue_depth
             )
-            metrics.watch_trial(lambda: None if served.trial is None else trial_row(served.engine, served.trial))
+            metrics.watch_trial(lambda: trial_row(served.engine, served.trial))
         self._served, self._metrics = served, metrics
         served.watch(self)
         served.end_calls_by(self._interceptor.calls_end)

@@ -47,13 +47,15 @@ def _counts(counts: VariantCounts) -> model_pb2.VariantCounts:
     )
 
 
-def trial_row(served: Engine, trial: Trial) -> TrialRow:
+def trial_row(served: Engine, trial: Trial | None) -> TrialRow | None:
     """The same for the metrics, which read it in another thread.
 
     Args:
         served: the engine that is tried against.
-        trial: which.
+        trial: which; None where nothing is tried.
     """
+    if trial is None:
+        return None
     comparison = trial.comparison
     variants = [
         VariantRow(

@@ -47,15 +47,12 @@ async def test_an_engine_is_closed_when_the_last_call_has_left_it():
     after: Any = Closing()
     served, noted, calls = Served(before), Noted(), asyncio.Event()
 
-    async def calls_end() -> None:
-        await calls.wait()
-
     served.watch(noted)
-    served.end_calls_by(calls_end)
+    served.end_calls_by(calls.wait)
     served.prepare(after)
     swapped: list[Any] = [served.swap(after), served.engine]
     assert swapped == [before, after]
-    retiring = asyncio.create_task(served.retire(before))
+    retiring = asyncio.create_task(served.retire(before, served.calls_end()))
     await asyncio.sleep(0)
     assert not before.closed
     calls.set()

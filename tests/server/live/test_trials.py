@@ -36,6 +36,9 @@ class Engine:
         self.released = asyncio.Event()
         self.released.set()
 
+    def accepts(self, query):
+        return not isinstance(self.error, InvalidRequestError)
+
     def deadline(self, remaining_s):
         return remaining_s
 
@@ -96,12 +99,24 @@ async def test_a_split_counts_whom_it_could_have_taken():
     served.take_up(got.variant, -1.0)
     with pytest.raises(OverloadedError):
         await served.arm(inside).recommend(QUERY, limit_s=1.0)
-    candidate.error = InvalidRequestError(FieldViolation("filter", "no"))
+    # A request that is wrong for all is nobody's failure; one that the served bundle understands is the other one's.
+    control.error = candidate.error = InvalidRequestError(FieldViolation("filter", "no"))
+    with pytest.raises(InvalidRequestError):
+        await served.arm(inside).recommend(QUERY, limit_s=1.0)
+    assert trial.candidate.failed == 1
+    control.error = None
     with pytest.raises(InvalidRequestError):
         await served.arm(inside).recommend(QUERY, limit_s=1.0)
     assert (await served.arm("").recommend(QUERY, limit_s=1.0)).variant.name == ""
     assert (trial.control.answers, trial.control.failed, trial.candidate.answers) == (1, 0, 0)
-    assert trial.candidate.failed == 1
+    assert trial.candidate.failed == 2
+    # So is a list that its caller has no time to wait for.
+    candidate.error = None
+    candidate.released.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await served.arm(inside).recommend(QUERY, limit_s=1.0)
+    assert (trial.candidate.answers, trial.candidate.failed) == (0, 3)
     assert (trial.control.shown, trial.control.events, trial.control.weight) == (2, 1, 2.0)
     # Events of lists of another trial are none of this one.
     served.take_up(Variant(CONTROL, "before"), 1.0)
