@@ -7,9 +7,13 @@ import asyncio
 import numpy as np
 import pytest
 
+from tanager_server.bundle import Item
 from tanager_server.engine import audience_filter, audience_tables
 from tanager_server.engine.audiences import AudienceQuery
+from tanager_server.engine.records import ItemRecord, item_bytes
 from tanager_server.errors import InvalidRequestError, ItemNotFoundError
+from tanager_server.live import folding
+from tanager_server.state import PutItems, StoredItem
 
 ITEMS = 60
 CROWD = 2_500  # some parts of a snapshot
@@ -172,3 +176,46 @@ async def test_what_cannot_be_asked_for_is_refused(engine):
         await engine.audiences.find(AudienceQuery("nothing", 5))
     with pytest.raises(InvalidRequestError, match="filter"):
         await engine.audiences.find(AudienceQuery("item-1", 5, filter="age >"))
+
+
+async def test_whom_a_filter_does_not_allow_is_not_found_whoever_comes_meanwhile(make_generation, make_engine):
+    engine, _ = make_engine(make_generation(60))
+    for number in range(400):
+        add(engine, f"user-{number}", 3, {"color": "red" if number % 2 else "blue"})
+    engine.audiences.load()
+    for number in range(200):  # so many changes are taken in with pauses
+        add(engine, f"user-{number}", 3, {"color": "red" if number % 2 else "blue"})
+    query = AudienceQuery("item-5", 1000, include_seen=True, filter='color = "red"')
+    finding = asyncio.create_task(engine.audiences.find(query))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    engine.known.users.purge("user-301")
+    add(engine, "intruder", 3, {"color": "blue"})  # has that one's place
+    found = await finding
+    assert len(found.user_ids) > 100
+    assert "intruder" not in found.user_ids
+
+
+async def test_items_that_come_after_the_tables_are_in_them(make_generation, make_engine, monkeypatch):
+    monkeypatch.setattr(audience_tables, "_EXACT_ITEMS", 0)
+    monkeypatch.setattr(folding, "fingerprint", lambda manifest: "encoder")
+    generation = make_generation(60).with_room(100)
+    engine, _ = make_engine(generation)
+    engine.known.users.add_event("ada", engine.known.numbers.number("new"), "click", 1.0, 1)
+    engine.audiences.load()
+    new = Item(id="new", title="", text="new", domain="even", categories=(), attributes={}, popularity=0.0)
+    write = PutItems([StoredItem("new", item_bytes(ItemRecord(new, 1)))], [])
+    folding.follow(engine, [write], lambda texts: generation.vectors[[5]])
+    index = engine.audiences._index
+    assert index is not None
+    products = run(index.tables.text.products(generation.vectors[5]))
+    assert products[generation.catalogue.position("new")] == products[5] > 0.9
+
+
+def run(steps):
+    """What a generator gives in the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
