@@ -224,7 +224,7 @@ def test_changes_one_after_the_other_do_not_wait_for_each_other(bundles: Path, o
             client.activate_bundle("second", timeout_s=20)
             client.rollback_bundle(timeout_s=20)
             client.start_trial("second", 1.0, mode=TrialMode.SHADOW, timeout_s=20)
-        client.end_trial(timeout_s=20)
+        assert client.end_trial(timeout_s=20).trial is not None
 
 
 def test_a_server_without_state_tries_bundles_too(bundles: Path):
