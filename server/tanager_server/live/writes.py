@@ -262,8 +262,7 @@ class Live:
                 try:
                     await draft.make_ready(self.items.under_way, encoded, self._worker, deadline=deadline)
                 except (EncodeError, EncoderStuckError, HungTextError) as error:
-                    of_served = draft.replica is self._replicas[0]
-                    if of_served or self._lose is None or not self._lose(draft.replica, error):
+                    if draft.replica in self._replicas and not self._gives_up(draft.replica, error):
                         raise
             await self.items.until_open()
         for replica in self._replicas:
@@ -272,6 +271,9 @@ class Live:
         vectors = {(one.item_id, one.fingerprint): one for draft in drafts for one in draft.stored}
         outcome = await self._write_items(PutItems(stored, list(vectors.values())), items, drafts)
         return UpsertedItems(created, drafts[0].encoded, outcome.seq)
+
+    def _gives_up(self, replica: Replica, error: ServerError) -> bool:
+        return replica is not self._replicas[0] and self._lose is not None and self._lose(replica, error)
 
     def _are_ready(self, drafts: Sequence[Draft]) -> bool:
         same = tuple(draft.replica for draft in drafts) == self._replicas

@@ -12,8 +12,9 @@ from tests.server.conftest import Wishes
 
 from tanager_server.bundle import Item
 from tanager_server.engine import Engine
-from tanager_server.errors import InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
+from tanager_server.errors import EncodeError, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
 from tanager_server.live import Indexer, Live, Served
+from tanager_server.live.replica import Replica
 from tanager_server.runtime import EncodedTexts
 from tanager_server.state import Journal, SqliteStore, StoredEvent
 
@@ -109,6 +110,44 @@ async def test_of_two_texts_written_at_the_same_time_the_vector_of_the_later_one
         position = engine.generation.catalogue.position("a")
         assert engine.items.item(position).text == text
         np.testing.assert_array_equal(own_vector(engine, "a"), vector_of(text))
+
+
+async def test_writes_do_not_depend_on_an_encoder_that_is_only_tried(started, make_generation, tmp_path):
+    async with started() as (live, engine, texts):
+        generation = make_generation(ITEMS).with_room(ITEMS + ROOM)
+        generation.catalogue._lines = _Lines(generation.catalogue)
+        tried: Any = SlowTexts(generation)
+        held = asyncio.Event()
+
+        async def fail(*_, **__):
+            await held.wait()
+            raise EncodeError("no vector")
+
+        tried.encode_items = fail
+        other = Replica(Engine(generation, tried), Indexer(engine, None, tmp_path / "state"))
+        other._fingerprint = "another encoder"
+        lost = []
+
+        def lose(replica, error):
+            lost.append((replica, str(error)))
+            live.follow_with(live.replicas[0])
+            return True
+
+        live.lose_by(lose)
+        live.follow_with(live.replicas[0], other)
+        # Two at a time: the second finds it given up already.
+        writes = [asyncio.create_task(written(live, item(name, name))) for name in ("a", "b")]
+        while len(texts.encoded) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        held.set()
+        await asyncio.gather(*writes)
+        assert lost == [(other, "no vector")]
+        for name in ("a", "b"):
+            np.testing.assert_array_equal(own_vector(engine, name), vector_of(name))
+        # The encoder of the bundle that is served is another matter.
+        texts.encode_items = fail
+        with pytest.raises(EncodeError):
+            await written(live, item("c", "c"))
 
 
 async def test_an_item_that_is_deleted_while_it_is_written_comes_back_whole(started):
