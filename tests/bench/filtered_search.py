@@ -193,7 +193,7 @@ def main() -> None:
     native = hnswlib.Index(space="ip", dim=space.vectors.shape[1])
     native.load_index(str(path))
     began = time.perf_counter()
-    filtered = FilteredIndex(HnswIndex.load(path, space.vectors, info=INFO))
+    filtered = HnswIndex.load(path, space.vectors, info=INFO).prepare()
     print(f"{len(space.vectors)} x {space.vectors.shape[1]}, codes and links in {time.perf_counter() - began:.1f} s")
     print(
         f"one query a call, on one thread; then many, on {options.threads} or, of hnswlib, on 1 where that is quicker"

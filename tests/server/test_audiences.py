@@ -80,7 +80,7 @@ async def test_users_may_change_while_they_are_read(engine, generation, make_eng
         query = AudienceQuery("item-3", CROWD, filter=text)  # all of them
         found = await engine.audiences.find(query)
         assert found == await expected(engine, generation, make_engine, query)
-        assert found.candidates
+        assert found.members.candidates
 
 
 async def test_what_is_ready_is_not_made_again(engine):
@@ -192,8 +192,8 @@ async def test_whom_a_filter_does_not_allow_is_not_found_whoever_comes_meanwhile
     engine.known.users.purge("user-301")
     add(engine, "intruder", 3, {"color": "blue"})  # has that one's place
     found = await finding
-    assert len(found.user_ids) > 100
-    assert "intruder" not in found.user_ids
+    assert len(found.members.user_ids) > 100
+    assert "intruder" not in found.members.user_ids
 
 
 async def test_items_that_come_after_the_tables_are_in_them(make_generation, make_engine, monkeypatch):

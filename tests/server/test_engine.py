@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tanager_server.engine import Events, RecommendQuery, Shortfall, SimilarQuery, Source, Strategy
-from tanager_server.engine import engine as engine_module
 from tanager_server.errors import ItemNotFoundError
 from tanager_server.index import best_first
 
@@ -455,7 +454,7 @@ def test_an_unknown_item_is_not_found_and_its_id_not_repeated_at_length(engine):
         engine.similar(SimilarQuery("nothing", 3))
     with pytest.raises(ItemNotFoundError) as unknown:
         engine.similar(SimilarQuery("x" * 1_000_000, 3))
-    assert len(str(unknown.value)) < 200 + engine_module._SHOWN_ID_CHARS  # it has to fit a header
+    assert len(str(unknown.value)) < 300  # it has to fit a header
 
 
 def test_what_is_shown_of_an_item_is_the_catalogues(engine):

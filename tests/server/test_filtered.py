@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tanager_server.index import FilteredIndex, HnswIndex
+from tanager_server.index import HnswIndex
 from tanager_server.index._search import Searcher, Strategy
+from tanager_server.index.graph import read_graph
 
 ITEMS, DIM = 3000, 24
 WAYS = [Strategy.SCAN, Strategy.AROUND, Strategy.THROUGH]
@@ -25,7 +26,7 @@ def vectors(unit_vectors):
 
 @pytest.fixture(scope="module")
 def index(vectors, index_info):
-    return FilteredIndex(HnswIndex.build(vectors, info=index_info))
+    return HnswIndex.build(vectors, info=index_info).prepare()
 
 
 def masked(share, seed=0):
@@ -40,7 +41,7 @@ def exact(vectors, queries, mask, k):
 
 def test_the_links_are_those_of_the_index(vectors, index_info):
     index = HnswIndex.build(vectors, info=index_info)
-    graph = index.graph()
+    graph = read_graph(index._native)
     assert graph.links.shape == (ITEMS, 2 * index_info.m)
     assert graph.links.min() == -1
     assert graph.links.max() == ITEMS - 1
@@ -146,14 +147,14 @@ def test_no_queries(index):
 @pytest.mark.parametrize("dim", [1, 7, 64, 65])
 def test_any_dimension(unit_vectors, index_info, dim):
     vectors = unit_vectors(40, dim)
-    index = FilteredIndex(HnswIndex.build(vectors, info=index_info))
+    index = HnswIndex.build(vectors, info=index_info).prepare()
     mask = (np.arange(40) % 2).astype(np.uint8)
     found = index.search(vectors[:4], 6, mask)
     np.testing.assert_allclose(found.similarities, exact(vectors, vectors[:4], mask, 6), atol=2e-6)
 
 
 def test_one_item(unit_vectors, index_info):
-    index = FilteredIndex(HnswIndex.build(unit_vectors(1), info=index_info))
+    index = HnswIndex.build(unit_vectors(1), info=index_info).prepare()
     assert index.search(unit_vectors(2, seed=1), 10, np.ones(1, np.uint8)).positions.tolist() == [[0], [0]]
 
 
@@ -176,7 +177,7 @@ def test_what_does_not_fit_is_refused(index, vectors, wrong, message):
 
 
 def test_links_of_another_index_are_refused(vectors, index_info):
-    graph = HnswIndex.build(vectors, info=index_info).graph()
+    graph = read_graph(HnswIndex.build(vectors, info=index_info)._native)
     for wrong in (graph.links + 1, graph.links[:-1], graph.links - 1):
         with pytest.raises(ValueError, match=r"fit one another|another index"):
             Searcher(vectors, wrong, graph.upper, graph.upper_starts, graph.entry, graph.levels)

@@ -12,12 +12,13 @@ from tanager_server.engine.audience_tables import AudienceItem, AudienceTables, 
 from tanager_server.runtime.worker import WorkerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
     from tanager_server.engine.audience_index import Members
-    from tanager_server.engine.engine import Engine
+    from tanager_server.engine.items import LiveItems
+    from tanager_server.engine.known import KnownUsers
     from tanager_server.engine.request import Explanation
     from tanager_server.runtime import SequenceHead
 
@@ -44,31 +45,30 @@ class AudienceQuery(NamedTuple):
 
 
 class FoundAudience(NamedTuple):
-    """Users, best first.
+    """Whom an item is for.
 
     Attributes:
-        user_ids: who.
-        scores: what the item scores for each.
-        candidates: how many users might have been among them.
+        position: of the item.
+        members: users, best first.
         explanations: one for each, or none at all.
     """
 
-    user_ids: list[str]
-    scores: list[float]
-    candidates: int
-    explanations: list[Explanation]
+    position: int
+    members: Members
+    explanations: Sequence[Explanation] = ()
 
 
 class Audiences:
-    """Finds audiences of an engine's items; one at a time, while other calls are answered.
+    """Finds audiences of items; one at a time, while other calls are answered.
 
     Args:
-        engine: whose items and users.
+        items: what can be recommended.
+        known: to whom.
         sequence: reads histories, where the generation has a sequence head.
     """
 
-    def __init__(self, engine: Engine, sequence: SequenceHead | None) -> None:
-        self._engine, self._sequence = engine, sequence
+    def __init__(self, items: LiveItems, known: KnownUsers, sequence: SequenceHead | None) -> None:
+        self._items, self._known, self._sequence = items, known, sequence
         self._turn = asyncio.Lock()
         self._index: AudienceIndex | None = None
         self._moved: list[int] = []
@@ -77,11 +77,11 @@ class Audiences:
     def load(self) -> None:
         """Reads all users at once: at a start, before anybody else calls."""
         self._moved.clear()
-        tables, items = self._new_tables(), self._items
-        for part in self._engine.known.users.snapshots(events=tables.reads_histories):
+        tables, items = self._new_tables(), self._placed
+        for part in self._known.users.snapshots(events=tables.reads_histories):
             tables.read(part, items)
         self._publish(tables)
-        for _ in self._engine.known.filter.follow():
+        for _ in self._known.filter.follow():
             pass
 
     async def prepare(self, worker: WorkerThread) -> None:
@@ -100,40 +100,39 @@ class Audiences:
         tables = await worker.run(self._new_tables)
         # Part by part: what is read is copied here, between two calls, and looked at there. What has changed since is
         # taken in by the next search.
-        for part in self._engine.known.users.snapshots(events=tables.reads_histories):
-            await worker.run(tables.read, part, self._items)
+        for part in self._known.users.snapshots(events=tables.reads_histories):
+            await worker.run(tables.read, part, self._placed)
         self._publish(tables)
 
     def _new_tables(self) -> AudienceTables:
-        generation = self._engine.generation
+        generation = self._items.generation
         head = None if self._sequence is None else self._sequence.over(generation.sequence_vectors)
-        return AudienceTables(generation, head, self._items)
+        return AudienceTables(generation, head, self._placed)
 
     def _publish(self, tables: AudienceTables) -> None:
         if self._moved:
-            tables.put_items(np.unique(self._moved), self._items)
-        self._index = AudienceIndex(self._engine.known.users, tables)
+            tables.put_items(np.unique(self._moved), self._placed)
+        self._index = AudienceIndex(self._known.users, tables)
 
     @property
-    def _items(self) -> Items:
-        return Items(self._engine.known.positions, self._engine.generation.vectors)
+    def _placed(self) -> Items:
+        return Items(self._known.positions, self._items.generation.vectors)
 
     def moved(self, positions: list[int]) -> None:
         """Items came to be at some positions, or were encoded anew."""
         if self._index is not None:
-            self._index.tables.put_items(np.array(positions, np.int64), self._items)
+            self._index.tables.put_items(np.array(positions, np.int64), self._placed)
         else:
             self._moved.extend(positions)
 
     async def find(self, query: AudienceQuery) -> FoundAudience:
-        """The users who are likeliest to want an item.
+        """The users who are likeliest to want an item, not explained.
 
         Raises:
             ItemNotFoundError: the catalogue does not have it.
             InvalidRequestError: the filter cannot be read.
         """
-        engine = self._engine
-        engine.position(query.item_id)
+        self._items.position(query.item_id)
         async with self._turn:
             if self._index is None:  # of an engine that was not prepared
                 worker = WorkerThread("audience", niceness=_NICENESS)
@@ -142,23 +141,17 @@ class Audiences:
                 finally:
                     worker.close()
             assert self._index is not None
-            position = engine.position(query.item_id)  # others ran meanwhile
+            position = self._items.position(query.item_id)  # others ran meanwhile
             search = self._search(self._index, query, position)
             while True:
                 try:
                     next(search)
                 except StopIteration as done:
-                    members: Members = done.value
-                    break
+                    return FoundAudience(position, done.value)
                 await asyncio.sleep(0)
-        explanations = []
-        for user_id in members.user_ids if query.reasons else ():
-            explanations.append(await engine.explain_item(position, user_id, count=query.reasons))
-            await asyncio.sleep(0)
-        return FoundAudience(members.user_ids, members.scores, members.candidates, explanations)
 
     def _search(self, index: AudienceIndex, query: AudienceQuery, position: int) -> Generator[None, None, Members]:
-        by = self._engine.known.filter
+        by = self._known.filter
 
         def allowed() -> NDArray[np.uint8]:
             for _ in by.follow():  # what little has changed since
@@ -171,15 +164,15 @@ class Audiences:
         members = yield from index.search(
             self._item(position, query.item_id, index.tables),
             query.page_size,
-            items=self._items,
+            items=self._placed,
             allowed=allowed if query.filter else None,
             include_seen=query.include_seen,
         )
         return members
 
     def _item(self, position: int, item_id: str, tables: AudienceTables) -> AudienceItem:
-        generation, items = self._engine.generation, self._engine.items
-        number = self._engine.known.numbers.number(item_id)
+        items, generation = self._items, self._items.generation
+        number = self._known.numbers.number(item_id)
         vector, sequence = generation.vectors[position], generation.sequence_vectors[position]
         priors = float(generation.priors[0, position]), float(generation.priors[1, position])
         if items.of_bundle(position):

@@ -28,7 +28,7 @@ from tanager_server.engine.request import (
 from tanager_server.engine.serving import Serving
 from tanager_server.engine.subject import resolve_history
 from tanager_server.engine.trending import taken_up, trending_page
-from tanager_server.errors import DeadlineExpiredError, InvalidRequestError, ItemNotFoundError
+from tanager_server.errors import DeadlineExpiredError, InvalidRequestError
 from tanager_server.state.trends import Trends
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_server.engine.asking import Answered
+    from tanager_server.engine.audiences import AudienceQuery, FoundAudience
     from tanager_server.engine.exploration import ExplorationPolicy
     from tanager_server.engine.items import Mask, Written
     from tanager_server.engine.request import BatchQuery, RankQuery, SimilarQuery, TrendingQuery
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from tanager_server.index import Generation
     from tanager_server.runtime import EncodedTexts, SequenceHead, TextEncoder
 
-_SHOWN_ID_CHARS = 100
 _TURN_S = 0.001  # for which a batch may hold up other calls
 NO_PROFILE = KnownProfile()
 
@@ -87,7 +87,7 @@ class Engine:
         self._explorer = Explorer(exploration, self.known, self.trends)
         self._texts = texts
         self._serving = Serving(generation, sequence)
-        self.audiences = Audiences(self, sequence)
+        self.audiences = Audiences(self.items, self.known, sequence)
 
     @property
     def generation(self) -> Generation:
@@ -156,7 +156,6 @@ class Engine:
         """Ends its threads. What waits to be encoded is failed; nothing is answered any more."""
         self._serving.close()
         await self._texts.close()
-        del self.audiences  # it refers to this engine, which holds the catalogue: such a cycle may live for long
 
     async def embed(self, texts: Sequence[str], *, deadline: float) -> EncodedTexts:
         """Encodes texts, as they are.
@@ -273,14 +272,21 @@ class Engine:
                 await asyncio.sleep(0)
                 turn = time.monotonic()
 
-    async def explain_item(self, position: int, user_id: str, *, count: int) -> Explanation:
-        """Why an item is for a user of whom something is stored.
+    async def find_audience(self, query: AudienceQuery) -> FoundAudience:
+        """The users who are likeliest to want an item, and why.
 
-        Args:
-            position: of the item.
-            user_id: who.
-            count: how many reasons to tell at most.
+        Raises:
+            ItemNotFoundError: the catalogue does not have it.
+            InvalidRequestError: the filter cannot be read.
         """
+        found, explanations = await self.audiences.find(query), []
+        for user_id in found.members.user_ids if query.reasons else ():
+            explanations.append(await self._explain_item(found.position, user_id, count=query.reasons))
+            await asyncio.sleep(0)
+        return found._replace(explanations=explanations)
+
+    async def _explain_item(self, position: int, user_id: str, *, count: int) -> Explanation:
+        """Why an item is for a user of whom something is stored."""
         subject = self._subject(RecommendQuery(page_size=1, user_id=user_id))
         serving, history, left_out = self._serving, subject.history, None
         if serving.next_items is not None and history.expected is not None:
@@ -336,7 +342,7 @@ class Engine:
         Raises:
             ItemNotFoundError: the catalogue does not have the item.
         """
-        position = self.position(query.item_id)
+        position = self.items.position(query.item_id)
         excluded = self._known(query.exclude)
         excluded.add(position)
         began = time.monotonic()
@@ -371,18 +377,6 @@ class Engine:
             allowed &= mask()[: len(allowed)] != 0
         allowed[list(excluded)] = False
         return taken_up(self.trends, self.known, allowed, half_life_h=half_life_h)
-
-    def position(self, item_id: str) -> int:
-        """Where an item is.
-
-        Raises:
-            ItemNotFoundError: the catalogue does not have it.
-        """
-        position = self.generation.catalogue.position(item_id)
-        if position is None:
-            shown = item_id[:_SHOWN_ID_CHARS]  # a status message travels in a header, which has little room
-            raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
-        return position
 
     def allowed(self, text: str) -> NDArray[np.bool_]:
         """(positions,) bool: items that can be recommended, and that a filter allows.

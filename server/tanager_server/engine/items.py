@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tanager_server.engine.records import ItemRecord, item_bytes, read_item
-from tanager_server.errors import FieldViolation, InvalidRequestError
+from tanager_server.errors import FieldViolation, InvalidRequestError, ItemNotFoundError
 from tanager_server.filter import Columns, FilterError, Predicates
 from tanager_server.filter.syntax import Comparison, Not, Present, Text
 from tanager_server.index import View
@@ -35,6 +35,7 @@ _MOST_KEPT = 32
 """Filters whose masks and views are kept until something is written; each takes two bytes for every item."""
 MAX_ATTRIBUTE_NAMES = 10_000
 """Of all items together; each is an object of its own, and a column where one of sixteen items has it."""
+_SHOWN_ID_CHARS = 100
 _NO_POSITIONS = np.empty(0, np.int64)
 
 
@@ -115,6 +116,18 @@ class LiveItems:
                         "give them the same names, and tell them apart by values",
                     )
                 )
+
+    def position(self, item_id: str) -> int:
+        """Where an item is.
+
+        Raises:
+            ItemNotFoundError: the catalogue does not have it.
+        """
+        position = self.generation.catalogue.position(item_id)
+        if position is None:
+            shown = item_id[:_SHOWN_ID_CHARS]  # a status message travels in a header, which has little room
+            raise ItemNotFoundError(f"item_id: the catalogue has no item {shown!r}")
+        return position
 
     def item(self, position: int) -> Item:
         """An item as it was last written.

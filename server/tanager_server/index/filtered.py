@@ -27,7 +27,7 @@ from tanager_server.index.nearest import Nearest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tanager_server.index.hnsw import HnswIndex
+    from tanager_server.index.graph import Graph
 
 # Breadth of a walk (hnswlib's ef): at 1.4 times k a recall of 0.955 was measured, where half were allowed.
 _BREADTH = 1.6
@@ -49,18 +49,16 @@ class FilteredIndex:
     while it is made as much again as the index.
 
     Args:
-        index: where to search; it is not changed, nor needed afterwards.
+        vectors: (items, dim) float32, unit length.
+        graph: over them.
 
     Attributes:
         taken: how the queries of the last call were answered.
     """
 
-    def __init__(self, index: HnswIndex) -> None:
-        graph = index.graph()
-        self._count = len(index)
-        self._searcher = Searcher(
-            index.vectors, graph.links, graph.upper, graph.upper_starts, graph.entry, graph.levels
-        )
+    def __init__(self, vectors: NDArray[np.float32], graph: Graph) -> None:
+        self._count = len(vectors)
+        self._searcher = Searcher(vectors, graph.links, graph.upper, graph.upper_starts, graph.entry, graph.levels)
         self.taken = Taken()
 
     def __len__(self) -> int:

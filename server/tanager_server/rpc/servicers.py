@@ -144,12 +144,13 @@ class RecommendationServicer(recommendation_pb2_grpc.RecommendationServiceServic
         if self._live is None:
             raise StatelessError
         engine = self._engine
-        found = await engine.audiences.find(query)
+        found = await engine.find_audience(query)
+        members = found.members
         response = recommendation_pb2.FindAudienceResponse(
-            candidate_count=found.candidates,
+            candidate_count=members.candidates,
             served_by=common_pb2.ServedBy(bundle_id=engine.generation.manifest.bundle_id),
         )
-        for rank, (user_id, score) in enumerate(zip(found.user_ids, found.scores, strict=True), start=1):
+        for rank, (user_id, score) in enumerate(zip(members.user_ids, members.scores, strict=True), start=1):
             member = response.members.add(user_id=user_id, rank=rank, score=score)
             if found.explanations:
                 member.reasons.extend(reasons(found.explanations[rank - 1], engine.generation.catalogue))

@@ -81,7 +81,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.GetItemRequest, context: ServicerContext[Message, Message]
     ) -> catalog_pb2.GetItemResponse:
         """See the contract."""
-        position = self._engine.position(validation.required_id("item_id", request.item_id))
+        position = self._engine.items.position(validation.required_id("item_id", request.item_id))
         return catalog_pb2.GetItemResponse(item=self._item(position))
 
     async def ListItems(  # noqa: N802  # gRPC's name

@@ -4,13 +4,12 @@ from tanager_server.state.journal import Journal, JournalObserver, JournalPolicy
 from tanager_server.state.reading import open_snapshot
 from tanager_server.state.schema import Verified, verify
 from tanager_server.state.sqlite import SqliteStore, Survives
-from tanager_server.state.store import (
+from tanager_server.state.store import Snapshot, Store
+from tanager_server.state.stored import (
     STATE_ID,
     BriefEventRow,
     EventRow,
     Impression,
-    Snapshot,
-    Store,
     StoredEvent,
     StoredItem,
     StoredUser,

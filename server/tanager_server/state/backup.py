@@ -11,7 +11,7 @@ from tanager_server.errors import StateError, StorageCorruptError
 from tanager_server.state.faults import CORRUPT, os_storage_error, translated
 from tanager_server.state.lock import DirectoryLock
 from tanager_server.state.schema import FILE, connect, new_state_id, verify
-from tanager_server.state.store import STATE_ID
+from tanager_server.state.stored import STATE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable

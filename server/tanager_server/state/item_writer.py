@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from tanager_server.state.store import StoredVector
+    from tanager_server.state.stored import StoredVector
     from tanager_server.state.writes import DeleteItems, DropVectors, PutItems, PutVectors
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tanager_server.errors import StateError
 from tanager_server.state.lock import DirectoryLock
-from tanager_server.state.store import STATE_ID
+from tanager_server.state.stored import STATE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tanager_server.state.faults import translated
 from tanager_server.state.schema import connect, slot
-from tanager_server.state.store import Impression, StoredEvent, StoredItem, StoredUser
+from tanager_server.state.stored import Impression, StoredEvent, StoredItem, StoredUser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tanager_server.state.store import BriefEventRow, EventRow
+    from tanager_server.state.stored import BriefEventRow, EventRow
 
 _BLOCK_ROWS = 10_000
 _NO_ENCODER = -1

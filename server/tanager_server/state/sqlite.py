@@ -14,7 +14,7 @@ from tanager_server.state.faults import storage_error, translated
 from tanager_server.state.lock import DirectoryLock
 from tanager_server.state.schema import FILE, connect, migrate
 from tanager_server.state.snapshot import SqliteSnapshot
-from tanager_server.state.store import STATE_ID, Impression
+from tanager_server.state.stored import STATE_ID, Impression
 from tanager_server.state.writer import Writer
 from tanager_server.state.writes import PurgeUser
 

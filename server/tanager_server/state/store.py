@@ -1,75 +1,15 @@
-"""What is kept, and what a store promises.
-
-A store knows nothing of what it keeps: `data` and `context` are bytes. All of it changes by what is in `writes`.
-"""
+"""What a store promises. All that it keeps changes by what is in `writes`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tanager_server.state.stored import BriefEventRow, EventRow, Impression, StoredEvent, StoredItem, StoredUser
     from tanager_server.state.writes import Outcome, Write
-
-STATE_ID = "state_id"
-"""The setting that names a state, drawn when it is created and anew in each backup; `PutMeta` cannot change it."""
-
-
-class StoredItem(NamedTuple):
-    """An item as it was last written; `seq` is of that write, and is not read when one is written."""
-
-    item_id: str
-    data: bytes
-    deleted: bool = False
-    seq: int = 0
-
-
-class StoredVector(NamedTuple):
-    """An item's vector by the encoder with this fingerprint; float32, little-endian."""
-
-    item_id: str
-    fingerprint: str
-    vector: bytes
-
-
-class StoredUser(NamedTuple):
-    """A user's profile as it was last written; `seq` is of that write, and is not read when one is written."""
-
-    user_id: str
-    data: bytes
-    seq: int = 0
-
-
-class StoredEvent(NamedTuple):
-    """What a user did with an item, whether or not either is known; `seq` is not read when one is written."""
-
-    event_id: str
-    user_id: str
-    item_id: str
-    kind: str
-    weight: float
-    time_ns: int
-    attribution: str = ""
-    context: bytes = b""
-    seq: int = 0
-
-
-class Impression(NamedTuple):
-    """What was shown under an attribution id; `user_id` is empty for nobody known."""
-
-    attribution_id: str
-    user_id: str
-    time_ns: int
-    data: bytes
-
-
-EventRow: TypeAlias = tuple[int, int, int, float, int, str, bytes, int]
-"""An event without its id: keys of user, item and kind, weight, time_ns, attribution, context, seq."""
-
-BriefEventRow: TypeAlias = tuple[int, int, int, float, int]
-"""An event for a rebuild: keys of user, item and kind, weight, time_ns."""
 
 
 class Snapshot(Protocol):

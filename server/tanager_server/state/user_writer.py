@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from tanager_server.state.store import StoredEvent
+    from tanager_server.state.stored import StoredEvent
     from tanager_server.state.writes import AddEvents, AddImpressions, ExpireImpressions, PurgeUser, PutUsers
 
 _UNINDEXED_EVENTS = 8_192

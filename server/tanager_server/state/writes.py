@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from tanager_server.state.store import STATE_ID
+from tanager_server.state.stored import STATE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tanager_server.state.store import Impression, StoredEvent, StoredItem, StoredUser, StoredVector
+    from tanager_server.state.stored import Impression, StoredEvent, StoredItem, StoredUser, StoredVector
 
 
 @dataclass(frozen=True, slots=True)
