@@ -55,7 +55,7 @@ class EncoderOptions:
 
     Attributes:
         epochs: times that each item is encoded for training, at most.
-        patience: epochs without a better validation before it stops.
+        patience: epochs of training without a better validation before it stops.
         block: items that a step encodes.
         pairs: (history, next item) pairs that a step's loss is over.
         learning_rate: of the encoder, after a warm-up of one epoch, falling to 0 along a cosine.
@@ -166,7 +166,7 @@ def fine_tune(
         state.save(results, best=True)
     best = max(result.validation for result in results)
     for epoch in range(len(results), options.epochs + 1):
-        if epoch - 1 - max(r.epoch for r in results if r.validation == best) >= options.patience:
+        if _stands_still(results, options.patience):
             break
         began = time.monotonic()
         losses = []
@@ -200,6 +200,19 @@ def fine_tune(
     model.to("cpu")
     model.eval()
     return results
+
+
+def _stands_still(results: Sequence[EpochResult], patience: int) -> bool:
+    """Whether the last epochs brought nothing.
+
+    How it was before any training is no measure: the first epochs, at the full learning rate, mostly lose some of that,
+    and the later ones win it back and more.
+    """
+    trained = results[1:]
+    if not trained:
+        return False
+    best = max(result.validation for result in trained)
+    return results[-1].epoch - max(result.epoch for result in trained if result.validation == best) >= patience
 
 
 def _loss(

@@ -178,6 +178,33 @@ def test_the_encoder_learns_what_goes_together(base, data, tmp_path):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize(
+    ("figures", "epochs", "best"),
+    [
+        ((0.5, 0.2, 0.3, 0.4, 0.6, 0.1), 5, 4),  # what is lost at first is no reason to stop
+        ((0.5, 0.4, 0.3, 0.2, 0.9, 0.9), 3, 0),
+        ((0.5, 0.6, 0.3, 0.7, 0.2, 0.1), 5, 3),
+        ((0.5, 0.6, 0.3, 0.2, 0.9, 0.9), 3, 1),
+    ],
+)
+def test_training_of_the_encoder_stops_when_it_brings_nothing(base, data, tmp_path, figures, epochs, best):
+    model, left = base.load(), iter(figures)
+    texts = [item.encoder_text for item in data.items]
+    encoder_module.centre(model, encoder_module.encode(model, texts))
+    seen = []
+
+    def validate(vectors):
+        seen.append(vectors)
+        return next(left)
+
+    rows = Histories.of_users(data.interactions, np.arange(60))
+    few = EncoderOptions(epochs=5, patience=2, block=16, pairs=64, learning_rate=1e-3)
+    results = encoder_module.fine_tune(model, texts, rows, options=few, validate=validate, directory=tmp_path, seed=0)
+    assert [result.epoch for result in results] == list(range(epochs + 1))
+    left_at = encoder_module.encode(model, texts)
+    assert np.argmin([np.abs(left_at - vectors).max() for vectors in seen]) == best
+
+
 @pytest.mark.parametrize("with_sequence", [False, True])
 def test_the_server_scores_what_was_trained(run, data, tmp_path, monkeypatch, with_sequence):
     """The list by history, compiled loops, HNSW and all, has the scores of the exact sum."""
