@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tanager_server.engine.known import NO_PAST, KnownUsers
+from tanager_server.errors import InvalidRequestError
 
 
 @pytest.fixture
@@ -31,6 +32,20 @@ def test_a_past_is_in_the_order_in_which_it_happened(known):
     for number, time_ns in ((3, 30), (1, 10), (2, 20)):
         happen(known, "ann", f"item-{number}", time_ns, weight=number / 2)
     assert known.past("ann") == ([1, 2, 3], [0.5, 1.0, 1.5])
+
+
+def test_profiles_have_so_many_names_of_attributes_together(known, monkeypatch):
+    monkeypatch.setattr("tanager_server.engine.known.MAX_ATTRIBUTE_NAMES", 3)
+    known.users.put_profile("ann", {"age": 30.0, "city": "Ghent"})
+    known.check_names([{"age": 1.0}, {"likes": ("war",)}])
+    with pytest.raises(InvalidRequestError, match=r"users\[1\].profile: .* more than 3 names"):
+        known.check_names([{"likes": ("war",)}, {"age": 1.0, "job": "smith"}])
+    known.users.put_profile("bob", {"likes": ("war",), "job": "smith"})  # as a state that has more
+    known.check_names([{"age": 1.0, "job": "smith"}])
+    with pytest.raises(InvalidRequestError):
+        known.check_names([{"new": 1.0}])
+    known.users.purge("bob")
+    known.check_names([{"new": 1.0}])
 
 
 def test_an_item_that_comes_later_is_in_the_past_then_and_one_that_goes_is_not(known):

@@ -304,8 +304,10 @@ class Live:
         """Writes profiles of users.
 
         Raises:
-            As `delete_items`.
+            InvalidRequestError: their attributes have too many names.
+            OverloadedError, StorageError: as `delete_items`.
         """
+        self._engine.known.check_names(profiles.values())
         new = sum(user_id not in self._engine.known.users for user_id in profiles)
         stored = [StoredUser(user_id, profile_bytes(profile)) for user_id, profile in profiles.items()]
         outcome = await self._write(PutUsers(stored))

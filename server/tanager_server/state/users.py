@@ -7,6 +7,7 @@ gives others a `Snapshot`.
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from tanager_server.state.user_records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, KeysView, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +59,7 @@ class Users:
         self._kinds: dict[str, int] = {}
         self._kind_names: list[str] = []
         self._names: dict[str, str] = {}  # of attributes: one object for each
+        self._with_name: Counter[str] = Counter()  # how many profiles have each
         self.alive: NDArray[np.uint8] = np.zeros(0, np.uint8)
         # Versions of the last change of a slot, of its profile, and of its user.
         self._stamps: list[NDArray[np.int64]] = [np.zeros(0, np.int64) for _ in range(3)]
@@ -99,6 +101,11 @@ class Users:
         """The profile of who has the slot."""
         return self._profiles[slot]
 
+    @property
+    def attribute_names(self) -> KeysView[str]:
+        """All names that attributes of profiles have."""
+        return self._names.keys()
+
     # Changes
 
     def put_profile(self, user_id: str, profile: Mapping[str, ProfileValue]) -> bool:
@@ -106,7 +113,11 @@ class Users:
         known = user_id in self._slots
         slot = self._slot_of(user_id)
         names = self._names
-        self._profiles[slot] = {names.setdefault(name, name): value for name, value in profile.items()}
+        # The new one first, or a name that stays would go and come again.
+        self._with_name.update(profile.keys())
+        new = {names.setdefault(name, name): value for name, value in profile.items()}
+        self._drop_profile(slot)
+        self._profiles[slot] = new
         self.version += 1
         self._changed[slot] = self._profile_changed[slot] = self.version
         return not known
@@ -184,12 +195,20 @@ class Users:
         purged = Purged(slot, self._profiles[slot] is not None, self.events.length(slot), self._taken_by(slot))
         self.events.clear(slot)
         self._taken.forget(slot)
-        self._ids[slot] = self._profiles[slot] = None
+        self._drop_profile(slot)
+        self._ids[slot] = None
         self.alive[slot] = 0
         self._free.append(slot)
         self.version += 1
         self._changed[slot] = self._profile_changed[slot] = self._user_changed[slot] = self.version
         return purged
+
+    def _drop_profile(self, slot: int) -> None:
+        for name in self._profiles[slot] or ():
+            self._with_name[name] -= 1
+            if not self._with_name[name]:
+                del self._with_name[name], self._names[name]
+        self._profiles[slot] = None
 
     def _slot_of(self, user_id: str) -> int:
         slot = self._slots.get(user_id)

@@ -184,6 +184,18 @@ async def test_too_many_names_of_attributes_are_refused_before_anything_is_writt
         assert engine.generation.catalogue.position("b") is None
 
 
+async def test_too_many_names_in_profiles_are_refused_before_anything_is_written(started, monkeypatch):
+    monkeypatch.setattr("tanager_server.engine.known.MAX_ATTRIBUTE_NAMES", 2)
+    async with started() as (live, engine, _):
+        await live.upsert_users({"ann": {"age": 30.0}})
+        seq = live.seq
+        with pytest.raises(InvalidRequestError, match=r"users\[1\].profile: .* more than 2 names"):
+            await live.upsert_users({"bob": {"city": "Ghent"}, "cyd": {"job": "smith"}})
+        assert live.seq == seq
+        assert "bob" not in engine.known.users
+        await live.upsert_users({"bob": {"city": "Ghent", "age": 31.0}})
+
+
 async def test_a_caller_who_goes_leaves_a_write_that_is_done(started):
     async with started() as (live, engine, _):
         gone = asyncio.create_task(written(live, item("a", "first")))

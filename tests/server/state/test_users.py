@@ -77,6 +77,10 @@ class UsersMachine(RuleBasedStateMachine):
         return {e.number: (e.weight, e.time_ns) for e in self.ordered(name) if e.weight > 0}
 
     @invariant()
+    def names_are_those_that_profiles_have(self):
+        assert set(self.users.attribute_names) == {name for profile in self.profiles.values() for name in profile}
+
+    @invariant()
     def the_same_is_known(self):
         users = self.users
         assert len(users) == len(self.known())
