@@ -11,6 +11,7 @@ from tanager_server.bundle import Item
 from tanager_server.engine import audience_filter, audience_tables
 from tanager_server.engine.audiences import AudienceQuery
 from tanager_server.engine.records import ItemRecord, item_bytes
+from tanager_server.engine.request import RankQuery, RecommendQuery
 from tanager_server.errors import InvalidRequestError, ItemNotFoundError
 from tanager_server.live import folding
 from tanager_server.state import PutItems, StoredItem
@@ -169,6 +170,22 @@ async def test_two_may_follow_at_a_time(engine, monkeypatch):
         pass
     assert by.allowed('color = "green"').sum() == 1
     assert not list(by.follow())
+
+
+async def test_each_member_is_told_of_with_as_many_reasons_as_are_asked_for(engine):
+    query = AudienceQuery("item-5", 20)
+    found = await engine.find_audience(query)
+    assert found == await engine.audiences.find(query)
+    assert not found.explanations
+    explained = await engine.find_audience(query._replace(reasons=2))
+    assert explained.members == found.members
+    assert len(explained.explanations) == 20
+    for user_id, explanation in zip(found.members.user_ids, explained.explanations, strict=True):
+        asked = RankQuery(["item-5"], RecommendQuery(page_size=1, user_id=user_id, reasons=2))
+        (own,) = (await engine.rank(asked, deadline=np.inf)).explanations
+        assert explanation == own
+        assert len(explanation.reasons) <= 2
+    assert any(explanation.reasons for explanation in explained.explanations)
 
 
 async def test_what_cannot_be_asked_for_is_refused(engine):

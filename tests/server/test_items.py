@@ -184,7 +184,7 @@ async def test_priors_that_change_when_the_item_is_in_the_index_count_at_once(
 
 
 def test_attributes_have_so_many_names_in_all(items, monkeypatch, unit_vectors):
-    monkeypatch.setattr("tanager_server.engine.items.MAX_ATTRIBUTE_NAMES", 3)
+    monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 3)
     has_two = item("has two").model_copy(update={"attributes": {"a": 1, "b": [], "title": "x"}})
     another = item("another").model_copy(update={"attributes": {"c": 1}})
     items.check_names([another, has_two.model_copy(update={"attributes": {"c": 2, "a": 1}})])

@@ -35,7 +35,7 @@ def test_a_past_is_in_the_order_in_which_it_happened(known):
 
 
 def test_profiles_have_so_many_names_of_attributes_together(known, monkeypatch):
-    monkeypatch.setattr("tanager_server.engine.known.MAX_ATTRIBUTE_NAMES", 3)
+    monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 3)
     known.users.put_profile("ann", {"age": 30.0, "city": "Ghent"})
     known.check_names([{"age": 1.0}, {"likes": ("war",)}])
     with pytest.raises(InvalidRequestError, match=r"users\[1\].profile: .* more than 3 names"):

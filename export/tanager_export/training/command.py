@@ -75,7 +75,7 @@ def _train(arguments: argparse.Namespace) -> int:
     rows = (
         ("run", f"{run.path} (trained in {time.monotonic() - began:.0f} s)"),
         ("encoder", f"{len(epochs) - 1} epochs, the best is {best['epoch']}"),
-        ("", f"validation NDCG@10 of text and popularity alone {before:.4f} before, {after:.4f} after"),
+        ("", f"validation {run.manifest.get('validated_by', 'figure')} {before:.4f} before, {after:.4f} after"),
         ("blend", f"validation NDCG@10 {run.blend.ndcg:.4f} over {run.blend.cases:,} cases"),
         ("sequence head", _paid(run.blend)),
         ("weights", weights),

@@ -205,8 +205,8 @@ def fine_tune(
 def _stands_still(results: Sequence[EpochResult], patience: int) -> bool:
     """Whether the last epochs brought nothing.
 
-    How it was before any training is no measure: the first epochs, at the full learning rate, mostly lose some of that,
-    and the later ones win it back and more.
+    How it was before any training is no measure: where data are sparse, or new items are what counts, the first epochs
+    lose some of that, and later ones, at a lower learning rate, may win back more.
     """
     trained = results[1:]
     if not trained:

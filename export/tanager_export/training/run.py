@@ -51,6 +51,7 @@ _TOOLS = ("tanager", "torch", "transformers", "sentence-transformers", "numpy", 
 _VALIDATION_HALF_LIFE = 5.0
 _VALIDATION_SCALE = 10.0
 _VALIDATION_POPULAR = 0.5
+_BY_LISTS, _BY_NEW = "NDCG@10 of text and popularity alone", "recall@20 of text alone among hidden items"
 
 
 class RunError(ExportError):
@@ -138,7 +139,8 @@ def train(
     )
     windows = validation_windows(dataset, train_on, protocol=protocol, seed=options.seed)
     hidden = hidden_within(dataset, train_on, seed=options.seed)
-    vectors, epochs = _encoder(base, dataset, windows, hidden if protocol == "cold-items" else None, directory, options)
+    asked = hidden if protocol == "cold-items" else None
+    vectors, epochs = _encoder(base, dataset, windows, asked, directory, options)
     head = _head(dataset, windows[-1], vectors, directory, options, progress=progress)
     blend = _blend(dataset, windows, hidden, vectors, head, directory, seed=options.seed, progress=progress)
     early, late = windows[0], windows[-1]
@@ -154,6 +156,7 @@ def train(
         "encoder_interactions": len(early.train),
         "interactions": len(train_on),
         "windows": [{"train": len(window.train), "cases": len(window.cases)} for window in windows],
+        "validated_by": _BY_LISTS if asked is None else _BY_NEW,
         "epochs": epochs,
         "blend": _as_json(blend),
         "sequence": None if head is None else [asdict(epoch) for epoch in head.results],

@@ -280,7 +280,9 @@ class Engine:
             InvalidRequestError: the filter cannot be read.
         """
         found, explanations = await self.audiences.find(query), []
-        for user_id in found.members.user_ids if query.reasons else ():
+        if not query.reasons:
+            return found
+        for user_id in found.members.user_ids:
             explanations.append(await self._explain_item(found.position, user_id, count=query.reasons))
             await asyncio.sleep(0)
         return found._replace(explanations=explanations)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tanager_server.engine.attribute_names import check_names
 from tanager_server.engine.records import ItemRecord, item_bytes, read_item
 from tanager_server.errors import FieldViolation, InvalidRequestError, ItemNotFoundError
 from tanager_server.filter import Columns, FilterError, Predicates
@@ -33,8 +34,6 @@ _SELECTIVE_SHARE = 0.02
 """Of the index: a filter that allows no more is answered by looking at every item that it allows."""
 _MOST_KEPT = 32
 """Filters whose masks and views are kept until something is written; each takes two bytes for every item."""
-MAX_ATTRIBUTE_NAMES = 10_000
-"""Of all items together; each is an object of its own, and a column where one of sixteen items has it."""
 _SHOWN_ID_CHARS = 100
 _NO_POSITIONS = np.empty(0, np.int64)
 
@@ -97,25 +96,20 @@ class LiveItems:
         """How many items more can be added."""
         return len(self._live) - self.generation.catalogue.rows
 
-    def check_names(self, items: Sequence[Item]) -> None:
-        """Looks whether all items would have too many attributes in all, if some were written.
-
-        A bundle and a state that have more are taken as they are; then no item can bring another.
+    def check_names(self, items: Sequence[Item], under_way: Collection[str] = ()) -> set[str]:
+        """Looks whether attributes would have too many names, if some items were written: see `check_names`.
 
         Raises:
             InvalidRequestError: they would.
         """
-        columns, new = self._columns, set[str]()
-        for index, item in enumerate(items):
-            new.update(name for name in item.attributes if not columns.has_attribute(name))
-            if new and columns.attribute_count + len(new) > MAX_ATTRIBUTE_NAMES:
-                raise InvalidRequestError(
-                    FieldViolation(
-                        f"items[{index}].attributes",
-                        f"all items together would have more than {MAX_ATTRIBUTE_NAMES} names of attributes; "
-                        "give them the same names, and tell them apart by values",
-                    )
-                )
+        return check_names(
+            (item.attributes for item in items),
+            field="items[{}].attributes",
+            whose="the attributes of all items",
+            has=self._columns.has_attribute,
+            count=self._columns.attribute_count,
+            under_way=under_way,
+        )
 
     def position(self, item_id: str) -> int:
         """Where an item is.

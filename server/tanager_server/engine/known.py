@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tanager_server.engine.attribute_names import check_names
 from tanager_server.engine.audience_filter import UserFilter
-from tanager_server.errors import FieldViolation, InvalidRequestError
 from tanager_server.state.item_numbers import ItemNumbers
 from tanager_server.state.users import Users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from tanager_server.bundle import Catalogue, ProfileValue
 
-MAX_ATTRIBUTE_NAMES = 10_000
-"""Of all profiles together; filters have a column for each."""
 _NOWHERE = -1
 
 
@@ -81,25 +79,21 @@ class KnownUsers:
         found = np.array([_NOWHERE if position is None else position for position in new], np.int32)
         self._positions = np.concatenate((self._positions, found))
 
-    def check_names(self, profiles: Iterable[Mapping[str, ProfileValue]]) -> None:
-        """Looks whether all profiles would have too many attributes in all, if some were written.
-
-        A state that has more is taken as it is; then no profile can bring another.
+    def check_names(self, profiles: Iterable[Mapping[str, ProfileValue]], under_way: Collection[str] = ()) -> set[str]:
+        """Looks whether attributes would have too many names, if some profiles were written: see `check_names`.
 
         Raises:
             InvalidRequestError: they would.
         """
-        names, new = self.users.attribute_names, set[str]()
-        for index, profile in enumerate(profiles):
-            new.update(name for name in profile if name not in names)
-            if new and len(names) + len(new) > MAX_ATTRIBUTE_NAMES:
-                raise InvalidRequestError(
-                    FieldViolation(
-                        f"users[{index}].profile",
-                        f"the profiles of all users would have more than {MAX_ATTRIBUTE_NAMES} names of attributes; "
-                        "give them the same names, and tell them apart by values",
-                    )
-                )
+        names = self.users.attribute_names
+        return check_names(
+            profiles,
+            field="users[{}].profile",
+            whose="the profiles of all users",
+            has=names.__contains__,
+            count=len(names),
+            under_way=under_way,
+        )
 
     def past(self, user_id: str) -> Past:
         """What a user did; nothing, where nothing is known of the user."""

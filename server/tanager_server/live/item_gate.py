@@ -7,8 +7,10 @@ import collections
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from tanager_server.live.carried import carried
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 
     from tanager_server.live.replica import Replica
     from tanager_server.state import DeleteItems, Outcome, PutItems
@@ -26,10 +28,12 @@ class ItemGate:
 
     Attributes:
         under_way: ids of items that wait to be written.
+        names: of attributes that no item had when they came to wait.
     """
 
     def __init__(self) -> None:
         self.under_way: collections.Counter[str] = collections.Counter()
+        self.names: collections.Counter[str] = collections.Counter()
         self._writes: set[asyncio.Task[Outcome]] = set()
         self._noted: list[_Noted] | None = None
         self._open = asyncio.Event()
@@ -52,7 +56,11 @@ class ItemGate:
             self._open.set()
 
     async def write(
-        self, writing: Coroutine[None, None, Outcome], ids: Sequence[str], rows: Sequence[tuple[Replica, int]]
+        self,
+        writing: Coroutine[None, None, Outcome],
+        ids: Sequence[str],
+        rows: Sequence[tuple[Replica, int]],
+        names: Collection[str] = (),
     ) -> Outcome:
         """Has items written, whoever waits for it.
 
@@ -60,23 +68,23 @@ class ItemGate:
             writing: writes them.
             ids: of items whose texts are not known until it is done.
             rows: that are theirs until then, in each engine.
+            names: of attributes that no item has yet.
         """
         self.under_way.update(ids)
+        self.names.update(names)
         for replica, count in rows:
             replica.reserved += count
         # A task: whoever waits for all of them must also know those whose callers have gone.
-        task = asyncio.create_task(writing, name="items")
+        task = carried(writing, lambda: done())
         self._writes.add(task)
 
-        def done(task: asyncio.Task[Outcome]) -> None:
+        def done() -> None:
             self._writes.discard(task)
             self.under_way -= collections.Counter(ids)
+            self.names -= collections.Counter(names)
             for replica, count in rows:
                 replica.reserved -= count
-            if not task.cancelled():
-                task.exception()  # of a caller who has gone: looked at, and let be
 
-        task.add_done_callback(done)
         return await asyncio.shield(task)
 
     # For another engine

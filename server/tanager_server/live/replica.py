@@ -13,7 +13,7 @@ from tanager_server.live import folding
 from tanager_server.live.folding import figure, has_text, stored_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Collection, Container, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,14 +55,21 @@ class Replica:
         catalogue = self.engine.generation.catalogue
         return sum(catalogue.position(item.id) is None for item in items)
 
-    def check_room(self, items: Sequence[Item]) -> None:
-        """Looks whether there is room for the new ones among some items.
+    def check_room(self, items: Sequence[Item], names_under_way: Collection[str] = ()) -> set[str]:
+        """Looks whether there is room for the new ones among some items, and for names of their attributes.
+
+        Args:
+            items: to be written.
+            names_under_way: of attributes of others that wait to be written.
+
+        Returns:
+            The names that no item has yet.
 
         Raises:
             OverloadedError: there is none yet.
             InvalidRequestError: their attributes have too many names.
         """
-        self.engine.items.check_names(items)
+        names = self.engine.items.check_names(items, names_under_way)
         new = self.new(items)
         if new > self.engine.items.room - self.reserved:
             self.indexer.make_room()
@@ -70,6 +77,7 @@ class Replica:
                 f"items: {new} new ones do not fit until the index is made anew; try again",
                 retry_after_s=_RETRY_AFTER_S,
             )
+        return names
 
     def draft(self, records: Sequence[ItemRecord]) -> Draft:
         """Begins to write items."""

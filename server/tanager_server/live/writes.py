@@ -6,6 +6,8 @@ same of it.
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from tanager_server.errors import (
     StaleError,
     UserNotFoundError,
 )
+from tanager_server.live.carried import carried
 from tanager_server.live.impressions import Impressions
 from tanager_server.live.item_gate import ItemGate
 from tanager_server.live.loading import load_state
@@ -41,7 +44,7 @@ from tanager_server.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tanager_server.bundle import Item, ProfileValue
@@ -87,6 +90,7 @@ class Live:
         self._then: dict[int, Callable[[], None]] = {}
         self._lose: Callable[[Replica, ServerError], bool] | None = None
         self._unstored: list[StoredVector] = []
+        self._profile_names: collections.Counter[str] = collections.Counter()  # new ones, that wait to be written
         self._seq, self._events = store.seq, 0
 
     @property
@@ -247,8 +251,7 @@ class Live:
             StorageError: the disk does not take it.
             DeadlineExpiredError: the deadline passed before all texts were encoded; nothing was written.
         """
-        for replica in self._replicas:
-            replica.check_room(items)
+        self._check_room(items)
         written_ns = time.time_ns()
         records = [ItemRecord(item, written_ns) for item in items]
         drafts: list[Draft] = []
@@ -265,12 +268,14 @@ class Live:
                     if draft.replica in self._replicas and not self._gives_up(draft.replica, error):
                         raise
             await self.items.until_open()
-        for replica in self._replicas:
-            replica.check_room(items)
+        names = self._check_room(items)
         created, stored = self._replicas[0].new(items), [StoredItem(one.item.id, item_bytes(one)) for one in records]
         vectors = {(one.item_id, one.fingerprint): one for draft in drafts for one in draft.stored}
-        outcome = await self._write_items(PutItems(stored, list(vectors.values())), items, drafts)
+        outcome = await self._write_items(PutItems(stored, list(vectors.values())), items, drafts, names)
         return UpsertedItems(created, drafts[0].encoded, outcome.seq)
+
+    def _check_room(self, items: Sequence[Item]) -> set[str]:
+        return set[str]().union(*(replica.check_room(items, self.items.names) for replica in self._replicas))
 
     def _gives_up(self, replica: Replica, error: ServerError) -> bool:
         return replica is not self._replicas[0] and self._lose is not None and self._lose(replica, error)
@@ -307,10 +312,16 @@ class Live:
             InvalidRequestError: their attributes have too many names.
             OverloadedError, StorageError: as `delete_items`.
         """
-        self._engine.known.check_names(profiles.values())
-        new = sum(user_id not in self._engine.known.users for user_id in profiles)
+        known = self._engine.known
+        names = known.check_names(profiles.values(), self._profile_names)
+        new = sum(user_id not in known.users for user_id in profiles)
         stored = [StoredUser(user_id, profile_bytes(profile)) for user_id, profile in profiles.items()]
-        outcome = await self._write(PutUsers(stored))
+        self._profile_names.update(names)
+
+        def done() -> None:
+            self._profile_names -= collections.Counter(names)
+
+        outcome = await asyncio.shield(carried(self._write(PutUsers(stored)), done))
         return UpsertedUsers(new, outcome.seq)
 
     def user(self, user_id: str, *, latest: int) -> KnownUser:
@@ -362,11 +373,15 @@ class Live:
     # The fold
 
     async def _write_items(
-        self, write: PutItems | DeleteItems, items: Sequence[Item] = (), drafts: Sequence[Draft] = ()
+        self,
+        write: PutItems | DeleteItems,
+        items: Sequence[Item] = (),
+        drafts: Sequence[Draft] = (),
+        names: Collection[str] = (),
     ) -> Outcome:
         ids = [item.id for item in items]
         rows = [(draft.replica, draft.replica.new(items)) for draft in drafts]
-        return await self.items.write(self._write(write, drafts), ids, rows)
+        return await self.items.write(self._write(write, drafts), ids, rows, names)
 
     async def _write(
         self, write: Write, drafts: Sequence[Draft] = (), *, then: Callable[[], None] | None = None

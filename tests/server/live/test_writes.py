@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -12,7 +13,14 @@ from tests.server.conftest import Wishes
 
 from tanager_server.bundle import Item
 from tanager_server.engine import Engine
-from tanager_server.errors import EncodeError, InvalidRequestError, OverloadedError, StaleError, UserNotFoundError
+from tanager_server.errors import (
+    EncodeError,
+    InvalidRequestError,
+    OverloadedError,
+    StaleError,
+    StorageError,
+    UserNotFoundError,
+)
 from tanager_server.live import Indexer, Live, Served
 from tanager_server.live.replica import Replica
 from tanager_server.runtime import EncodedTexts
@@ -173,7 +181,7 @@ async def test_there_is_room_for_all_that_is_acknowledged(started):
 
 
 async def test_too_many_names_of_attributes_are_refused_before_anything_is_written(started, monkeypatch):
-    monkeypatch.setattr("tanager_server.engine.items.MAX_ATTRIBUTE_NAMES", 2)
+    monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 2)
     own = [item("a", "").model_copy(update={"attributes": {f"own-{n}": n}}) for n in range(3)]
     async with started() as (live, engine, texts):
         await written(live, own[0])
@@ -185,7 +193,7 @@ async def test_too_many_names_of_attributes_are_refused_before_anything_is_writt
 
 
 async def test_too_many_names_in_profiles_are_refused_before_anything_is_written(started, monkeypatch):
-    monkeypatch.setattr("tanager_server.engine.known.MAX_ATTRIBUTE_NAMES", 2)
+    monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 2)
     async with started() as (live, engine, _):
         await live.upsert_users({"ann": {"age": 30.0}})
         seq = live.seq
@@ -194,6 +202,37 @@ async def test_too_many_names_in_profiles_are_refused_before_anything_is_written
         assert live.seq == seq
         assert "bob" not in engine.known.users
         await live.upsert_users({"bob": {"city": "Ghent", "age": 31.0}})
+
+
+async def test_names_of_attributes_that_wait_to_be_written_count(started, monkeypatch):
+    monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 3)
+    async with started() as (live, engine, _):
+        profiles = [live.upsert_users({f"user-{n}": {f"own-{n}": 1.0}}) for n in range(10)]
+        own = [item(f"new-{n}", "").model_copy(update={"attributes": {f"own-{n}": n}}) for n in range(10)]
+        for calls in (profiles, [written(live, one) for one in own]):
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes[3:]] == [InvalidRequestError] * 7
+            assert not any(isinstance(outcome, BaseException) for outcome in outcomes[:3])
+        await live.upsert_users({f"user-{n}": {} for n in range(3)})
+        await live.delete_items([one.id for one in own])
+        await live.upsert_users({"user-9": {"own-9": 1.0}})
+        await written(live, own[9])
+        assert len(engine.known.users.attribute_names) == 1
+
+
+async def test_names_of_a_write_that_fails_count_no_more(started, monkeypatch):
+    monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 1)
+    async with started() as (live, _, _):
+        with monkeypatch.context() as broken:
+            broken.setattr(live._journal, "write", AsyncMock(side_effect=StorageError("full")))
+            for write in (
+                live.upsert_users({"ann": {"age": 1.0}}),
+                written(live, item("a", "").model_copy(update={"attributes": {"age": 1}})),
+            ):
+                with pytest.raises(StorageError):
+                    await write
+        await live.upsert_users({"ann": {"city": "Ghent"}})
+        await written(live, item("a", "").model_copy(update={"attributes": {"city": "Ghent"}}))
 
 
 async def test_a_caller_who_goes_leaves_a_write_that_is_done(started):
