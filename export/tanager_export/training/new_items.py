@@ -3,7 +3,8 @@
 How traits tell of behaviour is chosen where it ranks hidden items best among themselves. What is left to choose is how
 high new items come beside the others, and there is no right answer to that: a list that shows them shows less of what
 is known to be liked. So it has a price. New items are raised together, by as much as costs the others `PRICE` of their
-NDCG@10 and no more.
+NDCG@10 and no more. What it costs grows with how many new items there are: there are as many to pay for as there will
+be once nothing is hidden any more, but at least those that were hidden.
 
 A sequence head, where the blend has one, is trained once more for this, on what is not hidden.
 """
@@ -92,10 +93,15 @@ def learn_new_items(
             figures = among_new(candidate)
             if _surely_better(figures, first):
                 found, first = candidate, figures
+    # Of items that nobody took up anyway, as many are left out as were hidden: there will not be more new ones.
+    others = np.flatnonzero((behaviour.popularity == 0) & ~hidden.is_cold)
+    left_out = random.permutation(others)[: np.count_nonzero(hidden.is_cold)]
     chosen, best = found, -1.0
     for confidence in CONFIDENCES:
         candidate = replace(found, structure=replace(found.structure, confidence=confidence))
-        raised = _Raised(*_scores(behaviour, candidate, both, head), both, hidden.is_cold)
+        scores, new = _scores(behaviour, candidate, both, head)
+        scores[:, left_out] = -np.inf
+        raised = _Raised(scores, new, both, hidden.is_cold)
         offset = raised.highest(price)
         figure = raised.recall(offset)
         if figure > best:
@@ -127,7 +133,7 @@ def _scores(
 
 
 class _Raised:
-    """Lists with new items raised by more or less; what nobody took up beside them takes places as well."""
+    """Lists with new items raised by more or less, those too that nobody took up and nothing was hidden of."""
 
     def __init__(
         self,
@@ -139,7 +145,8 @@ class _Raised:
         self._scores, self._new, self._cases = scores, new, cases
         self._cold_target = is_cold[cases.targets.item]
         self._warm = self._mean(np.where(new >= 1, np.float32(-np.inf), scores), _NDCG, ~self._cold_target)
-        self._span = float(scores.max() - scores.min())
+        finite = scores[np.isfinite(scores)]
+        self._span = float(finite.max() - finite.min())
 
     def highest(self, price: float) -> float:
         """By how much they can be raised for this price; less than 0 where they are too high as they are.
