@@ -151,16 +151,21 @@ class _Raised:
     def highest(self, price: float) -> float:
         """By how much they can be raised for this price; less than 0 where they are too high as they are.
 
-        Not at all where the lists hit nothing: then there is no telling what it costs.
+        Not at all where the lists hit nothing: then there is no telling what it costs. Items of little behaviour are
+        raised and lowered in part, so lowering costs something too, and the price may not be had: then whatever of
+        what was looked at costs least.
         """
         if not self._warm:
             return 0.0
         low, high = -self._span, self._span
+        looked_at: list[tuple[float, float]] = []
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             warm = self._mean(self._scores + middle * self._new, _NDCG, ~self._cold_target)
+            looked_at.append((warm, middle))
             low, high = (middle, high) if warm >= (1 - price) * self._warm else (low, middle)
-        return low
+        least = max(looked_at)
+        return low if least[0] >= (1 - price) * self._warm else least[1]
 
     def recall(self, offset: float) -> float:
         """Recall of new items among all."""

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from tests.export.training.made import clusters, dataset, interactions
 
+from tanager_export.evaluation.cases import Cases, Histories
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.methods import Masked
 from tanager_export.evaluation.hiding import hide
 from tanager_export.training.blend import learn_blend
 from tanager_export.training.hybrid import Hybrid
-from tanager_export.training.new_items import hidden_within, learn_new_items
+from tanager_export.training.new_items import _Raised, hidden_within, learn_new_items
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,28 @@ def test_the_price_holds_in_a_catalogue_of_many_that_nobody_took_up(data, hidden
     assert warm_loss(hybrid, replace(more, is_cold=new)) > found
     few = learn_new_items(data, hidden, vectors, blend, seed=0, price=0.1)
     assert learned.weights["new"] < few.weights["new"]
+
+
+def ones(item: int, rows: int) -> Histories:
+    return Histories(np.arange(rows + 1), np.full(rows, item, np.int32), np.zeros(rows, int), np.ones(rows, np.float32))
+
+
+def test_where_the_price_cannot_be_had_the_least_is_paid():
+    """Each case wants an item of little behaviour, which is lowered with the new ones, and falls below others first."""
+    cases, count = 12, 40
+    scores = np.tile(np.linspace(1, 0, count, dtype=np.float32), (cases, 1))
+    scores[:, :5] += 0.5  # new ones
+    scores[:, 25] += 0.6  # what is wanted, and comes first of the others
+    new = np.zeros(count, np.float32)
+    new[:5], new[25] = 1, 0.6
+    asked = Cases(
+        np.arange(cases, dtype=np.int32), ones(39, cases), ones(25, cases), [{}] * cases, np.zeros(cases, int)
+    )
+    raised = _Raised(scores, new, asked, np.arange(count) < 5)
+    offset = raised.highest(0.02)
+    found = {at: raised._mean(scores + at * new, "ndcg@10", np.ones(cases, bool)) for at in (-1.5, -0.7, 0.0, offset)}
+    assert found[offset] < 0.98 * raised._warm
+    assert found[offset] == max(found.values()) > found[-1.5]
 
 
 def test_too_little_to_hide_leaves_new_items_as_they_are(caplog):
