@@ -44,7 +44,8 @@ CONFIDENCES = (0.5, 0.7, 0.85, 1.0)
 
 _CASES = 1_000
 _RECALL, _NDCG = "recall@20", "ndcg@10"
-_HALVINGS = 12
+_PLACES = 33  # that are looked at, before it is gone into the last of them that is not too dear
+_HALVINGS = 6
 
 
 def hidden_within(dataset: Dataset, train: Interactions, *, seed: int) -> Hidden | None:
@@ -95,22 +96,25 @@ def learn_new_items(
                 found, first = candidate, figures
     # Of items that nobody took up anyway, as many are left out as were hidden: there will not be more new ones.
     others = np.flatnonzero((behaviour.popularity == 0) & ~hidden.is_cold)
-    left_out = random.permutation(others)[: np.count_nonzero(hidden.is_cold)]
-    chosen, best = found, -1.0
+    left_out = random.permutation(others)[: len(np.unique(hidden.cold.cases.targets.item))]
+    chosen, best = found, (False, -np.inf)
     for confidence in CONFIDENCES:
         candidate = replace(found, structure=replace(found.structure, confidence=confidence))
         scores, new = _scores(behaviour, candidate, both, head)
         scores[:, left_out] = -np.inf
         raised = _Raised(scores, new, both, hidden.is_cold)
-        offset = raised.highest(price)
-        figure = raised.recall(offset)
-        if figure > best:
-            chosen, best = replace(candidate, weights={**found.weights, "new": offset}), figure
+        offset, cost = raised.highest(price)
+        # Of those for the price the one that shows most of them; where none is, the cheapest.
+        worth = (True, raised.recall(offset)) if cost <= price else (False, -cost)
+        if worth > best:
+            chosen, best = replace(candidate, weights={**found.weights, "new": offset}), worth
+    if not best[0]:
+        _log.warning("new items: as low as they may be, they cost the others %.1f %% of %s", -100 * best[1], _NDCG)
     _log.info(
-        "new items: %s %.4f among themselves, %.4f among all; raised by %.3g; %s",
+        "new items: %s %.4f among themselves, %s among all; raised by %.3g; %s",
         _RECALL,
         first.mean(),
-        best,
+        f"{best[1]:.4f}" if best[0] else "too dear",
         chosen.weights["new"],
         chosen.structure,
     )
@@ -148,24 +152,35 @@ class _Raised:
         finite = scores[np.isfinite(scores)]
         self._span = float(finite.max() - finite.min())
 
-    def highest(self, price: float) -> float:
+    def highest(self, price: float) -> tuple[float, float]:
         """By how much they can be raised for this price; less than 0 where they are too high as they are.
 
-        Not at all where the lists hit nothing: then there is no telling what it costs. Items of little behaviour are
-        raised and lowered in part, so lowering costs something too, and the price may not be had: then whatever of
-        what was looked at costs least.
+        Items of little behaviour are raised and lowered in part, so lowering costs something too. Where the price
+        cannot be had it is what costs least; where the lists hit nothing, and there is no telling what it costs, 0.
+
+        Returns:
+            The offset, and what it costs as a share.
         """
         if not self._warm:
-            return 0.0
-        low, high = -self._span, self._span
-        looked_at: list[tuple[float, float]] = []
+            return 0.0, 0.0
+        places = np.linspace(-1, 1, _PLACES)
+        offsets = (self._span * places * np.abs(places)).tolist()  # closer to one another about 0
+        costs = [self._cost(offset) for offset in offsets]
+        within = [at for at, cost in enumerate(costs) if cost <= price]
+        if not within:
+            return min(zip(offsets, costs, strict=True), key=lambda found: found[1])
+        low, cost = offsets[within[-1]], costs[within[-1]]
+        high = offsets[min(within[-1] + 1, _PLACES - 1)]
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            warm = self._mean(self._scores + middle * self._new, _NDCG, ~self._cold_target)
-            looked_at.append((warm, middle))
-            low, high = (middle, high) if warm >= (1 - price) * self._warm else (low, middle)
-        least = max(looked_at)
-        return low if least[0] >= (1 - price) * self._warm else least[1]
+            if (found := self._cost(middle)) <= price:
+                low, cost = middle, found
+            else:
+                high = middle
+        return low, cost
+
+    def _cost(self, offset: float) -> float:
+        return 1 - self._mean(self._scores + offset * self._new, _NDCG, ~self._cold_target) / self._warm
 
     def recall(self, offset: float) -> float:
         """Recall of new items among all."""

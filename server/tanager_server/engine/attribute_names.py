@@ -36,18 +36,18 @@ def check_names(
         under_way: names that wait to be written, there or not.
 
     Returns:
-        The names that are not there.
+        All the names. Those that are there too are under way from then on: what has them may be gone before they come.
 
     Raises:
         InvalidRequestError: there would be too many.
     """
     waiting = sum(not has(name) for name in under_way)
-    new, beyond = set[str](), 0
+    seen, beyond = set[str](), 0
     for place, names in enumerate(attributes):
         for name in names:
-            if name not in new and not has(name):
-                new.add(name)
-                beyond += name not in under_way
+            if name not in seen:
+                seen.add(name)
+                beyond += not has(name) and name not in under_way
         if beyond and count + waiting + beyond > MOST:
             raise InvalidRequestError(
                 FieldViolation(
@@ -56,4 +56,4 @@ def check_names(
                     "apart by values",
                 )
             )
-    return new
+    return seen

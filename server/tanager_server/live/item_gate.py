@@ -28,7 +28,7 @@ class ItemGate:
 
     Attributes:
         under_way: ids of items that wait to be written.
-        names: of attributes that no item had when they came to wait.
+        names: of attributes of those.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class ItemGate:
             writing: writes them.
             ids: of items whose texts are not known until it is done.
             rows: that are theirs until then, in each engine.
-            names: of attributes that no item has yet.
+            names: of the items' attributes.
         """
         self.under_way.update(ids)
         self.names.update(names)

@@ -63,7 +63,7 @@ class Replica:
             names_under_way: of attributes of others that wait to be written.
 
         Returns:
-            The names that no item has yet.
+            The names of their attributes.
 
         Raises:
             OverloadedError: there is none yet.

@@ -90,7 +90,7 @@ class Live:
         self._then: dict[int, Callable[[], None]] = {}
         self._lose: Callable[[Replica, ServerError], bool] | None = None
         self._unstored: list[StoredVector] = []
-        self._profile_names: collections.Counter[str] = collections.Counter()  # new ones, that wait to be written
+        self._profile_names: collections.Counter[str] = collections.Counter()  # that wait to be written
         self._seq, self._events = store.seq, 0
 
     @property

@@ -12,6 +12,7 @@ from tanager_export.evaluation.cases import Cases, Histories
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.methods import Masked
 from tanager_export.evaluation.hiding import hide
+from tanager_export.training import new_items
 from tanager_export.training.blend import learn_blend
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.new_items import _Raised, hidden_within, learn_new_items
@@ -120,10 +121,47 @@ def test_where_the_price_cannot_be_had_the_least_is_paid():
         np.arange(cases, dtype=np.int32), ones(39, cases), ones(25, cases), [{}] * cases, np.zeros(cases, int)
     )
     raised = _Raised(scores, new, asked, np.arange(count) < 5)
-    offset = raised.highest(0.02)
+    offset, cost = raised.highest(0.02)
     found = {at: raised._mean(scores + at * new, "ndcg@10", np.ones(cases, bool)) for at in (-1.5, -0.7, 0.0, offset)}
     assert found[offset] < 0.98 * raised._warm
     assert found[offset] == max(found.values()) > found[-1.5]
+    assert cost == pytest.approx(1 - found[offset] / raised._warm)
+
+
+def test_a_price_that_can_be_had_by_lowering_a_little_is_found():
+    cases, count = 12, 40
+    scores = np.tile(np.linspace(1, 0, count, dtype=np.float32), (cases, 1))
+    scores[:, :5] += 0.6
+    scores[:, 25] = 1.5
+    new = np.zeros(count, np.float32)
+    new[:5], new[25] = 1, 0.8
+    asked = Cases(
+        np.arange(cases, dtype=np.int32), ones(39, cases), ones(25, cases), [{}] * cases, np.zeros(cases, int)
+    )
+    raised = _Raised(scores, new, asked, np.arange(count) < 5)
+    offset, cost = raised.highest(0.02)
+    assert cost <= 0.02
+    assert -0.51 < offset < -0.5  # where the first of the new ones comes beside it
+
+
+def test_a_confidence_that_is_within_the_price_goes_before_one_that_shows_more(
+    data, hidden, vectors, blend, monkeypatch
+):
+    """The surest has the wanted new item first of all, and can be lowered no further."""
+    wanted = int(hidden.cold.cases.targets.item[0])
+
+    def scores_of(behaviour, candidate, cases, head):
+        sure = candidate.structure.confidence == 1
+        scores = np.zeros((len(cases), len(data.items)), np.float32)
+        scores[np.arange(len(cases)), hidden.warm.cases.targets.item[0]] = 0.5
+        scores[:, wanted] = 1.0 if sure else -1.0
+        new = hidden.is_cold.astype(np.float32)
+        return scores, 0 * new if sure else new
+
+    monkeypatch.setattr(new_items, "_scores", scores_of)
+    monkeypatch.setattr(new_items, "CONFIDENCES", (0.5, 1.0))
+    learned = learn_new_items(data, hidden, vectors, blend, seed=0)
+    assert learned.structure.confidence == 0.5
 
 
 def test_too_little_to_hide_leaves_new_items_as_they_are(caplog):

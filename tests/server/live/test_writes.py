@@ -220,6 +220,17 @@ async def test_names_of_attributes_that_wait_to_be_written_count(started, monkey
         assert len(engine.known.users.attribute_names) == 1
 
 
+async def test_names_that_are_given_up_before_another_write_has_them_count_for_that(started, monkeypatch):
+    monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 1)
+    async with started() as (live, engine, _):
+        await live.upsert_users({"ann": {"age": 1.0}})
+        names = engine.known.check_names([{"age": 1.0}])
+        live._profile_names.update(names)  # of a write that waits behind the next
+        await live.upsert_users({"ann": {}})
+        with pytest.raises(InvalidRequestError):
+            await live.upsert_users({"ann": {"city": "Ghent"}})
+
+
 async def test_names_of_a_write_that_fails_count_no_more(started, monkeypatch):
     monkeypatch.setattr("tanager_server.engine.attribute_names.MOST", 1)
     async with started() as (live, _, _):
