@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -137,24 +138,30 @@ def test_a_price_that_can_be_had_by_lowering_a_little_is_found():
     assert -0.51 < offset < -0.5  # where the first of the new ones comes beside it
 
 
-def test_a_confidence_that_is_within_the_price_goes_before_one_that_shows_more(
-    data, hidden, vectors, blend, monkeypatch
+@pytest.mark.parametrize(
+    ("found", "confidence"),
+    [
+        ({0.5: (-1.0, 0.01, 0.1), 0.7: (0.1, 0.02, 0.2), 1.0: (0.0, 0.6, 0.9)}, 0.7),
+        ({0.5: (-1.0, 0.3, 0.1), 0.7: (0.1, 0.2, 0.2), 1.0: (0.0, 0.6, 0.9)}, 0.7),
+        ({0.5: (-1.0, 0.01, 0.0), 0.7: (0.1, 0.03, 0.2), 1.0: (0.0, 0.6, 0.9)}, 0.5),
+    ],
+)
+def test_of_confidences_within_the_price_the_best_is_taken_or_else_the_cheapest(
+    data, hidden, vectors, blend, monkeypatch, caplog, found, confidence
 ):
-    """The surest has the wanted new item first of all, and can be lowered no further."""
-    wanted = int(hidden.cold.cases.targets.item[0])
+    """An offset, what it costs, and the recall of new items that it brings, by confidence."""
 
-    def scores_of(behaviour, candidate, cases, head):
-        sure = candidate.structure.confidence == 1
-        scores = np.zeros((len(cases), len(data.items)), np.float32)
-        scores[np.arange(len(cases)), hidden.warm.cases.targets.item[0]] = 0.5
-        scores[:, wanted] = 1.0 if sure else -1.0
-        new = hidden.is_cold.astype(np.float32)
-        return scores, 0 * new if sure else new
+    def raised(scores, new, cases, is_cold):
+        offset, cost, recall = found[asked.pop(0)]
+        return Mock(highest=lambda price: (offset, cost), recall=lambda at: recall)
 
-    monkeypatch.setattr(new_items, "_scores", scores_of)
-    monkeypatch.setattr(new_items, "CONFIDENCES", (0.5, 1.0))
-    learned = learn_new_items(data, hidden, vectors, blend, seed=0)
-    assert learned.structure.confidence == 0.5
+    asked = list(found)
+    monkeypatch.setattr(new_items, "CONFIDENCES", tuple(found))
+    monkeypatch.setattr(new_items, "_Raised", raised)
+    learned = learn_new_items(data, hidden, vectors, blend, seed=0, price=0.02)
+    assert learned.structure.confidence == confidence
+    assert learned.weights["new"] == found[confidence][0]
+    assert ("they cost the others 20.0 %" in caplog.text) == (min(cost for _, cost, _ in found.values()) > 0.02)
 
 
 def test_too_little_to_hide_leaves_new_items_as_they_are(caplog):
