@@ -61,7 +61,7 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--baselines",
         metavar="A,B,C",
-        help="which baselines, of those of global-time and leave-one-out (default: all; none: an empty text)",
+        help="which baselines; each protocol asks those of them that it suits (default: all; none: an empty text)",
     )
     parser.add_argument(
         "--trials", metavar="N", type=_positive, default=_TRIALS, help=f"for each baseline (default: {_TRIALS})"

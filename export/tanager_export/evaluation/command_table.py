@@ -115,18 +115,29 @@ def _cold_users(found: ColdUsers) -> str:
 
 
 def _cold_items(found: ColdItems) -> str:
+    heads = [f"cold items ({found.hidden:,} hidden, {found.cases:,} cases)", "", "tanager over it", "seed by seed"]
+    return _aligned(heads, cold_item_rows(found))
+
+
+def cold_item_rows(found: ColdItems) -> list[tuple[str, str, str, str]]:
+    """What was measured, the figure, Tanager's ratio to it, and that or the figure seed by seed."""
     rows = [
-        [f"R@20 among cold, {name}", interval(value), gain(found.ratios.get(name))]
+        (
+            f"R@20 among cold items, {name}",
+            interval(value),
+            gain(found.ratios.get(name)),
+            ", ".join(f"{ratio - 1:+.1%}" for ratio in found.ratios_by_seed.get(name, ())),
+        )
         for name, value in found.among_cold.items()
     ]
-    rows += [
-        ["R@20 of cold items among all", interval(found.among_all), ""],
-        ["R@20 of warm items among all", interval(found.warm), ""],
-        ["cold as a share of warm", percent(found.share), ""],
-        ["N@10 of warm items lost to cold ones", percent(found.warm_loss), ""],
-        ["N@10 of all uptakes, cold items ranked too", gain(found.together), ""],
+    return [
+        *rows,
+        ("R@20 of cold items among all", interval(found.among_all), "", ""),
+        ("R@20 of warm items among all", interval(found.warm), "", ""),
+        ("cold as a share of warm", percent(found.share), "", ", ".join(f"{one:.1%}" for one in found.share_by_seed)),
+        ("N@10 that warm items lose to cold ones", percent(found.warm_loss), "", ""),
+        ("N@10 of all uptakes, cold items ranked too", gain(found.together), "", ""),
     ]
-    return _aligned([f"cold items ({found.hidden:,} hidden, {found.cases:,} cases)", "", "tanager over it"], rows)
 
 
 def _aligned(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

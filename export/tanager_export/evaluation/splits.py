@@ -28,7 +28,7 @@ class SplitError(ExportError):
     """A dataset that cannot be split in the way asked for."""
 
 
-def global_time(dataset: Dataset, *, share: float = 0.1, hold_out: int = 1) -> Split:
+def global_time(dataset: Dataset, *, share: float = 0.1) -> Split:
     """Everything up to a time is learned from; everything after it is asked. The primary split.
 
     The cut is the time that leaves as near to `share` of the interactions after it as can be; what happened in that
@@ -38,24 +38,20 @@ def global_time(dataset: Dataset, *, share: float = 0.1, hold_out: int = 1) -> S
     Args:
         dataset: what to split.
         share: of the interactions, after the cut.
-        hold_out: 1 for the test; 2 splits the past of the test once more by the same rule, for validation.
 
     Raises:
         SplitError: the times cannot be compared between users, or are all the same, or nothing is left to ask.
     """
     _require_share(share)
-    _require_hold_out(hold_out)
     _require_seconds(dataset, "a split by global time")
     interactions = dataset.interactions
-    for _ in range(hold_out):
-        cut = _cut(interactions.timestamp, share=share)
-        past, future = (rows_of(interactions, side) for side in _sides(interactions.timestamp, cut))
-        interactions = past
+    cut = _cut(interactions.timestamp, share=share)
+    past, future = (rows_of(interactions, side) for side in _sides(interactions.timestamp, cut))
     targets = _first_uptakes(future, items=len(dataset.items), beside=past)
     return split_of("global-time", dataset, past, past, targets, cut)
 
 
-def leave_one_out(dataset: Dataset, *, hold_out: int = 1, repeats: Literal["count", "drop"] = "drop") -> Split:
+def leave_one_out(dataset: Dataset, *, repeats: Literal["count", "drop"] = "drop") -> Split:
     """Each user's last uptake is asked, given all before it: the split of most papers, for comparison with them.
 
     What other users did later is in `train`: figures are higher than anybody could reach in earnest. Users with fewer
@@ -64,14 +60,12 @@ def leave_one_out(dataset: Dataset, *, hold_out: int = 1, repeats: Literal["coun
 
     Args:
         dataset: what to split.
-        hold_out: 1 for the test; 2 asks for the last uptake but one, for validation, and leaves out the last as well.
         repeats: what to do with a target that the history holds already: "drop" the case, or "count" it, as published
             figures do; as seen items are masked it is then a miss, whoever recommends.
 
     Raises:
         SplitError: the dataset knows no order of events, or no user has enough of them.
     """
-    _require_hold_out(hold_out)
     if repeats not in ("count", "drop"):
         raise SplitError(f"repeats is {repeats!r}: give 'count' or 'drop'")
     if dataset.times == "none":
@@ -83,13 +77,13 @@ def leave_one_out(dataset: Dataset, *, hold_out: int = 1, repeats: Literal["coun
     order = np.lexsort((interactions.timestamp, interactions.user))  # stable: of one time, the order of the file
     user, liked = interactions.user[order], interactions.weight[order] > 0
     uptakes = np.bincount(user[liked], minlength=len(interactions.user_ids))
-    # Uptakes of the same user from each event on, itself included: the target is the one that has `hold_out`.
+    # Uptakes of the same user from each event on, itself included: the target is the one that has 1.
     before = np.concatenate(([0], np.cumsum(liked)))[:-1]
     from_here = np.cumsum(uptakes)[user] - before
     asked = uptakes[user] >= MIN_EVENTS
-    is_target = asked & liked & (from_here == hold_out)
+    is_target = asked & liked & (from_here == 1)
     known = np.ones(len(interactions), np.bool_)
-    known[order[is_target | (asked & (from_here < hold_out))]] = False
+    known[order[is_target | (asked & (from_here < 1))]] = False
     train = rows_of(interactions, known)
     targets = rows_of(interactions, order[is_target])
     repeated = _pairs(targets, items=len(dataset.items), among=train)
@@ -101,7 +95,7 @@ def leave_one_out(dataset: Dataset, *, hold_out: int = 1, repeats: Literal["coun
     return replace(split, later_events=True, repeats=repeats, repeated=int(repeated.sum()))
 
 
-def cold_items(dataset: Dataset, *, share: float = 0.2, seed: int, hold_out: int = 1) -> Split:
+def cold_items(dataset: Dataset, *, share: float = 0.2, seed: int) -> Split:
     """Items drawn at random lose all their interactions; who took them up is asked, given the rest of what they did.
 
     Every case is asked at the time of the dataset's last event: what is measured is the item that nobody knows.
@@ -110,26 +104,21 @@ def cold_items(dataset: Dataset, *, share: float = 0.2, seed: int, hold_out: int
         dataset: what to split.
         share: of the items with interactions, to hide.
         seed: of the draw.
-        hold_out: 1 for the test; 2 hides as great a share of the items that the test leaves, for validation.
 
     Raises:
         SplitError: nothing is hidden, or nothing is left, or nobody is left to ask.
     """
     _require_share(share)
-    _require_hold_out(hold_out)
     interactions = dataset.interactions
     _require_interactions(interactions)
-    for draw in range(hold_out):
-        present = np.unique(interactions.item)
-        count = round(share * len(present))
-        if not 0 < count < len(present):
-            raise SplitError(
-                f"{dataset.name}: a share of {share:g} hides {count} of {len(present)} items: give another"
-            )
-        hidden = np.zeros(len(dataset.items), np.bool_)
-        hidden[np.random.default_rng([seed, draw]).choice(present, count, replace=False)] = True
-        cold = hidden[interactions.item]
-        asked, interactions = rows_of(interactions, cold), rows_of(interactions, ~cold)
+    present = np.unique(interactions.item)
+    count = round(share * len(present))
+    if not 0 < count < len(present):
+        raise SplitError(f"{dataset.name}: a share of {share:g} hides {count} of {len(present)} items: give another")
+    hidden = np.zeros(len(dataset.items), np.bool_)
+    hidden[np.random.default_rng([seed, 0]).choice(present, count, replace=False)] = True
+    cold = hidden[interactions.item]
+    asked, interactions = rows_of(interactions, cold), rows_of(interactions, ~cold)
     targets = _first_uptakes(asked, items=len(dataset.items))
     with_history = np.bincount(interactions.user, minlength=len(interactions.user_ids)) > 0
     targets = rows_of(targets, with_history[targets.user])
@@ -138,7 +127,7 @@ def cold_items(dataset: Dataset, *, share: float = 0.2, seed: int, hold_out: int
     )
 
 
-def cold_users(dataset: Dataset, *, share: float = 0.1, known: int = KNOWN_EVENTS, hold_out: int = 1) -> Split:
+def cold_users(dataset: Dataset, *, share: float = 0.1, known: int = KNOWN_EVENTS) -> Split:
     """Users who come after the cut of `global_time`, asked once they did a few things; `train` holds nothing of them.
 
     The history is their first `known` events (more where several bear the time of the last of them) and the targets
@@ -148,7 +137,6 @@ def cold_users(dataset: Dataset, *, share: float = 0.1, known: int = KNOWN_EVENT
         dataset: what to split.
         share: of the interactions, after the cut.
         known: events in the history.
-        hold_out: 1 for the test; 2 splits the past of the test once more by the same rule, for validation.
 
     Raises:
         SplitError: as `global_time`, or no user comes after the cut and does more than `known` things.
@@ -156,15 +144,10 @@ def cold_users(dataset: Dataset, *, share: float = 0.1, known: int = KNOWN_EVENT
     if known < 1:
         raise SplitError(f"known is {known}: a history of at least one event is needed")
     _require_share(share)
-    _require_hold_out(hold_out)
     _require_seconds(dataset, "a split by global time")
     interactions = dataset.interactions
-    for _ in range(hold_out):
-        past, future = (
-            rows_of(interactions, side)
-            for side in _sides(interactions.timestamp, _cut(interactions.timestamp, share=share))
-        )
-        interactions = past
+    cut = _cut(interactions.timestamp, share=share)
+    past, future = (rows_of(interactions, side) for side in _sides(interactions.timestamp, cut))
     new = np.bincount(past.user, minlength=len(past.user_ids)) == 0
     future = rows_of(future, new[future.user])
     users = np.unique(future.user).astype(np.int64)
@@ -286,8 +269,3 @@ def _require_seconds(dataset: Dataset, what: str) -> None:
 def _require_share(share: float) -> None:
     if not (math.isfinite(share) and 0 < share < 1):
         raise SplitError(f"share is {share}: give one between 0 and 1")
-
-
-def _require_hold_out(hold_out: int) -> None:
-    if hold_out not in (1, 2):
-        raise SplitError(f"hold_out is {hold_out}: give 1 for the test or 2 for validation")

@@ -1,4 +1,4 @@
-"""Choose hyperparameters on the split of validation: random search, with the same budget for every method."""
+"""Choose hyperparameters on windows of validation: random search, with the same budget for every method."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Tuned:
         method: name of the method.
         metric: what was maximised.
         parameters: the best.
-        score: what they reached on validation.
+        score: what they reached on validation, the mean over the cases of all windows.
+        cases: of validation, in all windows.
         trials: all of them, in the order of trying.
         grid: how many combinations the space has.
     """
@@ -49,6 +50,7 @@ class Tuned:
     metric: str
     parameters: Mapping[str, Parameter]
     score: float
+    cases: int
     trials: tuple[Trial, ...]
     grid: int
 
@@ -56,7 +58,7 @@ class Tuned:
 def tune(
     method: Method,
     dataset: Dataset,
-    split: Split,
+    windows: Sequence[Split],
     *,
     trials: int,
     seed: int,
@@ -69,7 +71,7 @@ def tune(
     Args:
         method: what to tune.
         dataset: the catalogue.
-        split: the split of validation.
+        windows: of validation; each fit learns from one of them and is asked what came next in it.
         trials: how many combinations to try.
         seed: of the draw, and of each fit.
         metric: what to maximise; of equally good combinations the first tried is chosen.
@@ -94,17 +96,21 @@ def tune(
         disable=None if progress else True,
     ) as bar:
         for parameters in _draw(method.space, grid=grid, trials=trials, seed=seed):
-            recommender = method.fit(dataset, split.train, parameters, seed=seed)
-            tried.append(Trial(parameters, evaluate(recommender, split, chunk=chunk).mean(metric)))
+            found = [
+                evaluate(method.fit(dataset, window.train, parameters, seed=seed), window, chunk=chunk).values(metric)
+                for window in windows
+            ]
+            tried.append(Trial(parameters, float(np.concatenate(found).mean())))
             bar.update()
     best = max(tried, key=lambda trial: trial.score)
-    return Tuned(method.name, metric, best.parameters, best.score, tuple(tried), grid)
+    cases = sum(len(window.cases) for window in windows)
+    return Tuned(method.name, metric, best.parameters, best.score, cases, tuple(tried), grid)
 
 
 def tune_and_fit(
     method: Method,
     dataset: Dataset,
-    validation: Split,
+    windows: Sequence[Split],
     split: Split,
     *,
     trials: int,
@@ -118,7 +124,7 @@ def tune_and_fit(
     Args:
         method: what to tune.
         dataset: the catalogue.
-        validation: what to tune on: the same split with `hold_out=2`.
+        windows: what to tune on: the same rule within `train` of the test, once or several times.
         split: the test, of which `train` alone is read.
         trials: see `tune`.
         seed: see `tune`.
@@ -129,13 +135,14 @@ def tune_and_fit(
     Raises:
         LeakError: validation has events that the test may not learn from.
     """
-    targets, user = validation.cases.targets, validation.cases.user[validation.cases.targets.row_of_event]
-    if not (
-        _within(validation.train, split.train)
-        and _within(Interactions(user, targets.item, targets.timestamp, targets.weight, ()), split.train)
-    ):
-        raise LeakError(f"{validation.name}: validation has events that are not in train of the test: split that train")
-    tuned = tune(method, dataset, validation, trials=trials, seed=seed, metric=metric, chunk=chunk, progress=progress)
+    for window in windows:
+        targets, user = window.cases.targets, window.cases.user[window.cases.targets.row_of_event]
+        if not (
+            _within(window.train, split.train)
+            and _within(Interactions(user, targets.item, targets.timestamp, targets.weight, ()), split.train)
+        ):
+            raise LeakError(f"{window.name}: validation has events that are not in train of the test: split that train")
+    tuned = tune(method, dataset, windows, trials=trials, seed=seed, metric=metric, chunk=chunk, progress=progress)
     return method.fit(dataset, split.train, tuned.parameters, seed=seed), tuned
 
 

@@ -88,10 +88,11 @@ class Blend:
 
     @property
     def ablated(self) -> Blend | None:
-        """The blend without its sequence head; None where it has none."""
+        """The blend without its sequence head, new items raised as much; None where it has none."""
         if self.sequence is None or self.without_sequence is None:
             return None
-        return replace(self, weights=self.without_sequence, sequence=None, without_sequence=None)
+        weights = {**self.without_sequence, "new": self.weights["new"]}
+        return replace(self, weights=weights, sequence=None, without_sequence=None)
 
 
 def learn_blend(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from tanager_export.evaluation.hiding import hide
-from tanager_export.evaluation.splits import cold_items, global_time, leave_one_out
+from tanager_export.evaluation.splits import SplitError, cold_items, cold_users, global_time, leave_one_out
 
 if TYPE_CHECKING:
     from tanager_export.dataset import Dataset, Interactions
@@ -19,15 +19,21 @@ WINDOWS = 3
 
 
 def validation_windows(
-    dataset: Dataset, train: Interactions, *, protocol: Protocol, seed: int = 0, windows: int = WINDOWS
+    dataset: Dataset,
+    train: Interactions,
+    *,
+    protocol: Protocol | Literal["cold-users"],
+    seed: int = 0,
+    windows: int = WINDOWS,
 ) -> list[Split]:
     """Splits of `train`, each by the rule that the test goes by; the first has the least to learn from.
 
     Args:
         dataset: the catalogue; its own interactions are not looked at.
         train: what may be learned from.
-        protocol: by global time, several windows, each as great a share of what lies before its end as the test;
-            otherwise one. By cold items, it asks for those that are not hidden: `new_items` learns of the others.
+        protocol: by global time, several windows, each as great a share of what lies before its end as the test,
+            and so by cold users, where there are any in it; otherwise one. By cold items, it asks for those that are
+            not hidden: `new_items` learns of the others.
         seed: of the draw of cold items.
         windows: how many windows of time.
 
@@ -39,9 +45,15 @@ def validation_windows(
         return [leave_one_out(within)]
     if protocol == "cold-items":
         return [hide(within, seed=seed + 1).warm]
-    found = []
+    split = cold_users if protocol == "cold-users" else global_time
+    found: list[Split] = []
     for _ in range(windows):
-        found.append(global_time(within))
+        try:
+            found.append(split(within))
+        except SplitError:
+            if protocol == "cold-users" and found:
+                break
+            raise
         within = replace(dataset, interactions=found[-1].train)
     return found[::-1]
 

@@ -19,6 +19,7 @@ from tanager_export.training.sequence import SequenceOptions
 
 TOPICS = ("space", "love", "war", "music", "nature")
 USERS, DAY_S = 90, 86_400
+SOME = ("popularity", "ease", "frozen-encoder", "ridge-text-to-ease")
 FEW = ("--baselines", "popularity,ease", "--trials", "2")
 
 
@@ -116,7 +117,8 @@ def all_of_it(dataset, tiny_model, tmp_path_factory):
     ]
     compression.write_text(json.dumps({"rows": rows}))
     files = ("--output", place / "f.json", "--report", place / "deep" / "r.html", "--compression", compression)
-    status = run(dataset, "--model", tiny_model, "--frozen", tiny_model, "--protocol", "all", *FEW, *files)
+    some = ("--baselines", ",".join(SOME), "--trials", "2")
+    status = run(dataset, "--model", tiny_model, "--frozen", tiny_model, "--protocol", "all", *some, *files)
     return status, json.loads((place / "f.json").read_text()), (place / "deep" / "r.html").read_text()
 
 
@@ -127,7 +129,7 @@ def test_every_protocol_is_measured_in_one_run(all_of_it):
     assert [table["protocol"] for table in figures["tables"]] == ["global-time", "leave-one-out"]
     for table in figures["tables"]:
         rows = {row["method"]: row for row in table["rows"]}
-        assert list(rows) == ["tanager", "popularity", "ease"]
+        assert list(rows) == ["tanager", *SOME]
         for row in rows.values():
             assert all(row["metrics"][name] is not None for name in ("ndcg@10", "auc", "gini", "ease_diversity"))
             assert 0 < row["metrics"]["ndcg@10"] <= 1
@@ -152,6 +154,10 @@ def test_hidden_items_are_found_by_their_text(all_of_it):
     found = all_of_it[1]["cold_items"]
     assert found["hidden"] == 24
     assert list(found["among_cold"]) == ["tanager", "frozen-encoder", "ridge-text-to-ease"]
+    assert {name: len(ratios) for name, ratios in found["ratios_by_seed"].items()} == dict.fromkeys(SOME[2:], 1)
+    for name, ratios in found["ratios_by_seed"].items():
+        assert ratios[0] == pytest.approx(found["ratios"][name]["value"])
+    assert found["share_by_seed"] == [pytest.approx(found["share"]["value"])]
     share = found["among_all"]["value"] / found["warm"]["value"]
     assert found["share"]["value"] == pytest.approx(share, rel=0.2)  # of the cases that have both
     assert found["together"]["value"] > 1, "who never ranks hidden items misses all of them"
@@ -313,6 +319,13 @@ def test_a_run_of_one_protocol_is_refused_by_another(dataset, altered, trained, 
     copy = altered(protocol="leave-one-out", hold_out=False)
     assert run(dataset, "--model", copy, "--frozen", tiny_model, "--protocol", "leave-one-out") == 1
     assert "nothing was held out" in capsys.readouterr().err
+
+
+def test_the_encoder_of_a_run_is_not_taken_for_one_that_nothing_is_known_of(dataset, trained, tiny_model, capsys):
+    assert run(dataset, "--model", trained / "model", "--frozen", tiny_model) == 1
+    assert f"name the run, {trained}" in capsys.readouterr().err
+    assert run(dataset, "--model", tiny_model, "--frozen", trained / "model") == 1
+    assert "is the encoder of a run" in capsys.readouterr().err
 
 
 def test_all_protocols_leaves_out_what_the_run_may_know_and_says_so(dataset, trained, tiny_model, tmp_path):

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.export.evaluation.made import ITEMS, USERS, dataset_of, rows_of, some_rows
+from tests.export.evaluation.made import ITEMS, USERS, dataset_of, interactions_of, rows_of, some_rows
 
 from tanager_export.errors import ExportError
+from tanager_export.evaluation.baselines import ItemKNN
+from tanager_export.evaluation.cases import Cases, Histories, Split
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers, with_lists
 from tanager_export.evaluation.experiment.encoder import centred
-from tanager_export.evaluation.experiment.methods import Among, Masked, contestant
+from tanager_export.evaluation.experiment.methods import Among, Backed, Masked, contestant, most_popular
 from tanager_export.evaluation.experiment.served import words_to_encode
 from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.leaks import refuse_leaks
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 ROWS = [(user, (user + step) % ITEMS, 10 * step + user, 1.0) for user in range(USERS) for step in range(7)]
 DATASET = dataset_of(ROWS)
+KNN: Mapping[str, Parameter] = {"similarity": "cosine", "neighbours": 20, "shrinkage": 0.0, "decay": 1.0}
 
 
 class Fixed:
@@ -122,7 +125,7 @@ def test_a_method_is_tuned_among_the_items_it_is_asked_for():
     inner = hide(replace(DATASET, interactions=hidden.both.train), share=0.3, seed=1)
     allowed = {id(part.cold.train): part.is_cold for part in (hidden, inner)}
     found = contestant(
-        Among(Method(), allowed), DATASET, inner.cold, [hidden.cold], trials=2, seeds=[0], metric="recall@1"
+        Among(Method(), allowed), DATASET, [inner.cold], [hidden.cold], trials=2, seeds=[0], metric="recall@1"
     )
     assert found.tuned is not None
     best = max(evaluate(Masked(Fixed(seed), inner.is_cold), inner.cold).mean("recall@1") for seed in (0, 1))
@@ -130,11 +133,43 @@ def test_a_method_is_tuned_among_the_items_it_is_asked_for():
 
 
 def test_a_method_that_cannot_be_had_is_missing_and_no_error():
-    found = contestant(
-        Broken(), DATASET, leave_one_out(DATASET, hold_out=2), [leave_one_out(DATASET)], trials=1, seeds=[0]
-    )
+    test = leave_one_out(DATASET)
+    window = leave_one_out(replace(DATASET, interactions=test.train))
+    found = contestant(Broken(), DATASET, [window], [test], trials=1, seeds=[0])
     assert found.recommenders == []
     assert found.missing == "the library is not installed"
+
+
+def test_who_is_unknown_gets_what_was_popular_lately_where_that_is_better():
+    day = 86_400
+    # Item 0 was everybody's, long ago; item 1 is what new users begin with now.
+    old = [(user, item, user, 1.0) for user in range(4) for item in (0, 2, 3)]
+    new = [(4, 4, 900 * day, 1.0), (4, 1, 900 * day + 1, 1.0)]
+    train = interactions_of([*old, *new])
+    cases = cold_cases([(5, 1, 901 * day)])
+    window = Split("made", train, cases, items=ITEMS)
+    dataset = replace(DATASET, interactions=train)
+    popular = most_popular(dataset, [window], trials=22, seed=0)
+    assert popular[0].name == "recent-popularity"
+    found = Backed(ItemKNN(), popular).fit(dataset, train, KNN, seed=0)
+    plain = ItemKNN().fit(dataset, train, KNN, seed=0)
+    recent = popular[0].fit(dataset, train, popular[1], seed=0)
+    np.testing.assert_array_equal(found.score(cases), recent.score(cases))
+    assert found.score(cases)[0].argmax() == 1 != plain.score(cases)[0].argmax() == 0
+    known = leave_one_out(DATASET).cases
+    np.testing.assert_array_equal(found.score(known), plain.score(known))
+    # Where what is popular at large is what comes next, that it is.
+    again = Split("made", train, cold_cases([(5, 0, 901 * day)]), items=ITEMS)
+    assert most_popular(dataset, [again], trials=22, seed=0)[0].name == "popularity"
+
+
+def cold_cases(targets: Sequence[tuple[int, int, int]]) -> Cases:
+    """Users of whom nothing is known, and what each takes up at a time."""
+    events = interactions_of([(user, item, time, 1.0) for user, item, time in targets])
+    users = np.array([user for user, _, _ in targets])
+    nothing = Histories.of_users(interactions_of([]), users)
+    at = np.array([time for _, _, time in targets])
+    return Cases(users.astype(np.int32), nothing, Histories.of_users(events, users), [{}] * len(users), at)
 
 
 def test_centring_takes_away_what_all_vectors_share():

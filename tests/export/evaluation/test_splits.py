@@ -96,14 +96,6 @@ class TestGlobalTime:
         split = global_time(dataset_of([*past, (0, 1, 10, -1.0), (0, 2, 10, 1.0), (0, 1, 11, 2.0)]), share=0.25)
         assert asked(split) == {0: [(2, 10, 1.0), (1, 11, 2.0)]}
 
-    def test_for_validation_the_past_is_split_once_more(self):
-        dataset = dataset_of([(n % 6, n, n, 1.0) for n in range(100)], items=100)
-        inner = replace(dataset, interactions=global_time(dataset, share=0.2).train)
-        validation, again = global_time(dataset, share=0.2, hold_out=2), global_time(inner, share=0.2)
-        assert rows_of(validation.train) == rows_of(again.train)
-        assert asked(validation) == asked(again)
-        assert len(validation.train) == 64
-
     @pytest.mark.parametrize(
         ("rows", "options", "message"),
         [
@@ -113,7 +105,6 @@ class TestGlobalTime:
             pytest.param([(0, 0, 1, 1.0), (0, 1, 2, -1.0)], {}, "nobody to ask", id="only dislikes after the cut"),
             pytest.param([(0, 0, 1, 1.0), (0, 1, 2, 1.0)], {"share": 1.0}, "between 0 and 1", id="share"),
             pytest.param([(0, 0, 1, 1.0), (0, 1, 2, 1.0)], {"share": float("nan")}, "between 0 and 1", id="nan"),
-            pytest.param([(0, 0, 1, 1.0), (0, 1, 2, 1.0)], {"hold_out": 3}, "hold_out is 3", id="hold_out"),
         ],
     )
     def test_what_cannot_be_split_is_refused(self, rows, options, message):
@@ -138,15 +129,15 @@ def test_leave_one_out_needs_an_order_only():
 
 
 class TestLeaveOneOut:
-    @given(rows=some_rows, hold_out=st.sampled_from([1, 2]), repeats=st.sampled_from(["count", "drop"]))
-    def test_the_last_uptake_is_asked_and_nothing_after_it_is_known(self, rows, hold_out, repeats):
-        split = split_or_skip(leave_one_out, dataset_of(rows), hold_out=hold_out, repeats=repeats)
+    @given(rows=some_rows, repeats=st.sampled_from(["count", "drop"]))
+    def test_the_last_uptake_is_asked_and_nothing_after_it_is_known(self, rows, repeats):
+        split = split_or_skip(leave_one_out, dataset_of(rows), repeats=repeats)
         train, expected, repeated = [], {}, 0
         for user in range(USERS):
             events = of_user(rows, user)
             uptakes = [position for position, event in enumerate(events) if event[2] > 0]
             if len(uptakes) >= 3:
-                target = uptakes[-hold_out]
+                target = uptakes[-1]
                 known = events[:target]
                 again = events[target][0] in [event[0] for event in known]
                 repeated += again
@@ -159,10 +150,10 @@ class TestLeaveOneOut:
         assert split.repeated == repeated
         assert set(asked(split)) == set(expected)
         for row, user in enumerate(split.cases.user.tolist()):
-            known, target = expected[user]
-            assert events_of(split.cases.histories, row) == known
-            assert events_of(split.cases.targets, row) == [target]
-            assert split.cases.at[row] == target[1]
+            history, last = expected[user]
+            assert events_of(split.cases.histories, row) == history
+            assert events_of(split.cases.targets, row) == [last]
+            assert split.cases.at[row] == last[1]
         refuse_leaks(split)
 
     def test_users_of_two_events_are_learned_from(self):
@@ -183,22 +174,21 @@ class TestLeaveOneOut:
 
 
 class TestColdItems:
-    @given(rows=some_rows, seed=st.integers(0, 5), hold_out=st.sampled_from([1, 2]))
-    def test_hidden_items_leave_train_and_are_all_that_is_asked(self, rows, seed, hold_out):
-        split = split_or_skip(cold_items, dataset_of(rows), share=0.3, seed=seed, hold_out=hold_out)
+    @given(rows=some_rows, seed=st.integers(0, 5))
+    def test_hidden_items_leave_train_and_are_all_that_is_asked(self, rows, seed):
+        split = split_or_skip(cold_items, dataset_of(rows), share=0.3, seed=seed)
         hidden = set(split.cases.targets.item.tolist())
         train = rows_of(split.train)
         assert hidden.isdisjoint(row[1] for row in train)
         assert set(train) <= set(rows)
         for row, user in enumerate(split.cases.user.tolist()):
             assert events_of(split.cases.histories, row) == of_user(train, user) != []
-        if hold_out == 1:
-            left = [row for row in rows if row not in train]
-            with_history = {row[0] for row in train}
-            expected = {user: rest for user, rest in first_uptakes(left, []).items() if user in with_history}
-            assert {user: sorted_events(events) for user, events in asked(split).items()} == {
-                user: sorted_events(events) for user, events in expected.items()
-            }
+        left = [row for row in rows if row not in train]
+        with_history = {row[0] for row in train}
+        expected = {user: rest for user, rest in first_uptakes(left, []).items() if user in with_history}
+        assert {user: sorted_events(events) for user, events in asked(split).items()} == {
+            user: sorted_events(events) for user, events in expected.items()
+        }
         refuse_leaks(split)
 
     def test_the_share_is_of_the_items_with_interactions_and_the_seed_draws_them(self):
@@ -206,9 +196,6 @@ class TestColdItems:
         hidden = [set(cold_items(dataset, share=0.2, seed=seed).cases.targets.item.tolist()) for seed in (0, 0, 1)]
         assert hidden[0] == hidden[1] != hidden[2]
         assert len(hidden[0]) == 4
-        validation = cold_items(dataset, share=0.2, seed=0, hold_out=2)
-        assert len(set(validation.train.item.tolist())) == 13  # 20 less 4, less 3 of those 16
-        assert hidden[0].isdisjoint(validation.cases.targets.item.tolist())
 
     @pytest.mark.parametrize("items", [1, 2])
     def test_too_few_items_are_refused(self, items):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_export.dataset import AttributeValue, Interactions
-    from tanager_export.evaluation.cases import Cases
+    from tanager_export.evaluation.cases import Cases, Recommender
 
 _TIE = 1e-6
 """Popularity's share of a score, relative to the row's largest: it orders what would be tied, and nothing else."""
@@ -58,7 +58,7 @@ def profile_matrix(histories: Histories, items: int, decay: float = 1.0) -> spar
 
 
 class FromHistory(ABC):
-    """A recommender that needs to know something of a user, and falls back on popularity where it does not.
+    """A recommender that needs to know something of a user, and falls back on what is popular where it does not.
 
     Popularity also orders what the model leaves tied, for ties count against a recommender.
 
@@ -68,13 +68,20 @@ class FromHistory(ABC):
 
     def __init__(self, popularity: NDArray[np.float32]) -> None:
         self._popularity = popularity / max(float(popularity.max(initial=0)), 1.0)
+        self._unknown: Recommender | None = None
+
+    def fall_back_on(self, recommender: Recommender) -> None:
+        """Has another recommender, and not popularity, answer for users of whom nothing is known."""
+        self._unknown = recommender
 
     def score(self, cases: Cases) -> NDArray[np.float32]:
         """`(cases, items) float32`."""
         histories = cases.histories.uptakes()
-        known = np.flatnonzero(self.knows(histories, cases.profiles))
+        knows = self.knows(histories, cases.profiles)
+        known, unknown = np.flatnonzero(knows), np.flatnonzero(~knows)
         scores = np.empty((len(cases), len(self._popularity)), np.float32)
-        scores[:] = self._popularity
+        if len(unknown) > 0:
+            scores[unknown] = self._popularity if self._unknown is None else self._unknown.score(cases.take(unknown))
         if len(known) > 0:
             found = self.score_known(histories.take(known), [cases.profiles[row] for row in known.tolist()])
             scale = np.abs(found).max(axis=1, keepdims=True)

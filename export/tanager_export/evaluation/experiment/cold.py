@@ -12,17 +12,18 @@ from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.bootstrap import Interval, compare
 from tanager_export.evaluation.evaluate import evaluate, evaluate_cold_users
 from tanager_export.evaluation.experiment.answers import Answers
-from tanager_export.evaluation.experiment.methods import Among, Masked, contestant, tanager
+from tanager_export.evaluation.experiment.methods import Among, Backed, Masked, contestant, most_popular, tanager
 from tanager_export.evaluation.experiment.result import METRIC, TANAGER, ColdItems, ColdUsers
 from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.splits import cold_users
+from tanager_export.training.windows import validation_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from tanager_export.dataset import Dataset
+    from tanager_export.dataset import Dataset, Interactions
     from tanager_export.evaluation.cases import Recommender, Split
     from tanager_export.evaluation.evaluate import Outcome
     from tanager_export.evaluation.hiding import Hidden
@@ -31,13 +32,15 @@ _log = logging.getLogger(__name__)
 
 RECALL = "recall@20"
 COLD_USER_BASELINES = ("popularity", "recent-popularity", "ease")
-COLD_ITEM_BASELINES = ("frozen-encoder", "ridge-text-to-ease")
+COLD_ITEM_BASELINES = ("hybrid-mf", "frozen-encoder", "ridge-text-to-ease")
+"""Those that can tell one item that nobody took up from another."""
 
 
 def evaluate_cold_items(
     dataset: Dataset,
     vectors: Sequence[NDArray[np.float32]],
     frozen: NDArray[np.float32],
+    names: Sequence[str],
     *,
     trials: int,
     seeds: Sequence[int],
@@ -48,6 +51,7 @@ def evaluate_cold_items(
         dataset: the catalogue.
         vectors: `(items, dim)`, of the encoder under test, for each seed.
         frozen: `(items, dim)`, for the baselines.
+        names: of baselines, some of `COLD_ITEM_BASELINES`.
         trials: for each baseline.
         seeds: of the draws; each hides other items.
     """
@@ -63,10 +67,10 @@ def evaluate_cold_items(
     among_cold = {TANAGER: _among_cold(ours, parts)}
     allowed = {id(part.cold.train): part.is_cold for part in (*parts, inner[0])}
     parameters = {}
-    for name in COLD_ITEM_BASELINES:
+    for name in names:
         method = Among(baselines(frozen)[name], allowed)
         cold = [part.cold for part in parts]
-        found = contestant(method, dataset, inner[0].cold, cold, trials=trials, seeds=seeds, metric=RECALL)
+        found = contestant(method, dataset, [inner[0].cold], cold, trials=trials, seeds=seeds, metric=RECALL)
         if found.tuned is not None and found.recommenders:
             among_cold[name] = _among_cold(found.recommenders, parts)
             parameters[name] = found.tuned.parameters
@@ -77,28 +81,28 @@ def evaluate_cold_items(
         [evaluate(Masked(one, ~part.is_cold), part.both, progress=True) for one, part in zip(ours, parts, strict=True)]
     )
     kept = answers.compare(without, METRIC, "warm").ratio
+    beside = {name: found for name, found in among_cold.items() if name != TANAGER}
     return ColdItems(
         hidden=int(parts[0].is_cold.sum()),
         cases=among_cold[TANAGER].count()[0],
         among_cold={name: found.interval(RECALL) for name, found in among_cold.items()},
-        ratios={
-            name: among_cold[TANAGER].compare(found, RECALL).ratio
-            for name, found in among_cold.items()
-            if name != TANAGER
-        },
+        ratios={name: among_cold[TANAGER].compare(found, RECALL).ratio for name, found in beside.items()},
         among_all=answers.interval(RECALL, "cold_item"),
         warm=answers.interval(RECALL, "warm"),
         share=_share(both),
         warm_loss=Interval(1 - kept.value, 1 - kept.high, 1 - kept.low),
         together=answers.compare(without, METRIC).ratio,
         parameters=parameters,
+        ratios_by_seed={name: _ratios(among_cold[TANAGER], found) for name, found in beside.items()},
+        share_by_seed=tuple(_share([one]).value for one in both),
     )
 
 
 def evaluate_cold_user_counts(
     dataset: Dataset,
+    train: Interactions,
     recommenders: Sequence[Recommender],
-    frozen: NDArray[np.float32],
+    names: Sequence[str],
     *,
     trials: int,
     seeds: Sequence[int],
@@ -107,19 +111,20 @@ def evaluate_cold_user_counts(
 
     Args:
         dataset: the catalogue.
-        recommenders: Tanager of each seed, fitted to `train` of `global_time`, which is that of `cold_users`.
-        frozen: `(items, dim)`, for the baselines.
+        train: of `global_time`, which is that of `cold_users`.
+        recommenders: Tanager of each seed, fitted to `train`.
+        names: of baselines, some of `COLD_USER_BASELINES`.
         trials: for each baseline.
         seeds: of the baselines.
     """
     split = cold_users(dataset)
-    validation = cold_users(dataset, hold_out=2)
+    windows = validation_windows(dataset, train, protocol="cold-users")
+    popular = most_popular(dataset, windows, trials=trials, seed=seeds[0])
     answers = {TANAGER: _by_count(recommenders, split)}
     parameters = {}
-    for name in COLD_USER_BASELINES:
-        found = contestant(
-            baselines(frozen)[name], dataset, validation, [split] * len(seeds), trials=trials, seeds=seeds
-        )
+    for name in names:
+        method = Backed(baselines()[name], popular)
+        found = contestant(method, dataset, windows, [split] * len(seeds), trials=trials, seeds=seeds)
         if found.tuned is not None and found.recommenders:
             answers[name] = _by_count(found.recommenders, split)
             parameters[name] = found.tuned.parameters
@@ -152,6 +157,12 @@ def _among_cold(recommenders: Sequence[Recommender], parts: Sequence[Hidden]) ->
             for recommender, part in zip(recommenders, parts, strict=True)
         ]
     )
+
+
+def _ratios(ours: Answers, theirs: Answers) -> tuple[float, ...]:
+    """Of each seed."""
+    pairs = zip(ours.outcomes, theirs.outcomes, strict=True)
+    return tuple(mine.mean(RECALL) / other.mean(RECALL) for mine, other in pairs)
 
 
 def _share(outcomes: Sequence[Outcome]) -> Interval:

@@ -62,7 +62,8 @@ class Encoder:
             dataset: what is evaluated; a run of another one is refused.
 
         Raises:
-            ExportError: there is no such model, or the run is of another dataset or is not done.
+            ExportError: there is no such model, or it is a part of a run, or the run is of another dataset or is not
+                done.
         """
         from tanager_export.training.run import MANIFEST, fingerprint, is_run, load_run  # imports torch
 
@@ -71,6 +72,10 @@ class Encoder:
             return cls(source, centred=True, provenance=f"{source.name}, frozen: it has seen no behaviour")
         path = Path(model)
         if not (is_run(path) or (path / MANIFEST).is_file()):
+            if is_run(path.parent):
+                raise ExportError(
+                    f"{path}: is the encoder of a run, which tells what it has seen: name the run, {path.parent}"
+                )
             source = find_model(model)
             told = "no manifest says what it learned from; if that was this dataset, its figures are too high"
             return cls(source, centred=False, provenance=f"{source.name} ({source.source}): {told}")

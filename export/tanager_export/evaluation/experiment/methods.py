@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tanager_export.errors import ExportError
+from tanager_export.evaluation.baselines.behaviour import FromHistory
+from tanager_export.evaluation.baselines.popularity import Popularity, RecentPopularity
 from tanager_export.evaluation.leaks import LeakError
 from tanager_export.evaluation.ranking import ScoreError
 from tanager_export.evaluation.splits import SplitError
-from tanager_export.evaluation.tuning import tune_and_fit
+from tanager_export.evaluation.tuning import METRIC, tune, tune_and_fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset, Interactions
-    from tanager_export.evaluation.cases import Cases, Method, Recommender, Split
+    from tanager_export.evaluation.cases import Cases, Method, Parameter, Recommender, Split
     from tanager_export.evaluation.hiding import Hidden
     from tanager_export.evaluation.tuning import Tuned
     from tanager_export.training.hybrid import Hybrid
@@ -50,12 +52,12 @@ class Contestant:
 def contestant(
     method: Method,
     dataset: Dataset,
-    validation: Split,
+    windows: Sequence[Split],
     splits: Sequence[Split],
     *,
     trials: int,
     seeds: Sequence[int],
-    metric: str = "ndcg@10",
+    metric: str = METRIC,
 ) -> Contestant:
     """Tunes a method on validation and fits it to `train` of each seed's split.
 
@@ -70,7 +72,7 @@ def contestant(
     found = Contestant(method.name)
     try:
         first, found.tuned = tune_and_fit(
-            method, dataset, validation, splits[0], trials=trials, seed=seeds[0], metric=metric, progress=True
+            method, dataset, windows, splits[0], trials=trials, seed=seeds[0], metric=metric, progress=True
         )
         found.recommenders.append(first)
         for split, seed in zip(splits[1:], seeds[1:], strict=True):
@@ -85,8 +87,9 @@ def contestant(
     elif found.tuned is not None:
         tried = found.tuned.trials
         chosen = ", ".join(f"{name} {value}" for name, value in found.tuned.parameters.items()) or "nothing to tune"
-        text = "%s: %s %.4f on validation, best of %d trials (%s), %.0f s"
-        _log.info(text, method.name, metric, found.tuned.score, len(tried), chosen, found.seconds)
+        text = "%s: %s %.4f over %d cases of validation, best of %d trials of %d (%s), %.0f s"
+        of = (found.tuned.cases, len(tried), found.tuned.grid)
+        _log.info(text, method.name, metric, found.tuned.score, *of, chosen, found.seconds)
     return found
 
 
@@ -120,6 +123,39 @@ def blend_of(hybrid: Hybrid) -> dict[str, float]:
     return {name: float(weight) for name, weight in hybrid.blend.weights.items()} | chosen
 
 
+class Backed:
+    """A method that gives users of whom it knows nothing what is popular: ever or lately, as validation has it.
+
+    Args:
+        method: which.
+        popular: what to fall back on, and its hyperparameters.
+    """
+
+    def __init__(self, method: Method, popular: tuple[Method, Mapping[str, Parameter]]) -> None:
+        self.name, self.space = method.name, method.space
+        self._method, self._popular = method, popular
+
+    def fit(
+        self, dataset: Dataset, train: Interactions, parameters: Mapping[str, Parameter], *, seed: int
+    ) -> Recommender:
+        """Fits both."""
+        found = self._method.fit(dataset, train, parameters, seed=seed)
+        if isinstance(found, FromHistory):
+            popular, tuned = self._popular
+            found.fall_back_on(popular.fit(dataset, train, tuned, seed=seed))
+        return found
+
+
+def most_popular(
+    dataset: Dataset, windows: Sequence[Split], *, trials: int, seed: int
+) -> tuple[Method, Mapping[str, Parameter]]:
+    """What `Backed` falls back on: the better of popularity and tuned recent popularity."""
+    methods: tuple[Method, ...] = (Popularity(), RecentPopularity())
+    tuned = [tune(method, dataset, windows, trials=trials, seed=seed) for method in methods]
+    best = max(range(len(methods)), key=lambda one: tuned[one].score)
+    return methods[best], tuned[best].parameters
+
+
 class Among:
     """A method of which only some items are candidates, so that it is tuned for the ranking that it is asked for.
 
@@ -133,7 +169,7 @@ class Among:
         self._method, self._allowed = method, allowed
 
     def fit(
-        self, dataset: Dataset, train: Interactions, parameters: Mapping[str, float | int | str | bool], *, seed: int
+        self, dataset: Dataset, train: Interactions, parameters: Mapping[str, Parameter], *, seed: int
     ) -> Recommender:
         """Fits the method."""
         return Masked(self._method.fit(dataset, train, parameters, seed=seed), self._allowed[id(train)])

@@ -180,6 +180,9 @@ class ColdItems:
             did take up are neither right nor wrong there.
         together: N@10 of all that was taken up, where hidden items are ranked too, over that where they are not.
         parameters: what tuning chose for each baseline.
+        ratios_by_seed: each ratio for each seed. Every seed hides other items: how far these lie apart is not in the
+            intervals, which are over users.
+        share_by_seed: the share for each seed.
     """
 
     hidden: int
@@ -192,6 +195,8 @@ class ColdItems:
     warm_loss: Interval
     together: Interval
     parameters: Mapping[str, Mapping[str, Parameter]]
+    ratios_by_seed: Mapping[str, tuple[float, ...]]
+    share_by_seed: tuple[float, ...]
 
 
 @dataclass(slots=True)

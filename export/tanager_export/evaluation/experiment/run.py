@@ -16,10 +16,15 @@ from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.diversity import Yardstick
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers
-from tanager_export.evaluation.experiment.cold import evaluate_cold_items, evaluate_cold_user_counts
+from tanager_export.evaluation.experiment.cold import (
+    COLD_ITEM_BASELINES,
+    COLD_USER_BASELINES,
+    evaluate_cold_items,
+    evaluate_cold_user_counts,
+)
 from tanager_export.evaluation.experiment.diversity import choose, diversity_curve
 from tanager_export.evaluation.experiment.encoder import centred
-from tanager_export.evaluation.experiment.methods import blend_of, contestant, tanager
+from tanager_export.evaluation.experiment.methods import Backed, blend_of, contestant, most_popular, tanager
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
 from tanager_export.evaluation.experiment.served import ask_server
 from tanager_export.evaluation.hiding import hide
@@ -130,12 +135,15 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
             result.tables.append(bench.table(protocol))
         elif protocol == "cold-users":
             split = bench.splits("global-time")[0]
+            ours = bench.tanager("global-time", split)
+            asked = [name for name in COLD_USER_BASELINES if name in plan.baselines]
             result.cold_users = evaluate_cold_user_counts(
-                dataset, bench.tanager("global-time", split), plain, trials=plan.trials, seeds=plan.seeds
+                dataset, split.train, ours, asked, trials=plan.trials, seeds=plan.seeds
             )
         else:
             each = vectors if len(vectors) > 1 else vectors * len(plan.seeds)
-            result.cold_items = evaluate_cold_items(dataset, each, plain, trials=plan.trials, seeds=plan.seeds)
+            asked = [name for name in COLD_ITEM_BASELINES if name in plan.baselines]
+            result.cold_items = evaluate_cold_items(dataset, each, plain, asked, trials=plan.trials, seeds=plan.seeds)
             if encoder.run is not None:
                 result.notices.append(
                     "cold-items: the run's encoder learned from the uptakes of warm items that are asked beside those "
@@ -183,14 +191,14 @@ def _refuse_what_it_knows(encoder: Encoder, split: Split, *, seed: int) -> None:
         raise _KnownError(str(error)) from error
 
 
-def _split(dataset: Dataset, protocol: str, plan: Plan, *, seed: int, hold_out: int = 1) -> Split:
+def _split(dataset: Dataset, protocol: str, plan: Plan, *, seed: int) -> Split:
     if protocol == "leave-one-out":
-        return leave_one_out(dataset, hold_out=hold_out, repeats="count" if plan.repeats == "count" else "drop")
+        return leave_one_out(dataset, repeats="count" if plan.repeats == "count" else "drop")
     if protocol == "cold-users":
-        return cold_users(dataset, hold_out=hold_out)
+        return cold_users(dataset)
     if protocol == "cold-items":
         return hide(dataset, seed=seed).both
-    return global_time(dataset, hold_out=hold_out)
+    return global_time(dataset)
 
 
 class _Bench:
@@ -245,7 +253,6 @@ class _Bench:
         splits = self.splits(protocol)
         split = splits[0]
         _log.info("%s cases, %s targets", f"{len(split.cases):,}", f"{len(split.cases.targets.item):,}")
-        validation = _split(self._dataset, protocol, self._plan, seed=0, hold_out=2)
         yardstick = self._yardstick(split)
         began = time.monotonic()
         ours = self.tanager(protocol, split)
@@ -254,10 +261,12 @@ class _Bench:
         rows = [_row(TANAGER, first, seconds=learned_s)]
         if (row := self._without_sequence(ours, first, splits, yardstick)) is not None:
             rows.append(row)
+        trials, seeds = self._plan.trials, self._plan.seeds
+        windows = self._windows(protocol, split, seed=seeds[0])
+        popular = most_popular(self._dataset, windows, trials=trials, seed=seeds[0])
         for name in self._plan.baselines:
-            found = contestant(
-                self._methods[name], self._dataset, validation, splits, trials=self._plan.trials, seeds=self._plan.seeds
-            )
+            method = Backed(self._methods[name], popular)
+            found = contestant(method, self._dataset, windows, splits, trials=trials, seeds=seeds)
             if not found.recommenders or found.tuned is None:
                 rows.append(Row(name, missing=found.missing))
                 self._result.incomplete.append(f"{protocol}: {name} is missing: {found.missing}")

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tanager.load.page import SIZES, frame, tile
-from tanager_export.evaluation.command_table import figure, gain, interval, percent
+from tanager_export.evaluation.command_table import cold_item_rows, figure, gain, interval, percent
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER
 from tanager_export.evaluation.report import charts
 
@@ -195,18 +195,7 @@ def _cold_users(found: ColdUsers) -> str:
 
 
 def _cold_items(found: ColdItems) -> str:
-    rows: list[tuple[str, ...]] = [("", "", "Tanager over it")]
-    rows += [
-        (f"R@20 among cold items, {name}", interval(value), gain(found.ratios.get(name)))
-        for name, value in found.among_cold.items()
-    ]
-    rows += [
-        ("R@20 of cold items among all", interval(found.among_all), ""),
-        ("R@20 of warm items among all", interval(found.warm), ""),
-        ("cold as a share of warm", percent(found.share), ""),
-        ("N@10 that warm items lose to cold ones", percent(found.warm_loss), ""),
-        ("N@10 of all uptakes, cold items ranked too", gain(found.together), ""),
-    ]
+    rows: list[tuple[str, ...]] = [("", "", "Tanager over it", "seed by seed"), *cold_item_rows(found)]
     caption = f"{found.hidden:,} items hidden while learning, {found.cases:,} cases. "
     return _words("Cold items", caption + _chosen(found.parameters), _html_table(rows))
 
