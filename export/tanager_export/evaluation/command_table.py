@@ -57,6 +57,15 @@ def percent(found: Interval) -> str:
     return f"{found.value:.2%} [{found.low:.2%}, {found.high:.2%}]" if math.isfinite(found.value) else "–"
 
 
+def unknown(popular: str) -> str:
+    """What baselines do about users of whom they know nothing."""
+    return f"Users of whom a baseline knows nothing get {popular} from it."
+
+
+def _finite(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "–"
+
+
 def _of_table(table: Table) -> list[str]:
     heads = ["method", METRICS[METRIC], "tanager over it", *list(METRICS.values())[1:]]
     rows = []
@@ -73,7 +82,8 @@ def _of_table(table: Table) -> list[str]:
         for row in table.rows
         if not row.missing
     ]
-    blocks = [f"{title}\n{_aligned(heads, rows)}", _aligned(slices, by_slice)]
+    below = f"\n{unknown(table.popular)}" if table.popular else ""
+    blocks = [f"{title}\n{_aligned(heads, rows)}{below}", _aligned(slices, by_slice)]
     if table.curve:
         names = {"category_diversity": "ILD categories", "ease_diversity": "ILD EASE"}
         heads = ["diversity", "N@10", *names.values(), "coverage"]
@@ -111,7 +121,7 @@ def _cold_users(found: ColdUsers) -> str:
         [shown, *(interval(by[name]) for name in methods), *(gain(found.ratios[shown][name]) for name in methods[1:])]
         for shown, by in found.ndcg.items()
     ]
-    return _aligned(heads, rows)
+    return f"{_aligned(heads, rows)}\n{unknown(found.popular)}"
 
 
 def _cold_items(found: ColdItems) -> str:
@@ -126,7 +136,7 @@ def cold_item_rows(found: ColdItems) -> list[tuple[str, str, str, str]]:
             f"R@20 among cold items, {name}",
             interval(value),
             gain(found.ratios.get(name)),
-            ", ".join(f"{ratio - 1:+.1%}" for ratio in found.ratios_by_seed.get(name, ())),
+            ", ".join(_finite(ratio - 1, "+.1%") for ratio in found.ratios_by_seed.get(name, ())),
         )
         for name, value in found.among_cold.items()
     ]
@@ -134,7 +144,12 @@ def cold_item_rows(found: ColdItems) -> list[tuple[str, str, str, str]]:
         *rows,
         ("R@20 of cold items among all", interval(found.among_all), "", ""),
         ("R@20 of warm items among all", interval(found.warm), "", ""),
-        ("cold as a share of warm", percent(found.share), "", ", ".join(f"{one:.1%}" for one in found.share_by_seed)),
+        (
+            "cold as a share of warm",
+            percent(found.share),
+            "",
+            ", ".join(_finite(one, ".1%") for one in found.share_by_seed),
+        ),
         ("N@10 that warm items lose to cold ones", percent(found.warm_loss), "", ""),
         ("N@10 of all uptakes, cold items ranked too", gain(found.together), "", ""),
     ]

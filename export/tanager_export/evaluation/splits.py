@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tanager_export.dataset import Dataset
 
 MIN_EVENTS = 3
-"""Uptakes a user needs for leave-one-out: a target of the test, one of validation, and a history."""
+"""Uptakes a user needs to be asked by leave-one-out: so that one is left for validation, or two to learn from."""
 KNOWN_EVENTS = 10
 
 _MEND_TIMES = "give the real times"
@@ -77,13 +77,13 @@ def leave_one_out(dataset: Dataset, *, repeats: Literal["count", "drop"] = "drop
     order = np.lexsort((interactions.timestamp, interactions.user))  # stable: of one time, the order of the file
     user, liked = interactions.user[order], interactions.weight[order] > 0
     uptakes = np.bincount(user[liked], minlength=len(interactions.user_ids))
-    # Uptakes of the same user from each event on, itself included: the target is the one that has 1.
+    # Uptakes of the same user from each event on, itself included: the target has no other after it.
     before = np.concatenate(([0], np.cumsum(liked)))[:-1]
     from_here = np.cumsum(uptakes)[user] - before
     asked = uptakes[user] >= MIN_EVENTS
     is_target = asked & liked & (from_here == 1)
     known = np.ones(len(interactions), np.bool_)
-    known[order[is_target | (asked & (from_here < 1))]] = False
+    known[order[is_target | (asked & (from_here == 0))]] = False
     train = rows_of(interactions, known)
     targets = rows_of(interactions, order[is_target])
     repeated = _pairs(targets, items=len(dataset.items), among=train)

@@ -88,11 +88,13 @@ class Blend:
 
     @property
     def ablated(self) -> Blend | None:
-        """The blend without its sequence head, new items raised as much; None where it has none."""
+        """The blend without its sequence head, and without what new items are raised by; None where it has none.
+
+        That was priced with the head. As it costs accuracy, what the head brings is understated rather than not.
+        """
         if self.sequence is None or self.without_sequence is None:
             return None
-        weights = {**self.without_sequence, "new": self.weights["new"]}
-        return replace(self, weights=weights, sequence=None, without_sequence=None)
+        return replace(self, weights=self.without_sequence, sequence=None, without_sequence=None)
 
 
 def learn_blend(

@@ -1,4 +1,4 @@
-"""Windows of validation inside what may be learned from: the blend is learned on what came next in each."""
+"""Windows of validation inside what may be learned from; blend and baselines are tuned on what came next in each."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def validation_windows(
         dataset: the catalogue; its own interactions are not looked at.
         train: what may be learned from.
         protocol: by global time, several windows, each as great a share of what lies before its end as the test,
-            and so by cold users, where there are any in it; otherwise one. By cold items, it asks for those that are
-            not hidden: `new_items` learns of the others.
+            and so by cold users, as far back as each has users who are new; otherwise one. By cold items, it asks
+            for those that are not hidden: `new_items` learns of the others.
         seed: of the draw of cold items.
         windows: how many windows of time.
 

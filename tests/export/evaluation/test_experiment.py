@@ -18,7 +18,7 @@ from tanager_export.evaluation.cases import Cases, Histories, Split
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers, with_lists
 from tanager_export.evaluation.experiment.encoder import centred
-from tanager_export.evaluation.experiment.methods import Among, Backed, Masked, contestant, most_popular
+from tanager_export.evaluation.experiment.methods import Among, Backed, Masked, Popular, contestant
 from tanager_export.evaluation.experiment.served import words_to_encode
 from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.leaks import refuse_leaks
@@ -149,18 +149,17 @@ def test_who_is_unknown_gets_what_was_popular_lately_where_that_is_better():
     cases = cold_cases([(5, 1, 901 * day)])
     window = Split("made", train, cases, items=ITEMS)
     dataset = replace(DATASET, interactions=train)
-    popular = most_popular(dataset, [window], trials=22, seed=0)
-    assert popular[0].name == "recent-popularity"
+    # Who is known is not asked, though of popularity at large there would be more to say to them.
+    known = leave_one_out(DATASET).cases
+    popular = Popular.tune(dataset, [window, Split("made", train, known, items=ITEMS)])
+    assert str(popular).startswith("recent-popularity (kind ")
     found = Backed(ItemKNN(), popular).fit(dataset, train, KNN, seed=0)
     plain = ItemKNN().fit(dataset, train, KNN, seed=0)
-    recent = popular[0].fit(dataset, train, popular[1], seed=0)
+    recent = popular.method.fit(dataset, train, popular.parameters, seed=0)
     np.testing.assert_array_equal(found.score(cases), recent.score(cases))
     assert found.score(cases)[0].argmax() == 1 != plain.score(cases)[0].argmax() == 0
-    known = leave_one_out(DATASET).cases
     np.testing.assert_array_equal(found.score(known), plain.score(known))
-    # Where what is popular at large is what comes next, that it is.
-    again = Split("made", train, cold_cases([(5, 0, 901 * day)]), items=ITEMS)
-    assert most_popular(dataset, [again], trials=22, seed=0)[0].name == "popularity"
+    assert str(Popular.tune(dataset, [Split("made", train, known, items=ITEMS)])) == "popularity"
 
 
 def cold_cases(targets: Sequence[tuple[int, int, int]]) -> Cases:

@@ -13,7 +13,7 @@ from tanager_export.evaluation.bootstrap import Interval
 from tanager_export.evaluation.command import read_compression
 from tanager_export.evaluation.command_table import tables
 from tanager_export.evaluation.experiment.encoder import Epoch
-from tanager_export.evaluation.experiment.result import METRICS, DiversityPoint, Result, Row, Served, Table
+from tanager_export.evaluation.experiment.result import METRICS, ColdItems, DiversityPoint, Result, Row, Served, Table
 from tanager_export.evaluation.report.page import page
 
 NAN = float("nan")
@@ -99,6 +99,37 @@ def test_every_kind_of_list_chosen_for_diversity_is_drawn_and_told(result):
     assert "lambda 0.123" not in text, "a loss of a half would press the others onto the axis"
     assert "within 1 % of N@10: interests 3." in text
     assert "interests 3 (chosen on validation)" in tables(result)
+
+
+def test_cold_items_are_told_seed_by_seed_and_with_a_dash_where_there_is_nothing(result):
+    some = Interval(0.1, 0, 1)
+    result.seeds = (0, 1)
+    result.cold_items = ColdItems(
+        hidden=3,
+        cases=5,
+        among_cold={"tanager": some, "hybrid-mf": some},
+        ratios={"hybrid-mf": Interval(1.5, 1.25, 2)},
+        among_all=some,
+        warm=some,
+        share=some,
+        warm_loss=some,
+        together=some,
+        parameters={"hybrid-mf": {"dim": 64}},
+        ratios_by_seed={"hybrid-mf": (1.375, NAN)},
+        share_by_seed=(0.375, NAN),
+        missing={},
+    )
+    for text in (page(result), tables(result)):
+        assert "+50.0% [+25.0%, +100.0%]" in text
+        assert "+37.5%, –" in text
+        assert "37.5%, –" in text.replace("+37.5%, –", "")
+        assert "nan%" not in text
+
+
+def test_what_the_unknown_get_is_told(result):
+    result.tables[0] = replace(result.tables[0], popular="recent-popularity (days 30.0)")
+    for text in (page(result), tables(result)):
+        assert "a baseline knows nothing get recent-popularity (days 30.0) from it" in text
 
 
 def test_a_warning_of_serving_is_shown(result):

@@ -8,7 +8,7 @@ from scipy import optimize
 from tests.export.training.made import clusters, unit
 
 from tanager_export.evaluation.evaluate import evaluate
-from tanager_export.training.blend import Blend, learn_blend
+from tanager_export.training.blend import learn_blend
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.problem import Problem, views_of
 from tanager_export.training.sequence import SequenceOptions
@@ -136,13 +136,3 @@ def test_a_sequence_head_that_says_nothing_stays_off(data, windows, vectors, ble
     assert found.weights == blend.weights
     assert (found.sequence, found.ablated) == (None, None)
     assert found.ndcg_of_trial == pytest.approx((blend.ndcg, blend.ndcg))
-
-
-def test_without_its_sequence_head_new_items_are_raised_as_much():
-    plain = dict.fromkeys(TERMS, 1.0) | {"sequence": 0.0, "new": 0.0}
-    weights = plain | {"sequence": 3.0, "collaborative": 2.0, "new": 0.7}
-    head = SequenceOptions()
-    blend = Blend(Structure(), weights, 0.0, 0.0, 1, sequence=head, without_sequence=plain)
-    assert blend.ablated is not None
-    assert blend.ablated.weights == plain | {"new": 0.7}
-    assert blend.ablated.ablated is None

@@ -1,4 +1,4 @@
-"""What the baselines share: likes as matrices, recency weights, and popularity for users of whom nothing is known."""
+"""What the baselines share: likes as matrices, recency weights, and what is popular for those who are unknown."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.bootstrap import Interval, compare
 from tanager_export.evaluation.evaluate import evaluate, evaluate_cold_users
 from tanager_export.evaluation.experiment.answers import Answers
-from tanager_export.evaluation.experiment.methods import Among, Backed, Masked, contestant, most_popular, tanager
+from tanager_export.evaluation.experiment.methods import Among, Backed, Masked, Popular, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, TANAGER, ColdItems, ColdUsers
 from tanager_export.evaluation.hiding import hide
-from tanager_export.evaluation.splits import cold_users
+from tanager_export.evaluation.splits import cold_users, with_history
 from tanager_export.training.windows import validation_windows
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tanager_export.dataset import Dataset, Interactions
+    from tanager_export.dataset import Dataset
     from tanager_export.evaluation.cases import Recommender, Split
     from tanager_export.evaluation.evaluate import Outcome
     from tanager_export.evaluation.hiding import Hidden
@@ -66,14 +66,16 @@ def evaluate_cold_items(
         ours.append(tanager(dataset, part.both.train, [window.warm], own, seed=seed, hidden=window))
     among_cold = {TANAGER: _among_cold(ours, parts)}
     allowed = {id(part.cold.train): part.is_cold for part in (*parts, inner[0])}
-    parameters = {}
+    parameters, missing = {}, {}
     for name in names:
         method = Among(baselines(frozen)[name], allowed)
         cold = [part.cold for part in parts]
         found = contestant(method, dataset, [inner[0].cold], cold, trials=trials, seeds=seeds, metric=RECALL)
-        if found.tuned is not None and found.recommenders:
-            among_cold[name] = _among_cold(found.recommenders, parts)
-            parameters[name] = found.tuned.parameters
+        if found.tuned is None or not found.recommenders:
+            missing[name] = found.missing
+            continue
+        among_cold[name] = _among_cold(found.recommenders, parts)
+        parameters[name] = found.tuned.parameters
     both = [evaluate(one, part.both, progress=True) for one, part in zip(ours, parts, strict=True)]
     answers = Answers(both)
     # Where a cold target is neither right nor wrong, and where the cold items are no candidates at all.
@@ -94,13 +96,13 @@ def evaluate_cold_items(
         together=answers.compare(without, METRIC).ratio,
         parameters=parameters,
         ratios_by_seed={name: _ratios(among_cold[TANAGER], found) for name, found in beside.items()},
-        share_by_seed=tuple(_share([one]).value for one in both),
+        share_by_seed=tuple(_share_of(one) for one in both),
+        missing=missing,
     )
 
 
 def evaluate_cold_user_counts(
     dataset: Dataset,
-    train: Interactions,
     recommenders: Sequence[Recommender],
     names: Sequence[str],
     *,
@@ -111,23 +113,24 @@ def evaluate_cold_user_counts(
 
     Args:
         dataset: the catalogue.
-        train: of `global_time`, which is that of `cold_users`.
-        recommenders: Tanager of each seed, fitted to `train`.
+        recommenders: Tanager of each seed, fitted to `train` of `global_time`, which is that of `cold_users`.
         names: of baselines, some of `COLD_USER_BASELINES`.
         trials: for each baseline.
         seeds: of the baselines.
     """
     split = cold_users(dataset)
-    windows = validation_windows(dataset, train, protocol="cold-users")
-    popular = most_popular(dataset, windows, trials=trials, seed=seeds[0])
+    windows = validation_windows(dataset, split.train, protocol="cold-users")
+    popular = Popular.tune(dataset, [replace(window, cases=with_history(window.cases, 0)) for window in windows])
     answers = {TANAGER: _by_count(recommenders, split)}
-    parameters = {}
+    parameters, missing = {}, {}
     for name in names:
         method = Backed(baselines()[name], popular)
         found = contestant(method, dataset, windows, [split] * len(seeds), trials=trials, seeds=seeds)
-        if found.tuned is not None and found.recommenders:
-            answers[name] = _by_count(found.recommenders, split)
-            parameters[name] = found.tuned.parameters
+        if found.tuned is None or not found.recommenders:
+            missing[name] = found.missing
+            continue
+        answers[name] = _by_count(found.recommenders, split)
+        parameters[name] = found.tuned.parameters
     ours = answers[TANAGER]
     # Baselines read no profiles: with the profile alone they know nothing, and are asked all the same.
     return ColdUsers(
@@ -142,6 +145,8 @@ def evaluate_cold_user_counts(
             for shown in ours
         },
         parameters=parameters,
+        popular=str(popular),
+        missing=missing,
     )
 
 
@@ -162,19 +167,31 @@ def _among_cold(recommenders: Sequence[Recommender], parts: Sequence[Hidden]) ->
 def _ratios(ours: Answers, theirs: Answers) -> tuple[float, ...]:
     """Of each seed."""
     pairs = zip(ours.outcomes, theirs.outcomes, strict=True)
-    return tuple(mine.mean(RECALL) / other.mean(RECALL) for mine, other in pairs)
+    return tuple(_ratio(mine.mean(RECALL), other.mean(RECALL)) for mine, other in pairs)
+
+
+def _ratio(value: float, base: float) -> float:
+    """NaN where there is nothing to compare with."""
+    return float(value / base) if base > 0 else float("nan")
 
 
 def _share(outcomes: Sequence[Outcome]) -> Interval:
     """Recall of cold items over that of warm ones, over the cases that have both."""
-    cold, warm, users = [], [], []
-    for outcome in outcomes:
-        own = {}
-        for name in ("cold_item", "warm"):
-            values = np.full(len(outcome.user), np.nan)
-            values[outcome.ranks.only(outcome.slices[name])[1]] = outcome.values(RECALL, slice_name=name)
-            own[name] = values
-        cold.append(own["cold_item"])
-        warm.append(own["warm"])
-        users.append(outcome.user)
-    return compare(np.concatenate(cold), np.concatenate(warm), user=np.concatenate(users)).ratio
+    cold, warm = (np.concatenate(parts) for parts in zip(*map(_kinds, outcomes), strict=True))
+    return compare(cold, warm, user=np.concatenate([outcome.user for outcome in outcomes])).ratio
+
+
+def _share_of(outcome: Outcome) -> float:
+    cold, warm = _kinds(outcome)
+    return _ratio(float(np.nansum(cold)), float(np.nansum(warm)))
+
+
+def _kinds(outcome: Outcome) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(cases,) recall of cold items and of warm ones; NaN in both where a case lacks one of them."""
+    found = []
+    for name in ("cold_item", "warm"):
+        values = np.full(len(outcome.user), np.nan)
+        values[outcome.ranks.only(outcome.slices[name])[1]] = outcome.values(RECALL, slice_name=name)
+        found.append(values)
+    neither = np.isnan(found[0]) | np.isnan(found[1])
+    return np.where(neither, np.nan, found[0]), np.where(neither, np.nan, found[1])

@@ -72,10 +72,8 @@ class Encoder:
             return cls(source, centred=True, provenance=f"{source.name}, frozen: it has seen no behaviour")
         path = Path(model)
         if not (is_run(path) or (path / MANIFEST).is_file()):
-            if is_run(path.parent):
-                raise ExportError(
-                    f"{path}: is the encoder of a run, which tells what it has seen: name the run, {path.parent}"
-                )
+            if path.is_dir() and is_run(of := path.resolve().parent):
+                raise ExportError(f"{path}: is the encoder of a run, which tells what it has seen: name the run, {of}")
             source = find_model(model)
             told = "no manifest says what it learned from; if that was this dataset, its figures are too high"
             return cls(source, centred=False, provenance=f"{source.name} ({source.source}): {told}")

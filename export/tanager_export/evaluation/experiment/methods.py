@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.baselines.behaviour import FromHistory
@@ -18,7 +20,6 @@ from tanager_export.evaluation.tuning import METRIC, tune, tune_and_fit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from tanager_export.dataset import Dataset, Interactions
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tanager_export.training.hybrid import Hybrid
 
 _log = logging.getLogger(__name__)
+
+_ALL = 1_000  # trials: more than any space of what is popular has
 
 
 @dataclass(slots=True)
@@ -123,15 +126,53 @@ def blend_of(hybrid: Hybrid) -> dict[str, float]:
     return {name: float(weight) for name, weight in hybrid.blend.weights.items()} | chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Popular:
+    """What is popular, ever or lately, whichever was better for users of whom nothing is known.
+
+    Attributes:
+        method: which of the two.
+        parameters: what tuning chose for it.
+    """
+
+    method: Method
+    parameters: Mapping[str, Parameter]
+
+    @classmethod
+    def tune(cls, dataset: Dataset, windows: Sequence[Split]) -> Popular:
+        """Tries all there is to try, which is little.
+
+        Args:
+            dataset: the catalogue.
+            windows: of validation; of each those cases are asked of whom nothing is known, if there are any.
+        """
+        asked = []
+        for window in windows:
+            unknown = np.flatnonzero(window.cases.histories.uptakes().lengths == 0)
+            if len(unknown):
+                asked.append(replace(window, cases=window.cases.take(unknown)))
+        if not asked:
+            return cls(Popularity(), {})
+        methods: tuple[Method, ...] = (Popularity(), RecentPopularity())
+        tuned = [tune(method, dataset, asked, trials=_ALL, seed=0) for method in methods]
+        best = max(range(len(methods)), key=lambda one: tuned[one].score)
+        return cls(methods[best], tuned[best].parameters)
+
+    def __str__(self) -> str:
+        """As it is told."""
+        chosen = ", ".join(f"{name} {value}" for name, value in self.parameters.items())
+        return self.method.name + (f" ({chosen})" if chosen else "")
+
+
 class Backed:
-    """A method that gives users of whom it knows nothing what is popular: ever or lately, as validation has it.
+    """A method that gives users of whom it knows nothing what is popular. A wrapped one is not seen through.
 
     Args:
         method: which.
-        popular: what to fall back on, and its hyperparameters.
+        popular: what they get.
     """
 
-    def __init__(self, method: Method, popular: tuple[Method, Mapping[str, Parameter]]) -> None:
+    def __init__(self, method: Method, popular: Popular) -> None:
         self.name, self.space = method.name, method.space
         self._method, self._popular = method, popular
 
@@ -141,19 +182,9 @@ class Backed:
         """Fits both."""
         found = self._method.fit(dataset, train, parameters, seed=seed)
         if isinstance(found, FromHistory):
-            popular, tuned = self._popular
-            found.fall_back_on(popular.fit(dataset, train, tuned, seed=seed))
+            popular = self._popular
+            found.fall_back_on(popular.method.fit(dataset, train, popular.parameters, seed=seed))
         return found
-
-
-def most_popular(
-    dataset: Dataset, windows: Sequence[Split], *, trials: int, seed: int
-) -> tuple[Method, Mapping[str, Parameter]]:
-    """What `Backed` falls back on: the better of popularity and tuned recent popularity."""
-    methods: tuple[Method, ...] = (Popularity(), RecentPopularity())
-    tuned = [tune(method, dataset, windows, trials=trials, seed=seed) for method in methods]
-    best = max(range(len(methods)), key=lambda one: tuned[one].score)
-    return methods[best], tuned[best].parameters
 
 
 class Among:

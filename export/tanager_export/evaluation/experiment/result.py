@@ -132,6 +132,7 @@ class Table:
         slices: cases and targets of each.
         rows: Tanager first.
         blend: weights and hyperparameters that Tanager learned, of the first seed.
+        popular: what baselines give users of whom they know nothing.
         curve: accuracy against diversity.
         served: through the server, if asked for.
     """
@@ -143,6 +144,7 @@ class Table:
     slices: Mapping[str, tuple[int, int]]
     rows: tuple[Row, ...]
     blend: Mapping[str, float]
+    popular: str = ""
     curve: tuple[DiversityPoint, ...] = ()
     served: Served | None = None
 
@@ -156,12 +158,16 @@ class ColdUsers:
         ndcg: of each method, by what was shown: `METRIC`.
         ratios: Tanager over each other method, by what was shown.
         parameters: what tuning chose for each baseline.
+        popular: what baselines give users of whom they know nothing.
+        missing: why there are no figures of a baseline.
     """
 
     users: int
     ndcg: Mapping[str, Mapping[str, Interval]]
     ratios: Mapping[str, Mapping[str, Interval]]
     parameters: Mapping[str, Mapping[str, Parameter]]
+    popular: str
+    missing: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,7 @@ class ColdItems:
         ratios_by_seed: each ratio for each seed. Every seed hides other items: how far these lie apart is not in the
             intervals, which are over users.
         share_by_seed: the share for each seed.
+        missing: why there are no figures of a baseline.
     """
 
     hidden: int
@@ -197,6 +204,7 @@ class ColdItems:
     parameters: Mapping[str, Mapping[str, Parameter]]
     ratios_by_seed: Mapping[str, tuple[float, ...]]
     share_by_seed: tuple[float, ...]
+    missing: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -238,6 +246,10 @@ class Result:
     notices: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+    def lack(self, protocol: str, missing: Mapping[str, str]) -> None:
+        """Notes baselines that could not be had, and why."""
+        self.incomplete += [f"{protocol}: {name} is missing: {why}" for name, why in missing.items()]
 
     def as_json(self) -> dict[str, Any]:
         """For `json.dump`: NaN and infinities become null."""

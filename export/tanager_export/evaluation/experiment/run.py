@@ -24,7 +24,7 @@ from tanager_export.evaluation.experiment.cold import (
 )
 from tanager_export.evaluation.experiment.diversity import choose, diversity_curve
 from tanager_export.evaluation.experiment.encoder import centred
-from tanager_export.evaluation.experiment.methods import Backed, blend_of, contestant, most_popular, tanager
+from tanager_export.evaluation.experiment.methods import Backed, Popular, blend_of, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
 from tanager_export.evaluation.experiment.served import ask_server
 from tanager_export.evaluation.hiding import hide
@@ -91,7 +91,7 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
     Raises:
         LeakError: the encoder has learned from what is asked.
         SplitError: the dataset does not allow a protocol.
-        ExportError: the server does not answer.
+        ExportError: the server does not answer, or what is to be frozen is not.
     """
     began = time.monotonic()
     encoder = encoders[0]
@@ -108,6 +108,8 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
         trials=plan.trials,
         epochs=encoder.epochs,
     )
+    if frozen.run is not None:
+        raise ExportError(f"--frozen: {frozen.run.path} is a run of `train`, which is not frozen: name its base")
     protocols = _possible(dataset, encoders, plan, result, strict=strict)
     if plan.served is not None and not set(protocols) & set(ALL_USERS):
         raise ExportError("--served asks the cases of global-time or leave-one-out: choose one of them with --protocol")
@@ -137,13 +139,13 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
             split = bench.splits("global-time")[0]
             ours = bench.tanager("global-time", split)
             asked = [name for name in COLD_USER_BASELINES if name in plan.baselines]
-            result.cold_users = evaluate_cold_user_counts(
-                dataset, split.train, ours, asked, trials=plan.trials, seeds=plan.seeds
-            )
+            result.cold_users = evaluate_cold_user_counts(dataset, ours, asked, trials=plan.trials, seeds=plan.seeds)
+            result.lack(protocol, result.cold_users.missing)
         else:
             each = vectors if len(vectors) > 1 else vectors * len(plan.seeds)
             asked = [name for name in COLD_ITEM_BASELINES if name in plan.baselines]
             result.cold_items = evaluate_cold_items(dataset, each, plain, asked, trials=plan.trials, seeds=plan.seeds)
+            result.lack(protocol, result.cold_items.missing)
             if encoder.run is not None:
                 result.notices.append(
                     "cold-items: the run's encoder learned from the uptakes of warm items that are asked beside those "
@@ -263,13 +265,13 @@ class _Bench:
             rows.append(row)
         trials, seeds = self._plan.trials, self._plan.seeds
         windows = self._windows(protocol, split, seed=seeds[0])
-        popular = most_popular(self._dataset, windows, trials=trials, seed=seeds[0])
+        popular = Popular.tune(self._dataset, windows) if self._plan.baselines else None
         for name in self._plan.baselines:
-            method = Backed(self._methods[name], popular)
+            method = self._methods[name] if popular is None else Backed(self._methods[name], popular)
             found = contestant(method, self._dataset, windows, splits, trials=trials, seeds=seeds)
             if not found.recommenders or found.tuned is None:
                 rows.append(Row(name, missing=found.missing))
-                self._result.incomplete.append(f"{protocol}: {name} is missing: {found.missing}")
+                self._result.lack(protocol, {name: found.missing})
                 continue
             began = time.monotonic()
             answers = self._answers(found.recommenders, splits, yardstick)
@@ -306,6 +308,7 @@ class _Bench:
             slices={name: first.count(name) for name in first.slices},
             rows=tuple(rows),
             blend=blend_of(ours[0]),
+            popular="" if popular is None else str(popular),
             curve=curve,
             served=served,
         )

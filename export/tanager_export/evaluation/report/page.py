@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tanager.load.page import SIZES, frame, tile
-from tanager_export.evaluation.command_table import cold_item_rows, figure, gain, interval, percent
+from tanager_export.evaluation.command_table import cold_item_rows, figure, gain, interval, percent, unknown
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER
 from tanager_export.evaluation.report import charts
 
@@ -81,7 +81,8 @@ def _tiles(result: Result) -> str:
 
 
 def _table_cards(table: Table) -> list[str]:
-    caption = f"{table.cases:,} cases, {table.targets:,} targets; {table.train:,} events to learn from"
+    caption = f"{table.cases:,} cases, {table.targets:,} targets; {table.train:,} events to learn from. "
+    caption += unknown(table.popular) if table.popular else ""
     rows: list[tuple[str, ...]] = [("method", METRICS[METRIC], "Tanager over it", *list(METRICS.values())[1:])]
     missing = []
     for row in table.rows:
@@ -191,7 +192,8 @@ def _cold_users(found: ColdUsers) -> str:
             )
         )
     caption = f"N@10 of the same {found.users:,} new users with more or less of what they did shown. "
-    return _words("Cold users", caption + _chosen(found.parameters), _html_table(rows))
+    caption += f"{unknown(found.popular)} {_chosen(found.parameters)}"
+    return _words("Cold users", caption, _html_table(rows))
 
 
 def _cold_items(found: ColdItems) -> str:
