@@ -47,6 +47,8 @@ def evaluate_cold_items(
 ) -> ColdItems:
     """Ranks hidden items among themselves and among all.
 
+    Each seed hides other items, so baselines are tuned for each, as the blend is learned for each.
+
     Args:
         dataset: the catalogue.
         vectors: `(items, dim)`, of the encoder under test, for each seed.
@@ -65,17 +67,20 @@ def evaluate_cold_items(
         _log.info("cold items, seed %d: %s hidden; learning the blend", seed, f"{int(part.is_cold.sum()):,}")
         ours.append(tanager(dataset, part.both.train, [window.warm], own, seed=seed, hidden=window))
     among_cold = {TANAGER: _among_cold(ours, parts)}
-    allowed = {id(part.cold.train): part.is_cold for part in (*parts, inner[0])}
+    allowed = {id(part.cold.train): part.is_cold for part in (*parts, *inner)}
     parameters, missing = {}, {}
     for name in names:
         method = Among(baselines(frozen)[name], allowed)
-        cold = [part.cold for part in parts]
-        found = contestant(method, dataset, [inner[0].cold], cold, trials=trials, seeds=seeds, metric=RECALL)
-        if found.tuned is None or not found.recommenders:
-            missing[name] = found.missing
+        found = [
+            contestant(method, dataset, [window.cold], [part.cold], trials=trials, seeds=[seed], metric=RECALL)
+            for part, window, seed in zip(parts, inner, seeds, strict=True)
+        ]
+        why = "; ".join(dict.fromkeys(one.missing for one in found if one.missing))
+        if why:
+            missing[name] = why
             continue
-        among_cold[name] = _among_cold(found.recommenders, parts)
-        parameters[name] = found.tuned.parameters
+        among_cold[name] = _among_cold([one.recommenders[0] for one in found], parts)
+        parameters[name] = found[0].tuned.parameters if found[0].tuned else {}
     both = [evaluate(one, part.both, progress=True) for one, part in zip(ours, parts, strict=True)]
     answers = Answers(both)
     # Where a cold target is neither right nor wrong, and where the cold items are no candidates at all.

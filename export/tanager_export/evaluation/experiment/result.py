@@ -185,7 +185,7 @@ class ColdItems:
         warm_loss: N@10 of the other items lost as the hidden ones are ranked too, as a share; hidden items that users
             did take up are neither right nor wrong there.
         together: N@10 of all that was taken up, where hidden items are ranked too, over that where they are not.
-        parameters: what tuning chose for each baseline.
+        parameters: what tuning chose for each baseline, for the first seed.
         ratios_by_seed: each ratio for each seed. Every seed hides other items: how far these lie apart is not in the
             intervals, which are over users.
         share_by_seed: the share for each seed.
