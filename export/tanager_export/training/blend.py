@@ -202,7 +202,12 @@ class _Search:
         problem.update(self.structure, problem.names)
         before, figures = self.weights.copy(), problem.ndcg(self.weights)
         first = float(figures.mean())
-        spread = problem.spread(before) / problem.spread(np.eye(len(before))[at])
+        # It says nothing of users without a history, and is not to be weighed by them, however many they are.
+        alone = problem.spreads(np.eye(len(before))[at])
+        told = alone > 0
+        if not told.any():
+            return first, first
+        spread = _middle(problem.spreads(before)[told]) / _middle(alone[told])
         tried = []
         for share in _SPREADS:
             weights = before.copy()
@@ -247,6 +252,10 @@ class _Search:
                     self._problem.update(candidate, touched)
                     yield touched, candidate
             self._problem.restore()
+
+
+def _middle(values: NDArray[np.float64]) -> float:
+    return float(np.quantile(values, 0.5, method="lower"))
 
 
 def _shown(weights: Mapping[str, float], structure: Structure) -> str:

@@ -104,10 +104,11 @@ class Problem:
         figures: NDArray[np.float64] = (hits @ self._discount[: hits.shape[1]] / self._ideal).numpy()
         return figures
 
-    def spread(self, weights: NDArray[np.float64]) -> float:
-        """The standard deviation over the catalogue of the weighted sum, in the middle of the cases."""
+    def spreads(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(cases,) float64: the standard deviation over the catalogue of the weighted sum."""
         total = torch.from_numpy(weights.astype(np.float32)) @ self._terms.flatten(1)
-        return max(float(total.view_as(self._mask).std(dim=1).median()), 1e-9)
+        found: NDArray[np.float64] = total.view_as(self._mask).std(dim=1).double().numpy()
+        return found
 
     def loss(self, weights: NDArray[np.float64]) -> float:
         """Mean negative log-likelihood of an uptake, and the ridge."""

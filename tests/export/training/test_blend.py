@@ -136,3 +136,24 @@ def test_a_sequence_head_that_says_nothing_stays_off(data, windows, vectors, ble
     assert found.weights == blend.weights
     assert (found.sequence, found.ablated) == (None, None)
     assert found.ndcg_of_trial == pytest.approx((blend.ndcg, blend.ndcg))
+
+
+def test_a_sequence_head_is_weighed_by_those_it_speaks_of(data, windows, vectors):
+    """Where most users are new it says nothing of most, and a weight for the middle of all would have no bound."""
+    weak: Any = {"without": frozenset(("collaborative", "transitions", "profile")), "options": {}}
+    targets, cases = windows[0].cases.targets, len(windows[0].cases)
+    scores = noise(windows, data)
+    scores[targets.row_of_event, targets.item] += 3
+    weights = []
+    for told in (cases, cases * 2 // 5):
+        scores[told:] = 0
+        head: Any = Told(scores)
+        weights.append(learn_blend(data, windows, vectors, seed=0, head=head, **weak).weights["sequence"])
+    assert 0 < weights[1] < 10 * weights[0]
+
+
+def test_a_sequence_head_that_speaks_of_nobody_stays_off(data, windows, vectors):
+    head: Any = Told(np.zeros((len(windows[0].cases), len(data.items)), np.float32))
+    found = learn_blend(data, windows, vectors, seed=0, options={}, head=head)
+    alone = learn_blend(data, windows, vectors, seed=0, options={})
+    assert (found.weights, found.sequence) == (alone.weights, None)
