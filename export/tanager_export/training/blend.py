@@ -207,7 +207,8 @@ class _Search:
         told = alone > 0
         if not told.any():
             return first, first
-        spread = _middle(problem.spreads(before)[told]) / _middle(alone[told])
+        others = _middle(problem.spreads(before)[told]) or 1.0  # where they say nothing, any weight will do
+        spread = others / _middle(alone[told])
         tried = []
         for share in _SPREADS:
             weights = before.copy()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -157,3 +158,14 @@ def test_a_sequence_head_that_speaks_of_nobody_stays_off(data, windows, vectors)
     found = learn_blend(data, windows, vectors, seed=0, options={}, head=head)
     alone = learn_blend(data, windows, vectors, seed=0, options={})
     assert (found.weights, found.sequence) == (alone.weights, None)
+
+
+def test_a_sequence_head_gets_a_weight_where_all_else_says_nothing(data, windows, vectors):
+    targets = windows[0].cases.targets
+    scores = noise(windows, data)
+    scores[targets.row_of_event, targets.item] += 3
+    head: Any = Told(scores)
+    rest = frozenset(TERMS) - {"sequence", "profile"}
+    silent = [replace(window, cases=replace(window.cases, profiles=[{}] * len(window.cases))) for window in windows]
+    found = learn_blend(data, silent, vectors, seed=0, options={}, head=head, without=rest)
+    assert found.weights["sequence"] > 0
