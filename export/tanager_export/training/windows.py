@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from tanager_export.evaluation.hiding import hide
-from tanager_export.evaluation.splits import SplitError, cold_items, cold_users, global_time, leave_one_out
+from tanager_export.evaluation.splits import SplitError, cold_users, global_time, leave_one_out
 
 if TYPE_CHECKING:
     from tanager_export.dataset import Dataset, Interactions
@@ -65,9 +65,9 @@ def protocol_of(dataset: Dataset) -> Protocol:
 
 
 def held_out(dataset: Dataset, *, protocol: Protocol, seed: int) -> Split:
-    """The test that `hold_out` leaves alone."""
+    """The test that `hold_out` leaves alone, all of it: cold items, and the warm ones that are asked beside them."""
     if protocol == "leave-one-out":
         return leave_one_out(dataset)
     if protocol == "cold-items":
-        return cold_items(dataset, seed=seed)
+        return hide(dataset, seed=seed).both
     return global_time(dataset)

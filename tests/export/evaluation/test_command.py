@@ -322,6 +322,13 @@ def test_a_run_of_one_protocol_is_refused_by_another(dataset, altered, trained, 
     assert "nothing was held out" in capsys.readouterr().err
 
 
+def test_a_run_that_learned_from_warm_items_that_are_asked_is_refused(dataset, altered, tiny_model, capsys):
+    words = (dataset, "--frozen", tiny_model, "--baselines", "", "--protocol", "cold-items", "--trials", "1")
+    copy = altered(protocol="cold-items")  # all of it but the last tenth, the warm ones among them
+    assert run(*words, "--model", copy) == 1
+    assert "it may have learned from what is asked" in capsys.readouterr().err
+
+
 def test_the_encoder_of_a_run_is_not_taken_for_one_that_nothing_is_known_of(
     dataset, trained, tiny_model, tmp_path, capsys
 ):

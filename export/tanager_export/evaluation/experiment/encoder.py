@@ -122,6 +122,11 @@ class Encoder:
             )
         if split.name == "cold-items" and run.seed != seed:
             raise LeakError(f"{run.path}: other items were cold for it: evaluate it with --seed {run.seed}")
+        if (learned_from := manifest.get("interactions")) != len(split.train):
+            raise LeakError(
+                f"{run.path}: learned from {learned_from} interactions, and train of {split.name} has "
+                f"{len(split.train)}: it may have learned from what is asked; {mend}, with --overwrite"
+            )
 
     def vectors(self, texts: Sequence[str], *, describe: str = "encoding the catalogue") -> NDArray[np.float32]:
         """`(texts, dim) float32` of unit length, as the model gives them."""

@@ -27,9 +27,9 @@ from tanager_export.evaluation.experiment.encoder import centred
 from tanager_export.evaluation.experiment.methods import Backed, Popular, blend_of, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
 from tanager_export.evaluation.experiment.served import ask_server
-from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.leaks import LeakError, refuse_leaks
-from tanager_export.evaluation.splits import SplitError, cold_users, global_time, leave_one_out
+from tanager_export.evaluation.splits import SplitError, cold_users, leave_one_out
+from tanager_export.training.windows import held_out, validation_windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,9 +148,7 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
             result.lack(protocol, result.cold_items.missing)
             if encoder.run is not None:
                 result.notices.append(
-                    "cold-items: the run's encoder learned from the uptakes of warm items that are asked beside those "
-                    "of cold ones, so recall of warm items may be too high, and the share that cold items reach of it "
-                    "too low. The blend is not the run's: it is learned anew, on both kinds."
+                    "cold-items: the blend is not the run's: it is learned anew, where new items come beside others."
                 )
     result.seconds = time.monotonic() - began
     return result
@@ -198,9 +196,7 @@ def _split(dataset: Dataset, protocol: str, plan: Plan, *, seed: int) -> Split:
         return leave_one_out(dataset, repeats="count" if plan.repeats == "count" else "drop")
     if protocol == "cold-users":
         return cold_users(dataset)
-    if protocol == "cold-items":
-        return hide(dataset, seed=seed).both
-    return global_time(dataset)
+    return held_out(dataset, protocol="cold-items" if protocol == "cold-items" else "global-time", seed=seed)
 
 
 class _Bench:
@@ -345,8 +341,6 @@ class _Bench:
         return choose(self._dataset, hybrids, windows)
 
     def _windows(self, protocol: str, split: Split, *, seed: int) -> list[Split]:
-        from tanager_export.training.windows import validation_windows
-
         name: Protocol = "leave-one-out" if protocol == "leave-one-out" else "global-time"
         return validation_windows(self._dataset, split.train, protocol=name, seed=seed)
 
