@@ -122,7 +122,7 @@ def learn_blend(
         head: a sequence head to try, trained on what the last window may know.
         progress: whether to show a bar on stderr, if that is a terminal.
     """
-    names = tuple(name for name in TERMS if name not in without and name != "new")
+    names = tuple(name for name in TERMS if name not in without and name.partition(", ")[0] != "new")
     views = views_of(dataset, windows, vectors, seed=seed)
     problem = Problem(views, names)
     search = _Search(problem, structure or Structure(), options)

@@ -3,8 +3,10 @@
 How traits tell of behaviour is chosen where it ranks hidden items best among themselves. What is left to choose is how
 high new items come beside the others, and there is no right answer to that: a list that shows them shows less of what
 is known to be liked. So it has a price. New items are raised together, by as much as costs the others `PRICE` of their
-NDCG@10 and no more. What it costs grows with how many new items there are: there are as many to pay for as there will
-be once nothing is hidden any more, but at least those that were hidden.
+NDCG@10 and no more, both in the lists of users who are known and in those of users of whom nothing is. Where the latter
+can bear less (nothing but priors holds an item in its place there), new items are raised further as far as a user is
+known. What it costs grows with how many new items there are: there are as many to pay for as there will be once nothing
+is hidden any more, but at least those that were hidden.
 
 A sequence head, where the blend has one, is trained once more for this, on what is not hidden.
 """
@@ -12,7 +14,7 @@ A sequence head, where the blend has one, is trained once more for this, on what
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +22,10 @@ import numpy as np
 from tanager_export.evaluation.hiding import hide
 from tanager_export.evaluation.metrics import metric
 from tanager_export.evaluation.ranking import ranks
-from tanager_export.evaluation.splits import SplitError
+from tanager_export.evaluation.splits import SplitError, with_history
 from tanager_export.training.hybrid import fit_head
 from tanager_export.training.parts import PRIORS, Behaviour, Parts
-from tanager_export.training.terms import TERMS, total
+from tanager_export.training.terms import TERMS, known, total
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +83,7 @@ def learn_new_items(
     head = fit_head(hidden.both.train, vectors, blend, seed=seed)
     random = np.random.default_rng(seed)
     cold, both = (_some(cases, random) for cases in (hidden.cold.cases, hidden.both.cases))
-    found = replace(blend, weights={**blend.weights, "new": 0.0})
+    found = replace(blend, weights={**blend.weights, "new": 0.0, "new, known": 0.0})
 
     def among_new(candidate: Blend) -> NDArray[np.float64]:
         scores, _ = _scores(behaviour, candidate, cold, head)
@@ -100,22 +102,23 @@ def learn_new_items(
     chosen, best = found, (False, -np.inf)
     for confidence in CONFIDENCES:
         candidate = replace(found, structure=replace(found.structure, confidence=confidence))
-        scores, new = _scores(behaviour, candidate, both, head)
-        scores[:, left_out] = -np.inf
-        raised = _Raised(scores, new, both, hidden.is_cold)
-        offset, cost = raised.highest(price)
+        offer = _offer(behaviour, candidate, both, head, is_cold=hidden.is_cold, left_out=left_out, price=price)
         # Of those for the price the one that shows most of them; where none is, the cheapest.
-        worth = (True, raised.recall(offset)) if cost <= price else (False, -cost)
+        worth = (True, offer.recall) if offer.cost <= price else (False, -offer.cost)
         if worth > best:
-            chosen, best = replace(candidate, weights={**found.weights, "new": offset}), worth
+            best = worth
+            chosen = replace(
+                candidate, weights={**found.weights, "new": offer.offset, "new, known": offer.offset_known}
+            )
     if not best[0]:
         _log.warning("new items: as low as they may be, they cost the others %.1f %% of %s", -100 * best[1], _NDCG)
     _log.info(
-        "new items: %s %.4f among themselves, %s among all; raised by %.3g; %s",
+        "new items: %s %.4f among themselves, %s among all; raised by %.3g, and by %.3g as far as users are known; %s",
         _RECALL,
         first.mean(),
         f"{best[1]:.4f}" if best[0] else "too dear",
         chosen.weights["new"],
+        chosen.weights["new, known"],
         chosen.structure,
     )
     return chosen
@@ -136,8 +139,59 @@ def _scores(
     return scores, parts.priors[PRIORS.index("new")]
 
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """How new items would be raised.
+
+    Attributes:
+        offset: for anybody.
+        offset_known: and as far as the user is known.
+        cost: what it costs the others, as a share: in the lists of users known or unknown, whichever is more.
+        recall: of new items in the lists of users who are known.
+    """
+
+    offset: float
+    offset_known: float
+    cost: float
+    recall: float
+
+
+def _offer(
+    behaviour: Behaviour,
+    blend: Blend,
+    cases: Cases,
+    head: SequenceHead | None,
+    *,
+    is_cold: NDArray[np.bool_],
+    left_out: NDArray[np.int64],
+    price: float,
+) -> _Offer:
+    """The highest that new items can come for the price."""
+    scores, new = _scores(behaviour, blend, cases, head)
+    scores[:, left_out] = -np.inf
+    raised = _Raised(scores, new, cases, is_cold)
+    offset, cost = raised.highest(price)
+    scores_of_unknown, _ = _scores(behaviour, blend, with_history(cases, 0), head)
+    scores_of_unknown[:, left_out] = -np.inf
+    of_unknown, cost_of_unknown = _Raised(scores_of_unknown, new, cases, is_cold).highest(price)
+    if offset <= of_unknown:
+        return _Offer(offset, 0.0, cost, raised.recall(offset))
+    raised = _Raised(scores, new, cases, is_cold, first=of_unknown, share=known(cases.histories, blend.structure))
+    offset, cost = raised.highest(price)
+    return _Offer(of_unknown, offset, max(cost, cost_of_unknown), raised.recall(offset))
+
+
 class _Raised:
-    """Lists with new items raised by more or less, those too that nobody took up and nothing was hidden of."""
+    """Lists with new items raised by more or less, those too that nobody took up and nothing was hidden of.
+
+    Args:
+        scores: (cases, items), as they are without.
+        new: (items,) how new each item is.
+        cases: what is asked; histories are masked.
+        is_cold: (items,) which are hidden.
+        first: by how much new items are raised at least.
+        share: (cases, 1) of an offset beyond that which a case gets; by default all of it.
+    """
 
     def __init__(
         self,
@@ -145,8 +199,12 @@ class _Raised:
         new: NDArray[np.float32],
         cases: Cases,
         is_cold: NDArray[np.bool_],
+        *,
+        first: float = 0.0,
+        share: NDArray[np.float32] | None = None,
     ) -> None:
         self._scores, self._new, self._cases = scores, new, cases
+        self._first, self._share = first, np.ones((len(cases), 1), np.float32) if share is None else share
         self._cold_target = is_cold[cases.targets.item]
         self._warm = self._mean(np.where(new >= 1, np.float32(-np.inf), scores), _NDCG, ~self._cold_target)
         finite = scores[np.isfinite(scores)]
@@ -180,11 +238,14 @@ class _Raised:
         return low, cost
 
     def _cost(self, offset: float) -> float:
-        return 1 - self._mean(self._scores + offset * self._new, _NDCG, ~self._cold_target) / self._warm
+        return 1 - self._mean(self._lists(offset), _NDCG, ~self._cold_target) / self._warm
 
     def recall(self, offset: float) -> float:
         """Recall of new items among all."""
-        return self._mean(self._scores + offset * self._new, _RECALL, self._cold_target)
+        return self._mean(self._lists(offset), _RECALL, self._cold_target)
+
+    def _lists(self, offset: float) -> NDArray[np.float32]:
+        return self._scores + np.float32(self._first + np.float32(offset) * self._share) * self._new
 
     def _mean(self, scores: NDArray[np.float32], name: str, asked: NDArray[np.bool_]) -> float:
         found, _ = ranks(scores, self._cases.targets, self._cases.histories).only(asked)

@@ -29,7 +29,7 @@ from tanager_export.training.new_items import hidden_within, learn_new_items
 from tanager_export.training.sequence import SequenceHead, SequenceOptions, fit_sequence_head, has_order
 from tanager_export.training.sparse import dense, sparsest
 from tanager_export.training.structure import Structure
-from tanager_export.training.terms import history_weights
+from tanager_export.training.terms import TERMS, history_weights
 from tanager_export.training.windows import Protocol, held_out, protocol_of, validation_windows
 
 if TYPE_CHECKING:
@@ -376,8 +376,11 @@ def _as_json(blend: Blend) -> dict[str, object]:
 
 def _from_json(record: dict[str, object]) -> Blend:
     structure, sequence, trial = (record.pop(name) for name in ("structure", "sequence", "ndcg_of_trial"))
+    weights = record.pop("weights")
     assert isinstance(structure, dict)
+    assert isinstance(weights, dict)
     return Blend(
+        weights=dict.fromkeys(TERMS, 0.0) | weights,
         structure=Structure(**structure),
         sequence=SequenceOptions(**sequence) if isinstance(sequence, dict) else None,
         ndcg_of_trial=tuple(trial) if isinstance(trial, list) else None,

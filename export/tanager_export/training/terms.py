@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import sparse
 
-from tanager_export.training.parts import POPULARITY, PRIORS
+from tanager_export.training.parts import PRIORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ TERMS = (
     "profile",
     "sequence",
     *PRIORS,
-    *(f"{prior}, known" for prior in POPULARITY),
+    *(f"{prior}, known" for prior in PRIORS),
 )
 """The terms in order; `known` are those that count as far as the user is known."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +12,8 @@ from tanager_export.evaluation.cases import Cases, Histories
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.methods import Masked
 from tanager_export.evaluation.hiding import hide
+from tanager_export.evaluation.metrics import metric
+from tanager_export.evaluation.splits import with_history
 from tanager_export.training import new_items
 from tanager_export.training.blend import learn_blend
 from tanager_export.training.hybrid import Hybrid
@@ -64,6 +65,29 @@ def test_new_items_are_raised_as_far_as_the_price_allows(data, hidden, vectors, 
     assert raised[0] < raised[1] < raised[2]
 
 
+def test_users_who_are_not_known_pay_no_more_either(data, hidden, vectors, blend):
+    """Nothing but priors holds items in their places there: what users who are known can bear is too much for them."""
+    learned = learn_new_items(data, hidden, vectors, blend, seed=0, price=0.1)
+    raised, as_known = learned.weights["new"], learned.weights["new, known"]
+    assert as_known > 0
+    unknown = with_history(hidden.both.cases, 0)
+
+    def cost(cases, **offsets: float) -> float:
+        """Against lists without any new items."""
+        weights = learned.weights | {"new": 0.0, "new, known": 0.0}
+        plain = Masked(fitted(data, hidden, vectors, replace(learned, weights=weights)), ~hidden.is_cold)
+        with_offsets = fitted(data, hidden, vectors, replace(learned, weights=weights | offsets))
+        asked, seen = replace(hidden.both, cases=cases), hidden.both.cases.histories
+        warm = ~hidden.is_cold[cases.targets.item]
+        found = [evaluate(one, asked, seen=seen).ranks.only(warm)[0] for one in (with_offsets, plain)]
+        kept, without = (metric(ranks, "ndcg@10").mean() for ranks in found)
+        return 1 - kept / without
+
+    for cases in (hidden.both.cases, unknown):
+        assert 0 < cost(cases, **{"new": raised, "new, known": as_known}) <= 0.1 + 1e-6
+    assert cost(unknown, new=raised + as_known) > 0.2
+
+
 def test_new_items_are_told_apart_by_their_traits(data, hidden, vectors, blend):
     learned = learn_new_items(data, hidden, vectors, blend, seed=0)
     among = evaluate(fitted(data, hidden, vectors, learned), hidden.cold, among=hidden.is_cold)
@@ -72,7 +96,8 @@ def test_new_items_are_told_apart_by_their_traits(data, hidden, vectors, blend):
 
 def test_weights_of_other_terms_stay(data, hidden, vectors, blend):
     learned = learn_new_items(data, hidden, vectors, blend, seed=0)
-    assert {**learned.weights, "new": 0.0} == {**blend.weights, "new": 0.0}
+    offsets = {"new": 0.0, "new, known": 0.0}
+    assert learned.weights | offsets == blend.weights | offsets
     assert learned.weights["new"] != 0
     assert blend.weights["new"] == 0
 
@@ -151,13 +176,12 @@ def test_of_confidences_within_the_price_the_best_is_taken_or_else_the_cheapest(
 ):
     """An offset, what it costs, and the recall of new items that it brings, by confidence."""
 
-    def raised(scores, new, cases, is_cold):
-        offset, cost, recall = found[asked.pop(0)]
-        return Mock(highest=lambda price: (offset, cost), recall=lambda at: recall)
+    def offer(behaviour, blend, *rest, **how):
+        offset, cost, recall = found[blend.structure.confidence]
+        return new_items._Offer(offset, 0.0, cost, recall)
 
-    asked = list(found)
     monkeypatch.setattr(new_items, "CONFIDENCES", tuple(found))
-    monkeypatch.setattr(new_items, "_Raised", raised)
+    monkeypatch.setattr(new_items, "_offer", offer)
     learned = learn_new_items(data, hidden, vectors, blend, seed=0, price=0.02)
     assert learned.structure.confidence == confidence
     assert learned.weights["new"] == found[confidence][0]
