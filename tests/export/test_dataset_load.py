@@ -253,6 +253,7 @@ def test_headers_that_are_refused(make_dataset, csv, message):
         ('{"licens": "x"}', "unknown key 'licens'"),
         ('{"simulated_behaviour": 1}', "simulated_behaviour must be true or false, not a number"),
         ('{"name": 1}', "name must be a string"),
+        ('{"texts_until": "2016"}', "texts_until must be Unix seconds or null, not a string"),
         ('{"times": "days"}', 'times must be one of seconds, order, none, not "days"'),
         ('{"times": ["order"]}', 'times must be one of seconds, order, none, not ["order"]'),
     ],

@@ -110,20 +110,21 @@ def test_latest_needs_neither_tags_nor_links(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("before_s", "tags", "said"),
+    ("before_s", "tags", "said", "until"),
     [
-        (9, " Tags: dystopia, virtual reality, a, b.", "before 1970-01-01T00:00:09"),
-        (3, " Tags: virtual reality.", "before 1970-01-01T00:00:03"),
-        (2, " Tags: virtual reality.", "before 1970-01-01T00:00:02"),
-        (0, "", "Texts hold no tags."),
+        (9, " Tags: dystopia, virtual reality, a, b.", "before 1970-01-01T00:00:09", 8),
+        (3, " Tags: virtual reality.", "before 1970-01-01T00:00:03", 2),
+        (2, " Tags: virtual reality.", "before 1970-01-01T00:00:02", 1),
+        (0, "", "Texts hold no tags.", None),
     ],
 )
-def test_tags_given_later_than_wanted_stay_out_of_the_texts(tmp_path, before_s, tags, said):
+def test_tags_given_later_than_wanted_stay_out_of_the_texts(tmp_path, before_s, tags, said, until):
     import_movielens(write(tmp_path / "ml", LATEST), tmp_path / "out", tags_before_s=before_s)
     dataset = load_dataset(tmp_path / "out")
     assert dataset.items[0].text == "The Matrix (1999). Film. Action, science fiction, thriller." + tags
     assert dataset.items[1].text.endswith("Film. Comedy.")
     assert said in dataset.description
+    assert dataset.texts_until == until
 
 
 def test_10m(tmp_path):

@@ -6,7 +6,8 @@ A dataset is a directory:
 - `interactions.csv`, optional: `user_id,item_id,timestamp`, optionally `event`, `weight`, `split` (train,
   valid or test, for `dataset check`) and columns of context;
 - `users.jsonl`, optional: an object a line: `id`, `attributes`;
-- `dataset.json`, optional: `name`, `description`, `source`, `licence`, `simulated_behaviour`, `times`.
+- `dataset.json`, optional: `name`, `description`, `source`, `licence`, `simulated_behaviour`, `times`,
+  `texts_until`.
 """
 
 from tanager_export.dataset.amazon import import_amazon

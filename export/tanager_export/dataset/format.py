@@ -101,6 +101,8 @@ class Dataset:
         simulated_behaviour: True when the interactions come from a model and not from people.
         times: What the timestamps of the interactions say. With "order" those of one user can be compared, but not
             those of two; with "none" they mean nothing, and neither does the order of the rows.
+        texts_until: Unix seconds of the latest behaviour that went into texts, such as tags; None where none did, or
+            nobody knows. `evaluate` refuses to ask what came before that.
         items: The catalogue, at least one.
         interactions: May be empty.
         users: Users of which something is known; need not have interactions.
@@ -115,3 +117,4 @@ class Dataset:
     licence: str = ""
     simulated_behaviour: bool = False
     times: Times = "seconds"
+    texts_until: int | None = None

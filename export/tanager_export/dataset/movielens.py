@@ -77,7 +77,7 @@ def import_movielens(
     """
     directory = Path(source)
     layout = _recognise(directory)
-    tags = _tags(layout.tags, directory, tags_before_s)
+    tags, texts_until = _tags(layout.tags, directory, tags_before_s)
     items = _films(layout.films, directory, layout.genres(directory), tags)
     users = layout.users(directory) if layout.users else []
     raters: set[str] = set()
@@ -99,6 +99,7 @@ def import_movielens(
             description=_described(tags_before_s, has_tags=bool(tags)),
             source="https://grouplens.org/datasets/movielens/",
             licence="Terms of use of GroupLens: see the README that comes with the data set.",
+            texts_until=texts_until,
         )
         write_metadata(fresh, metadata)
         write_items(fresh, items)
@@ -144,19 +145,23 @@ def _rating_flaw(user: str, item: str, rating: str, known: set[str]) -> str:
     return "the timestamp is no integer" if _is_rating(rating) else f"rating {rating!r} is not between 0 and 5"
 
 
-def _tags(table: Table | None, directory: Path, before_s: float) -> dict[str, list[str]]:
-    """The most frequent tags of each film; of films that are not listed too, which nobody asks for."""
+def _tags(table: Table | None, directory: Path, before_s: float) -> tuple[dict[str, list[str]], int | None]:
+    """The most frequent tags of each film, those not listed too, which nobody asks for; and when the last was given."""
     if table is None or not (directory / table.name).exists():
-        return {}
+        return {}, None
+    until: int | None = None
 
     def given() -> Iterator[tuple[str, str, str]]:
         for line, (user, film, tag, timestamp) in table.rows(directory):
             if not _INTEGER.fullmatch(timestamp):
                 raise table.error(line, "the timestamp is no integer")
-            if int(timestamp) < before_s:
+            if (at := int(timestamp)) < before_s:
+                nonlocal until
+                until = at if until is None else max(until, at)
                 yield user, film, tag
 
-    return frequent_tags(given())
+    found = frequent_tags(given())
+    return found, until
 
 
 def _films(

@@ -71,5 +71,6 @@ def read_dataset(directory: Path, report: Reporter, *, progress: bool = False) -
         licence=metadata.licence,
         simulated_behaviour=metadata.simulated_behaviour,
         times=metadata.times,
+        texts_until=metadata.texts_until,
     )
     return LocatedDataset(dataset, item_lines, located.lines, located.part)

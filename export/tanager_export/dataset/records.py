@@ -33,6 +33,7 @@ class Metadata:
     licence: str = ""
     simulated_behaviour: bool = False
     times: Times = "seconds"
+    texts_until: int | None = None
 
 
 def read_items(directory: Path, report: Reporter) -> tuple[list[Item], list[int]]:
@@ -74,6 +75,9 @@ def read_metadata(directory: Path, report: Reporter) -> Metadata:
         times = record.get("times", "seconds")
         if times not in get_args(Times):
             _invalid("type", f"times must be one of {', '.join(get_args(Times))}, not {json.dumps(times)[:40]}")
+        until = record.get("texts_until")
+        if until is not None and (not isinstance(until, int) or isinstance(until, bool)):
+            _invalid("type", f"texts_until must be Unix seconds or null, not {_kind(until)}")
         return Metadata(
             name=_string(record, "name", forbidden=CONTROL).strip() or name,
             description=_string(record, "description"),
@@ -81,6 +85,7 @@ def read_metadata(directory: Path, report: Reporter) -> Metadata:
             licence=_string(record, "licence"),
             simulated_behaviour=simulated,
             times=cast("Times", times),
+            texts_until=until,
         )
     except RecordError as error:
         report(Problem(METADATA, None, *error.parts))

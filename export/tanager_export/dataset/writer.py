@@ -66,6 +66,7 @@ def write_dataset(dataset: Dataset, target: str | os.PathLike[str], *, overwrite
             licence=dataset.licence,
             simulated_behaviour=dataset.simulated_behaviour,
             times=dataset.times,
+            texts_until=dataset.texts_until,
         )
         write_metadata(directory, metadata)
         write_items(directory, dataset.items)
