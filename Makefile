@@ -8,7 +8,8 @@ SCENARIO ?= tests/load/mixed.toml
 PROTOCOL ?= global-time
 SEEDS ?= 0
 KILLS ?= 1000
-FOUND = build/evaluate/$(notdir $(DATASET:/=))/$(PROTOCOL)
+# Of build/ml/dataset in build/evaluate/ml-dataset: another dataset is another directory.
+FOUND = build/evaluate/$(subst /,-,$(patsubst build/%,%,$(patsubst /%,%,$(DATASET:/=))))/$(PROTOCOL)
 # Cold users are those of global time: the same runs know as little of them.
 ASKED = $(PROTOCOL)$(if $(filter global-time,$(PROTOCOL)),$(comma)cold-users)
 comma := ,
