@@ -10,12 +10,11 @@ import numpy as np
 
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.evaluate import Outcome, evaluate
-from tanager_export.evaluation.splits import global_time, leave_one_out
 from tanager_export.training.blend import Blend, learn_blend
 from tanager_export.training.hybrid import Hybrid
 from tanager_export.training.parts import Behaviour, Parts
 from tanager_export.training.terms import history_weights
-from tanager_export.training.windows import validation_windows
+from tanager_export.training.windows import held_out, protocol_of, validation_windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +56,17 @@ class Price:
         return 1 - self.against.ratio.high, 1 - self.against.ratio.low
 
 
+def test_of(dataset: Dataset) -> Split:
+    """What is asked: the test of `evaluate` by global time, or by leave-one-out.
+
+    Raises:
+        ExportError: there is no behaviour to measure with.
+    """
+    if dataset.times == "none" or not len(dataset.interactions):
+        raise ExportError(f"{dataset.name}: compress needs interactions with times, or with an order, to measure N@10")
+    return held_out(dataset, protocol=protocol_of(dataset), seed=0)
+
+
 class Accuracy:
     """Recommendations with the vectors of one encoder or another.
 
@@ -73,16 +83,11 @@ class Accuracy:
     """
 
     def __init__(self, dataset: Dataset, vectors: NDArray[np.float32], *, seed: int, hybrid: bool = True) -> None:
-        if dataset.times == "none" or not len(dataset.interactions):
-            raise ExportError(
-                f"{dataset.name}: compress needs interactions with times, or with an order, to measure N@10"
-            )
         self._seed = seed
-        protocol = "global-time" if dataset.times == "seconds" else "leave-one-out"
-        self.split: Split = global_time(dataset) if protocol == "global-time" else leave_one_out(dataset)
+        self.split = test_of(dataset)
         self.blend: Blend | None = None
         if hybrid:
-            windows = validation_windows(dataset, self.split.train, protocol=protocol, seed=seed)  # type: ignore[arg-type]
+            windows = validation_windows(dataset, self.split.train, protocol=protocol_of(dataset), seed=seed)
             self.blend = learn_blend(dataset, windows, vectors, seed=seed, progress=True)
         self._behaviour = Behaviour(dataset, self.split.train, vectors)
         self._text, self._hybrid = self._outcomes(vectors)

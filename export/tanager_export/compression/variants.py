@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,11 +16,12 @@ from tanager_export.compression.student import Taught, distil
 from tanager_export.model import find_model
 from tanager_export.onnx_model import convert, export_onnx
 from tanager_export.training.encoder import encode
+from tanager_export.training.run import LEARNED_FROM
 from tanager_server.bundle import manifest as schema
 from tanager_server.runtime import Encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -107,6 +109,7 @@ class Teacher:
         texts: of all items, with the prompt that the model wants of documents.
         vectors: (items, dim) float32 of unit length, of these texts, by the teacher.
         query_prompt: what the model wants before a wish.
+        learned_from: the key of the run that the model is of, if it is of one; its students say so.
     """
 
     def __init__(
@@ -117,8 +120,9 @@ class Teacher:
         vectors: NDArray[np.float32],
         *,
         query_prompt: str,
+        learned_from: Mapping[str, object] | None = None,
     ) -> None:
-        self._model = model
+        self._model, self._learned_from = model, learned_from
         learned = list(lesson.items)
         self._items = Taught([texts[i] for i in learned], vectors[learned])
         self._wishes = self._taught([query_prompt + wish for wish in lesson.wishes], "teacher's vectors")
@@ -148,6 +152,8 @@ class Teacher:
         target = directory / shape.code
         with fresh_directory(target, marker=_MODULES, overwrite=True) as new:
             student.save(str(new))
+            if self._learned_from is not None:
+                (new / LEARNED_FROM).write_text(json.dumps(self._learned_from, indent=2) + "\n", encoding="utf-8")
         return Student(shape, target, progress)
 
     def _taught(self, texts: list[str], describe: str) -> Taught:

@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 MANIFEST, BLEND, MODEL, ENCODER, KEY = "manifest.json", "blend.json", "model", "encoder", "key.json"
 SEQUENCE = "sequence"
+LEARNED_FROM = "learned_from.json"
+"""In the directory of a student: the key of the run whose encoder taught it."""
 KIND, FORMAT = "tanager-run", 2
 _TOOLS = ("tanager", "torch", "transformers", "sentence-transformers", "numpy", "scipy")
 _VALIDATION_HALF_LIFE = 5.0
@@ -213,19 +215,36 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
+def learned_from(model: Path) -> dict[str, Any] | None:
+    """What the run was to learn from that a model directory is the encoder of, or a student of that; None if of none.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    path = model.resolve()
+    for told in (path / LEARNED_FROM, path.parent / KEY):
+        if told.is_file():
+            try:
+                found: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise RunError(f"{told}: cannot be read: {error}") from error
+            return found
+    return None
+
+
 def _refuse_what_the_base_knows(base: SourceModel, key: dict[str, object], *, hold_out: bool) -> None:
-    """A base that is itself of a run may have learned from the test that is to be held out."""
-    of_base = base.path.parent / KEY
-    if not hold_out or not of_base.is_file():
+    """A base that is itself of a run, or a student of one, may have learned from the test that is to be held out."""
+    theirs = learned_from(base.path)
+    if not hold_out or theirs is None:
         return
-    theirs, ours = json.loads(of_base.read_text(encoding="utf-8")), json.loads(json.dumps(key))
+    ours = json.loads(json.dumps(key))
     same = all(theirs.get(name) == ours[name] for name in ("format", "dataset_sha256")) and all(
         theirs["options"].get(name) == ours["options"][name] for name in ("protocol", "hold_out", "seed")
     )
     if not same:
         raise RunError(
-            f"{base.path}: is the encoder of a run that did not hold out the same test, so it may know what is held "
-            "out here: give another --base, or leave --hold-out away"
+            f"{base.path}: is the encoder of a run that did not hold out the same test, or a student of it, so it may "
+            "know what is held out here: give another --base, or leave --hold-out away"
         )
 
 

@@ -147,6 +147,46 @@ def test_a_dataset_without_behaviour_is_refused(tiny_model, make_dataset, capsys
     assert "compress needs interactions" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def runs(tiny_model, dataset, tmp_path_factory):
+    """Two runs: one that held the test out, and one that did not."""
+    place = tmp_path_factory.mktemp("runs")
+    how = ("--base", tiny_model, "--epochs", 0, "--sequence-epochs", 0)
+    for name, more in (("held-out", ["--hold-out"]), ("all", [])):
+        assert main(["train", *map(str, (dataset, place / name, *how, *more))]) == 0
+    return place / "held-out", place / "all"
+
+
+def test_a_run_that_may_know_what_is_asked_is_refused(runs, dataset, capsys):
+    _, knows = runs
+    assert run(knows, dataset, "--students", "none", "--text-only") == 1
+    assert "nothing was held out, so it has learned from what is asked" in capsys.readouterr().err
+    assert run(knows / "model", dataset, "--students", "none", "--text-only") == 1
+    assert f"name the run, {knows}" in capsys.readouterr().err
+
+
+def test_what_a_student_was_taught_by_goes_with_it(runs, dataset, tiny_model, tmp_path, capsys):
+    held_out, knows = runs
+    students = tmp_path / "students"
+    assert (
+        run(held_out, dataset, "--students", "1", "--dims", "none", "--text-only", *QUICK, "--student", students) == 0
+    )
+    key = json.loads((students / "1" / "learned_from.json").read_text())
+    assert key == json.loads((held_out / "key.json").read_text())
+    assert run(students / "1", dataset, "--students", "none", "--dims", "none", "--text-only", *QUICK) == 0
+    # As if it were a student of the run that held nothing out.
+    shutil.copy(knows / "key.json", students / "1" / "learned_from.json")
+    assert run(students / "1", dataset, "--students", "none", "--text-only") == 1
+    assert "a student of a run by leave-one-out that held nothing out" in capsys.readouterr().err
+    words = (dataset, tmp_path / "leaky", "--base", students / "1", "--hold-out", "--epochs", 0)
+    assert main(["train", *map(str, words)]) == 1
+    assert "or a student of it" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(knows / "model")
+    words = (dataset, tmp_path / "leaky", "--base", tmp_path / "link", "--hold-out", "--epochs", 0)
+    assert main(["train", *map(str, words)]) == 1
+    assert "did not hold out the same test" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shapes", ["0", "x", "3x", "3x0", "", "2,,3", "-1"])
 def test_a_shape_is_layers_and_perhaps_a_width(capsys, shapes):
     with pytest.raises(SystemExit):

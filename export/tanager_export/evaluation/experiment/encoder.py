@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Encoder:
         centred: whether the mean of the catalogue is to be taken from its vectors.
         provenance: what is known of what it learned from, in words.
         run: what it is of, where it was trained by `tanager-export train`; brings its blend along.
+        teacher: the key of the run whose encoder taught it this dataset, where it is a student.
         epochs: of its training, where the run tells.
     """
 
@@ -51,6 +52,7 @@ class Encoder:
     centred: bool
     provenance: str
     run: Run | None = None
+    teacher: Mapping[str, Any] | None = None
     epochs: tuple[Epoch, ...] = ()
 
     @classmethod
@@ -65,7 +67,7 @@ class Encoder:
             ExportError: there is no such model, or it is a part of a run, or the run is of another dataset or is not
                 done.
         """
-        from tanager_export.training.run import MANIFEST, fingerprint, is_run, load_run  # imports torch
+        from tanager_export.training.run import MANIFEST, fingerprint, is_run, learned_from, load_run  # imports torch
 
         if model is None:
             source = find_model(None)
@@ -75,6 +77,11 @@ class Encoder:
             if path.is_dir() and is_run(of := path.resolve().parent):
                 raise ExportError(f"{path}: is the encoder of a run, which tells what it has seen: name the run, {of}")
             source = find_model(model)
+            teacher = learned_from(source.path)
+            if teacher is not None and teacher["dataset_sha256"] == fingerprint(dataset):
+                held_out = "held the test out" if teacher["options"]["hold_out"] else "held nothing out"
+                told = f"a student of a run by {teacher['options']['protocol']} that {held_out}"
+                return cls(source, centred=False, provenance=f"{source.name}: {told}", teacher=teacher)
             told = "no manifest says what it learned from; if that was this dataset, its figures are too high"
             return cls(source, centred=False, provenance=f"{source.name} ({source.source}): {told}")
         run = load_run(path)
@@ -86,7 +93,7 @@ class Encoder:
         return cls(run.source, centred=False, provenance=provenance, run=run, epochs=_epochs(run.manifest))
 
     def refuse_if_it_knows(self, split: Split, *, seed: int) -> None:
-        """Refuses a run that learned from more than `split.train`.
+        """Refuses a run that learned from more than `split.train`, and a student of one.
 
         Args:
             split: what is to be evaluated.
@@ -95,6 +102,17 @@ class Encoder:
         Raises:
             LeakError: the run says that it learned from later or other events, or does not say.
         """
+        if self.teacher is not None:
+            options = self.teacher["options"]
+            if (
+                not options["hold_out"]
+                or options["protocol"] != _family(split.name)
+                or (split.name == "cold-items" and options["seed"] != seed)
+            ):
+                raise LeakError(
+                    f"{self.provenance}, so it may know what {split.name} asks: take a student of a run by "
+                    f"{_family(split.name)} that held it out"
+                )
         if self.run is None:
             return
         run, manifest = self.run, self.run.manifest
