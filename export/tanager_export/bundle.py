@@ -110,6 +110,10 @@ class BundleOptions:
     seed: int = 0
 
 
+FITTED_TO = "fitted_to_interactions"
+"""In a bundle's quality report: how many interactions its scores were fitted to; fewer where a test was held out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """What the score of a bundle is made of, beside the vectors; see `Scoring`.
@@ -120,6 +124,7 @@ class Scores:
         priors: (2, items) float32: what is added to an item's score for anybody, and what for a user who is known.
         profile: A.
         scoring: the blend.
+        fitted_to: number of interactions that all of this was fitted to.
         sequence: the sequence head; None where the blend has no use for one.
         new_items: what is expected of items that come later, but for the sequence head's; None where nothing is, so
             that their texts carry them.
@@ -130,6 +135,7 @@ class Scores:
     priors: NDArray[np.float32]
     profile: ProfileWeights
     scoring: Scoring
+    fitted_to: int
     sequence: ServedSequence | None = None
     new_items: NewItems | None = None
 
@@ -147,6 +153,7 @@ def default_scores(dataset: Dataset) -> Scores:
         priors=np.stack([_DEFAULT_PRIOR * np.log1p(users), np.zeros(items)]).astype(np.float32),
         profile=ProfileWeights.none(),
         scoring=DEFAULT_SCORING,
+        fitted_to=len(dataset.interactions),
     )
 
 
@@ -200,6 +207,7 @@ def build_bundle(
         measured["index_recall_at_10"] = quality.index_recall(index, vectors, seed=options.seed)
         _log.info("fitting collaborative weights")
         scores = default_scores(dataset) if fit_scores is None else fit_scores(vectors)
+        measured[FITTED_TO] = scores.fitted_to
         _write_contents(new, dataset, vectors, index, _probe(encoder, texts), scores)
         sequence = None
         new_items = scores.new_items or NewItems.none(vectors.shape[1])

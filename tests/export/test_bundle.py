@@ -100,6 +100,7 @@ class TestContents:
             priors=np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
             profile=ProfileWeights(("age=18-24",), {"age=18-24": (18, 25)}, np.array([0, 1]), *one),
             scoring=bundle_module.DEFAULT_SCORING.model_copy(update={"origin": "learned", "known_events": 7.0}),
+            fitted_to=0,
         )
         build_bundle(find_model(str(tiny_model)), small(), tmp_path / "b", options=FP32, fit_scores=lambda _: scores)
         served = serve(tmp_path / "b")
@@ -203,6 +204,7 @@ class TestManifest:
         report = dict(open_bundle(tiny_bundle).manifest.quality)
         assert all(math.isfinite(value) for value in report.values())
         assert report.pop("encode_texts_per_s") > 0
+        assert report.pop("fitted_to_interactions") == len(dataset.interactions)
         assert report.pop("parity_texts") == len(dataset.items)
         assert 0.95 < report.pop("index_recall_at_10") <= 1
         for name, bound in (("onnx", quality.ONNX_BOUND), ("quantized", quality.PRECISION_BOUNDS["fp32"])):

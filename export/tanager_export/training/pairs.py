@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from tanager_export.evaluation.splits import SplitError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -24,6 +26,9 @@ class Pairs:
         items: size of the catalogue.
         half_life: events after which an event of the history counts half.
         limit: events of the history that count.
+
+    Raises:
+        SplitError: there is no pair.
     """
 
     def __init__(self, histories: Histories, *, items: int, half_life: float, limit: int) -> None:
@@ -35,7 +40,8 @@ class Pairs:
         self._place = np.arange(len(row)) - starts[row]
         candidates = np.flatnonzero(self._place > 0)
         if not len(candidates):
-            raise ValueError("no user took up two items: there is nothing to learn from behaviour")
+            why = "no user took up two items before the first window of validation"
+            raise SplitError(f"{why}: there is nothing to learn from")
         chance = 1.0 / np.sqrt(np.maximum(lengths[row[candidates]] - 1, 1))
         self._candidates, self._chance = candidates, np.cumsum(chance / chance.sum())
         self._decay = (0.5 ** (np.arange(limit) / half_life)).astype(np.float32)

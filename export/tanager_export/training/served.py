@@ -72,6 +72,7 @@ def served_scores(hybrid: Hybrid, behaviour: Behaviour, cases: Cases) -> Scores:
             history_limit=HISTORY_LIMIT,
             known_events=structure.known_events,
         ),
+        fitted_to=len(behaviour.train),
         sequence=None if parts.sequence is None else ServedSequence(parts.sequence, cases.histories),
         new_items=new_items(
             behaviour,

@@ -74,14 +74,14 @@ def test_users_who_are_not_known_pay_no_more_either(data, hidden, vectors, blend
 
     def cost(cases, **offsets: float) -> float:
         """Against lists without any new items."""
-        weights = learned.weights | {"new": 0.0, "new, known": 0.0}
+        weights = {**learned.weights, "new": 0.0, "new, known": 0.0}
         plain = Masked(fitted(data, hidden, vectors, replace(learned, weights=weights)), ~hidden.is_cold)
         with_offsets = fitted(data, hidden, vectors, replace(learned, weights=weights | offsets))
         asked, seen = replace(hidden.both, cases=cases), hidden.both.cases.histories
         warm = ~hidden.is_cold[cases.targets.item]
         found = [evaluate(one, asked, seen=seen).ranks.only(warm)[0] for one in (with_offsets, plain)]
         kept, without = (metric(ranks, "ndcg@10").mean() for ranks in found)
-        return 1 - kept / without
+        return float(1 - kept / without)
 
     for cases in (hidden.both.cases, unknown):
         assert 0 < cost(cases, **{"new": raised, "new, known": as_known}) <= 0.1 + 1e-6
@@ -97,7 +97,7 @@ def test_new_items_are_told_apart_by_their_traits(data, hidden, vectors, blend):
 def test_weights_of_other_terms_stay(data, hidden, vectors, blend):
     learned = learn_new_items(data, hidden, vectors, blend, seed=0)
     offsets = {"new": 0.0, "new, known": 0.0}
-    assert learned.weights | offsets == blend.weights | offsets
+    assert {**learned.weights, **offsets} == {**blend.weights, **offsets}
     assert learned.weights["new"] != 0
     assert blend.weights["new"] == 0
 

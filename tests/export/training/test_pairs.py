@@ -5,6 +5,7 @@ import pytest
 from tests.export.training.made import interactions
 
 from tanager_export.evaluation.cases import Histories
+from tanager_export.evaluation.splits import SplitError
 from tanager_export.training.pairs import Pairs
 
 
@@ -47,5 +48,5 @@ def test_a_user_is_drawn_by_the_root_of_what_they_did():
 
 
 def test_without_a_user_of_two_uptakes_there_is_nothing_to_learn():
-    with pytest.raises(ValueError, match="nothing to learn"):
+    with pytest.raises(SplitError, match="nothing to learn"):
         Pairs(histories((0, 0, 1), (1, 1, 1)), items=2, half_life=1.0, limit=5)
