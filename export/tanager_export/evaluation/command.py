@@ -69,7 +69,13 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", metavar="N", type=_natural, default=0, help="of whatever is random (default: 0)")
     seeds.add_argument("--seeds", metavar="A,B,C", type=_naturals, help="several: figures are over all of them")
-    parser.add_argument("--repeats", choices=("drop", "count"), default="drop", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--repeats",
+        choices=("drop", "count"),
+        default="drop",
+        help="by leave-one-out, what somebody takes up last and did before as well: left out, or asked all the same "
+        "as published splits do, though it is masked (default: drop)",
+    )
     parser.add_argument(
         "--no-curve", action="store_true", help="leave out what diversity costs: it takes long on large catalogues"
     )
@@ -88,7 +94,8 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tanager_export.evaluation.command_table import tables  # these import scipy and torch: only when needed
     from tanager_export.evaluation.experiment.encoder import Encoder
-    from tanager_export.evaluation.experiment.run import BASELINES, Plan, run
+    from tanager_export.evaluation.experiment.plan import BASELINES, Plan
+    from tanager_export.evaluation.experiment.run import run
     from tanager_export.evaluation.report.page import page
     from tanager_export.training.windows import protocol_of
 
@@ -113,6 +120,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     for encoder in encoders:
         _log.info("encoder: %s", encoder.provenance)
     if len(encoders) > 1:
+        if arguments.seeds is not None:
+            raise ExportError("--seeds: several runs have seeds of their own: leave it away")
         seeds = _seeds_of(encoders)
     plan = Plan(
         protocols,

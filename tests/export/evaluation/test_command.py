@@ -6,15 +6,16 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from tests.support import ServerProcess
 
 from tanager_export.cli import main
-from tanager_export.dataset import Dataset, Interactions, Item, User, write_dataset
-from tanager_export.evaluation.experiment.run import BASELINES
+from tanager_export.dataset import Dataset, Interactions, Item, User, load_dataset, write_dataset
+from tanager_export.errors import ExportError
+from tanager_export.evaluation.experiment.plan import BASELINES
 from tanager_export.training.sequence import SequenceOptions
 
 TOPICS = ("space", "love", "war", "music", "nature")
@@ -260,6 +261,8 @@ def test_runs_of_several_seeds_are_taken_together(dataset, trained, altered, tin
     assert "runs of different options" in capsys.readouterr().err
     assert run(dataset, "--model", tiny_model, "--model", trained, *words) == 1
     assert "have to be runs of `train`" in capsys.readouterr().err
+    assert run(dataset, "--model", trained, "--model", second, *words, "--seeds", "0,1") == 1
+    assert "runs have seeds of their own" in capsys.readouterr().err
 
 
 def test_a_run_with_a_sequence_head_is_measured_without_it_too(dataset, altered, trained, tiny_model, tmp_path):
@@ -364,12 +367,74 @@ def test_the_served_answers_are_those_of_the_exact_scores(dataset, trained, tiny
     assert "Through the server" in (tmp_path / "r.html").read_text()
 
 
-def test_a_server_of_other_items_is_refused(dataset, tiny_model, tiny_bundle, tmp_path, capsys):
-    words = (dataset, "--model", tiny_model, "--frozen", tiny_model, "--baselines", "")
-    assert run(*words, "--served", "127.0.0.1:1", "--protocol", "cold-items", "--trials", "1") == 1
+def test_a_server_that_may_know_what_is_asked_is_refused_before_any_work(
+    dataset, trained, tiny_model, tmp_path, capsys, monkeypatch
+):
+    """Without a run, a bundle is fitted to all there is."""
+    assert main(["bundle", *map(str, (tiny_model, dataset, tmp_path / "b", "--precision", "fp32"))]) == 0
+    monkeypatch.setattr("tanager_export.evaluation.experiment.run._Bench", lambda *_: pytest.fail("worked"))
+    with ServerProcess(tmp_path / "b") as server:
+        words = ("--model", trained, "--frozen", tiny_model, "--baselines", "")
+        assert run(dataset, *words, "--served", server.address) == 1
+    assert "serve the bundle of a run that was trained with --hold-out" in capsys.readouterr().err
+
+
+def test_what_fails_late_does_not_take_the_rest_with_it(dataset, trained, tiny_model, tmp_path, capsys, monkeypatch):
+    def fails(*_: object, **__: object):
+        raise ExportError("the lights went out")
+
+    place = "tanager_export.evaluation.experiment"
+    words = (dataset, "--model", trained, "--frozen", tiny_model, "--baselines", "", "--output", tmp_path / "f.json")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{place}.run.evaluate_cold_user_counts", fails)
+        assert run(*words, "--protocol", "global-time,cold-users") == 3
+    assert "cold-users: the lights went out" in capsys.readouterr().err
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert [table["protocol"] for table in figures["tables"]] == ["global-time"]
+    (tmp_path / "f.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{place}.beforehand.require_served", lambda *_: None)
+        patched.setattr(f"{place}.run.ask_server", fails)
+        assert run(*words, "--served", "127.0.0.1:1") == 3
+    assert "--served: the lights went out" in capsys.readouterr().err
+    assert json.loads((tmp_path / "f.json").read_text())["tables"][0]["rows"][0]["method"] == "tanager"
+
+
+def test_texts_that_hold_behaviour_of_after_the_cut_are_refused(dataset, tiny_model, tmp_path, capsys):
+    until = int(np.quantile(load_dataset(dataset).interactions.timestamp, 0.95))
+    write_dataset(replace(load_dataset(dataset), texts_until=until), tmp_path / "tagged")
+    words = ("--model", tiny_model, "--frozen", tiny_model, "--baselines", "", "--protocol", "global-time")
+    assert run(tmp_path / "tagged", *words) == 1
+    told = capsys.readouterr().err
+    assert f"its texts hold behaviour, such as tags, up to {until}" in told
+    [last] = map(int, re.findall(r"--tags-before (\d+)", told))
+    write_dataset(replace(load_dataset(dataset), texts_until=last), tmp_path / "early")
+    assert run(tmp_path / "early", *words) == 0
+
+
+def test_baselines_that_encode_with_another_model_than_the_run_began_with_are_told(
+    dataset, altered, tiny_model, tmp_path
+):
+    copy = altered(base="0" * 64, base_name="another")
+    words = ("--model", copy, "--frozen", tiny_model, "--baselines", "", "--output", tmp_path / "f.json")
+    assert run(dataset, *words) == 0
+    notices = json.loads((tmp_path / "f.json").read_text())["notices"]
+    assert any("The run began with another" in notice for notice in notices)
+
+
+def test_a_server_of_other_items_is_refused(dataset, tiny_model, tiny_bundle, tmp_path, capsys, monkeypatch):
+    words = ("--model", tiny_model, "--frozen", tiny_model, "--baselines", "")
+    assert run(dataset, *words, "--served", "127.0.0.1:1", "--protocol", "cold-items", "--trials", "1") == 1
     assert "--served asks the cases of global-time or leave-one-out" in capsys.readouterr().err
+    made = load_dataset(dataset)
+    write_dataset(replace(made, items=(*made.items, Item(id="one-more", text="space"))), tmp_path / "more")
     with ServerProcess(tiny_bundle) as server:
-        assert run(*words, "--served", server.address) == 1
+        assert run(tmp_path / "more", *words, "--served", server.address) == 1
+        assert "serves 120 items, the dataset has 121: serve a bundle of this dataset" in capsys.readouterr().err
+        # As many items, but others: found when it is asked.
+        for place in ("beforehand", "served"):
+            monkeypatch.setattr(f"tanager_export.evaluation.experiment.{place}.require_served", lambda *_: None)
+        assert run(dataset, *words, "--served", server.address) == 3
     assert "serve a bundle of this dataset" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ from tanager_export.evaluation.experiment.answers import Answers
 from tanager_export.evaluation.experiment.methods import Among, Backed, Masked, Popular, contestant, tanager
 from tanager_export.evaluation.experiment.result import METRIC, TANAGER, ColdItems, ColdUsers
 from tanager_export.evaluation.hiding import hide
-from tanager_export.evaluation.splits import cold_users, with_history
+from tanager_export.evaluation.splits import cold_users
 from tanager_export.training.windows import validation_windows
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def evaluate_cold_user_counts(
     """
     split = cold_users(dataset)
     windows = validation_windows(dataset, split.train, protocol="cold-users")
-    popular = Popular.tune(dataset, [replace(window, cases=with_history(window.cases, 0)) for window in windows])
+    popular = Popular.tune(dataset, windows, everybody=True)
     answers = {TANAGER: _by_count(recommenders, split)}
     parameters, missing = {}, {}
     for name in names:

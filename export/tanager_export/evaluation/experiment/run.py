@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tanager_export.collaborative import MAX_ITEMS, binary_matrix, ease_weights
-from tanager_export.dataset.checks.behaviour import popular_attributes
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.baselines import baselines
 from tanager_export.evaluation.diversity import Yardstick
 from tanager_export.evaluation.evaluate import evaluate
 from tanager_export.evaluation.experiment.answers import Answers
+from tanager_export.evaluation.experiment.beforehand import notices, possible, test_of, windows_of
 from tanager_export.evaluation.experiment.cold import (
     COLD_ITEM_BASELINES,
     COLD_USER_BASELINES,
@@ -25,11 +25,9 @@ from tanager_export.evaluation.experiment.cold import (
 from tanager_export.evaluation.experiment.diversity import choose, diversity_curve
 from tanager_export.evaluation.experiment.encoder import centred
 from tanager_export.evaluation.experiment.methods import Backed, Popular, blend_of, contestant, tanager
+from tanager_export.evaluation.experiment.plan import ALL_USERS
 from tanager_export.evaluation.experiment.result import METRIC, METRICS, TANAGER, Result, Row, Table
 from tanager_export.evaluation.experiment.served import ask_server
-from tanager_export.evaluation.leaks import LeakError, refuse_leaks
-from tanager_export.evaluation.splits import SplitError, cold_users, leave_one_out
-from tanager_export.training.windows import held_out, validation_windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,43 +37,17 @@ if TYPE_CHECKING:
     from tanager_export.dataset import Dataset
     from tanager_export.evaluation.cases import Recommender, Split
     from tanager_export.evaluation.experiment.encoder import Encoder
+    from tanager_export.evaluation.experiment.plan import Plan
     from tanager_export.evaluation.experiment.result import DiversityPoint
     from tanager_export.training.blend import Blend
     from tanager_export.training.hybrid import Hybrid
     from tanager_export.training.run import Run
-    from tanager_export.training.windows import Protocol
 
 _log = logging.getLogger(__name__)
 
-PROTOCOLS = ("global-time", "leave-one-out", "cold-items", "cold-users")
-ALL_USERS = ("global-time", "leave-one-out")
-BASELINES = tuple(baselines(np.zeros((0, 0), np.float32)))
 YARDSTICK_L2 = 200.0
 """Of the EASE that intra-list diversity is measured with: the same for all methods, none of which it is."""
 _ITEMS_OF_A_CURVE = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do.
-
-    Attributes:
-        protocols: some of `PROTOCOLS`.
-        baselines: some of `BASELINES`.
-        trials: of tuning, for each baseline.
-        seeds: of whatever is random; the first one is that of tuning.
-        served: address of a server to ask as well.
-        repeats: of leave-one-out: see there.
-        curve: whether to measure what diversity costs.
-    """
-
-    protocols: tuple[str, ...]
-    baselines: tuple[str, ...] = BASELINES
-    trials: int = 20
-    seeds: tuple[int, ...] = (0,)
-    served: str | None = None
-    repeats: str = "drop"
-    curve: bool = True
 
 
 def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Plan, *, strict: bool = True) -> Result:
@@ -110,22 +82,8 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
     )
     if frozen.run is not None:
         raise ExportError(f"--frozen: {frozen.run.path} is a run of `train`, which is not frozen: name its base")
-    protocols = _possible(dataset, encoders, plan, result, strict=strict)
-    if plan.served is not None and not set(protocols) & set(ALL_USERS):
-        raise ExportError("--served asks the cases of global-time or leave-one-out: choose one of them with --protocol")
-    if encoder.run is None and encoder.source != frozen.source:
-        result.notices.append(f"The encoder under test is {encoder.provenance}.")
-    if encoder.run is not None and len(encoders) < len(plan.seeds):
-        result.notices.append(
-            "Tanager is one run, so it is the same under each seed: seeds are of the baselines alone."
-        )
-    if dataset.simulated_behaviour:
-        result.notices.append("The behaviour in this dataset is simulated: the figures say nothing about people.")
-    for name, correlation in popular_attributes(dataset):
-        result.notices.append(
-            f"The items' attribute {name!r} follows how often they were taken up (rank correlation {correlation:.2f}). "
-            "If it was made from behaviour, it tells what is asked, and the figures of what reads it are too high."
-        )
+    protocols = possible(dataset, encoders, plan, result, strict=strict)
+    result.notices += notices(dataset, encoders, frozen, plan)
     texts = [item.encoder_text for item in dataset.items]
     plain = frozen.vectors(texts, describe="encoding with the frozen encoder")
     vectors = [plain if one.source == frozen.source else one.vectors(texts) for one in encoders]
@@ -133,70 +91,16 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
     bench = _Bench(dataset, vectors, plain, plan, result, [one.run for one in encoders if one.run is not None])
     for protocol in protocols:
         _log.info("%s", protocol)
-        if protocol in ALL_USERS:
-            result.tables.append(bench.table(protocol))
-        elif protocol == "cold-users":
-            split = bench.splits("global-time")[0]
-            ours = bench.tanager("global-time", split)
-            asked = [name for name in COLD_USER_BASELINES if name in plan.baselines]
-            result.cold_users = evaluate_cold_user_counts(dataset, ours, asked, trials=plan.trials, seeds=plan.seeds)
-            result.lack(protocol, result.cold_users.missing)
-        else:
-            each = vectors if len(vectors) > 1 else vectors * len(plan.seeds)
-            asked = [name for name in COLD_ITEM_BASELINES if name in plan.baselines]
-            result.cold_items = evaluate_cold_items(dataset, each, plain, asked, trials=plan.trials, seeds=plan.seeds)
-            result.lack(protocol, result.cold_items.missing)
-            if encoder.run is not None:
-                result.notices.append(
-                    "cold-items: the blend is not the run's: it is learned anew, where new items come beside others."
-                )
+        try:
+            bench.measure(protocol)
+        except ExportError as error:  # what the others came to is not to be lost
+            if len(protocols) == 1:
+                raise
+            result.incomplete.append(f"{protocol}: {error}")
+    if not (result.tables or result.cold_users or result.cold_items):
+        raise ExportError(f"{dataset.name}: nothing could be measured: {'; '.join(result.incomplete)}")
     result.seconds = time.monotonic() - began
     return result
-
-
-def _possible(dataset: Dataset, encoders: Sequence[Encoder], plan: Plan, result: Result, *, strict: bool) -> list[str]:
-    """The protocols that the dataset and the encoder allow, looked at before any work is done."""
-    possible = []
-    for protocol in plan.protocols:
-        try:
-            each = encoders if len(encoders) > 1 else [encoders[0]] * len(plan.seeds)
-            for seed, encoder in zip(plan.seeds, each, strict=True):
-                split = _split(dataset, protocol, plan, seed=seed)
-                refuse_leaks(split)
-                _refuse_what_it_knows(encoder, split, seed=seed)
-        except (SplitError, _KnownError) as error:
-            if strict or len(plan.protocols) == 1:
-                raise
-            if isinstance(error, SplitError):
-                result.notices.append(f"{protocol} is left out: {error}")
-            else:
-                result.incomplete.append(f"{protocol} is left out: {error}")
-            _log.warning("%s is left out: %s", protocol, error)
-        else:
-            possible.append(protocol)
-    if not possible:
-        why = "; ".join((*result.notices, *result.incomplete))
-        raise ExportError(f"{dataset.name}: nothing can be measured: {why}")
-    return possible
-
-
-class _KnownError(LeakError):
-    """The encoder, unlike the split, leaks: other protocols may do."""
-
-
-def _refuse_what_it_knows(encoder: Encoder, split: Split, *, seed: int) -> None:
-    try:
-        encoder.refuse_if_it_knows(split, seed=seed)
-    except LeakError as error:
-        raise _KnownError(str(error)) from error
-
-
-def _split(dataset: Dataset, protocol: str, plan: Plan, *, seed: int) -> Split:
-    if protocol == "leave-one-out":
-        return leave_one_out(dataset, repeats="count" if plan.repeats == "count" else "drop")
-    if protocol == "cold-users":
-        return cold_users(dataset)
-    return held_out(dataset, protocol="cold-items" if protocol == "cold-items" else "global-time", seed=seed)
 
 
 class _Bench:
@@ -212,7 +116,7 @@ class _Bench:
         runs: Sequence[Run],
     ) -> None:
         self._dataset, self._vectors, self._plan, self._result = dataset, vectors, plan, result
-        self._runs = runs
+        self._frozen, self._runs = frozen, runs
         self._methods = baselines(frozen)
         self._splits: dict[str, Split] = {}
         self._tanager: dict[str, list[Hybrid]] = {}
@@ -220,7 +124,7 @@ class _Bench:
     def splits(self, protocol: str) -> list[Split]:
         """The same for every seed: nothing is drawn."""
         if protocol not in self._splits:
-            self._splits[protocol] = _split(self._dataset, protocol, self._plan, seed=0)
+            self._splits[protocol] = test_of(self._dataset, protocol, self._plan, seed=0)
         return [self._splits[protocol]] * len(self._plan.seeds)
 
     def tanager(self, protocol: str, split: Split) -> list[Hybrid]:
@@ -238,13 +142,35 @@ class _Bench:
                 tanager(
                     self._dataset,
                     split.train,
-                    self._windows(protocol, split, seed=seed),
+                    windows_of(self._dataset, protocol, split, seed=seed),
                     self._vectors[0],
                     seed=seed,
                 )
                 for seed in self._plan.seeds
             ]
         return self._tanager[protocol]
+
+    def measure(self, protocol: str) -> None:
+        """Carries a protocol out, into the result."""
+        dataset, plan, result = self._dataset, self._plan, self._result
+        if protocol in ALL_USERS:
+            result.tables.append(self.table(protocol))
+        elif protocol == "cold-users":
+            ours = self.tanager("global-time", self.splits("global-time")[0])
+            asked = [name for name in COLD_USER_BASELINES if name in plan.baselines]
+            result.cold_users = evaluate_cold_user_counts(dataset, ours, asked, trials=plan.trials, seeds=plan.seeds)
+            result.lack(protocol, result.cold_users.missing)
+        else:
+            each = self._vectors if len(self._vectors) > 1 else [self._vectors[0]] * len(plan.seeds)
+            asked = [name for name in COLD_ITEM_BASELINES if name in plan.baselines]
+            result.cold_items = evaluate_cold_items(
+                dataset, each, self._frozen, asked, trials=plan.trials, seeds=plan.seeds
+            )
+            result.lack(protocol, result.cold_items.missing)
+            if self._runs:
+                result.notices.append(
+                    "cold-items: the blend is not the run's: it is learned anew, where new items come beside others."
+                )
 
     def table(self, protocol: str) -> Table:
         """All methods on the cases of a protocol."""
@@ -260,7 +186,7 @@ class _Bench:
         if (row := self._without_sequence(ours, first, splits, yardstick)) is not None:
             rows.append(row)
         trials, seeds = self._plan.trials, self._plan.seeds
-        windows = self._windows(protocol, split, seed=seeds[0])
+        windows = windows_of(self._dataset, protocol, split, seed=seeds[0])
         popular = Popular.tune(self._dataset, windows) if self._plan.baselines else None
         for name in self._plan.baselines:
             method = self._methods[name] if popular is None else Backed(self._methods[name], popular)
@@ -295,7 +221,10 @@ class _Bench:
         if self._plan.served is not None:
             _log.info("asking %s", self._plan.served)
             learned = ours[0].parts.profiles.known.attributes
-            served = ask_server(self._plan.served, self._dataset, split, first.outcomes[0], learned=learned)
+            try:
+                served = ask_server(self._plan.served, self._dataset, split, first.outcomes[0], learned=learned)
+            except ExportError as error:  # hours of figures are not to be lost with the server
+                self._result.incomplete.append(f"{protocol}: --served: {error}")
         return Table(
             protocol,
             train=len(split.train),
@@ -336,13 +265,9 @@ class _Bench:
         from tanager_export.training.hybrid import Hybrid
 
         plain = blend.ablated or blend
-        windows = self._windows(protocol, split, seed=self._plan.seeds[0])
+        windows = windows_of(self._dataset, protocol, split, seed=self._plan.seeds[0])
         hybrids = [Hybrid.fit(self._dataset, window.train, self._vectors[0], plain) for window in windows]
         return choose(self._dataset, hybrids, windows)
-
-    def _windows(self, protocol: str, split: Split, *, seed: int) -> list[Split]:
-        name: Protocol = "leave-one-out" if protocol == "leave-one-out" else "global-time"
-        return validation_windows(self._dataset, split.train, protocol=name, seed=seed)
 
     def _yardstick(self, split: Split) -> Yardstick:
         items = len(self._dataset.items)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from tanager_export.bundle import FITTED_TO
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.bootstrap import Interval
 from tanager_export.evaluation.experiment.answers import Answers, with_lists
 from tanager_export.evaluation.experiment.result import METRIC, Served
+from tanager_export.evaluation.leaks import LeakError
 from tanager_export.evaluation.ranking import TOP
 
 if TYPE_CHECKING:
@@ -25,6 +27,39 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 60.0
 _HISTORY_LIMIT = 10_000  # events of a request, and ids that it excludes
 _SUSPICIOUS_OVERLAP = 0.8
+
+
+def require_served(address: str, dataset: Dataset, splits: Sequence[Split]) -> None:
+    """Looks, before any work is done, whether a server can be asked.
+
+    Args:
+        address: host:port of a server.
+        dataset: whose items the server has to have.
+        splits: what is to be asked.
+
+    Raises:
+        LeakError: the bundle that is served was fitted to more than may be learned from, or does not say.
+        ExportError: the server does not answer, or serves another catalogue.
+    """
+    from tanager import Client, TanagerError
+
+    try:
+        with Client(address, timeout_s=_TIMEOUT_S) as client:
+            bundle = client.wait_until_ready(_TIMEOUT_S).bundle
+    except (TanagerError, OSError, ValueError) as error:
+        raise ExportError(f"{address}: {error}") from error
+    if bundle.item_count != len(dataset.items):
+        raise ExportError(
+            f"{address}: serves {bundle.item_count:,} items, the dataset has {len(dataset.items):,}: "
+            "serve a bundle of this dataset"
+        )
+    for split in splits:
+        if (fitted_to := bundle.quality.get(FITTED_TO)) != len(split.train):
+            told = "does not say what it knows" if fitted_to is None else f"was fitted to {fitted_to:,.0f} interactions"
+            raise LeakError(
+                f"{address}: its bundle {told}, and train of {split.name} has {len(split.train):,}: serve "
+                "the bundle of a run that was trained with --hold-out"
+            )
 
 
 def ask_server(
@@ -44,18 +79,15 @@ def ask_server(
             server's encoder alone, and the gap is that of reading them as well.
 
     Raises:
-        ExportError: the server does not answer, refuses, or serves another catalogue.
+        ExportError: the server does not answer, refuses, or serves another catalogue, or a bundle that may know what is
+            asked.
     """
     from tanager import Client, TanagerError
 
+    require_served(address, dataset, [split])  # another bundle may have come since
     try:
         with Client(address, timeout_s=_TIMEOUT_S) as client:
-            status = client.wait_until_ready(_TIMEOUT_S)
-            if status.bundle.item_count != len(dataset.items):
-                raise ExportError(
-                    f"{address}: serves {status.bundle.item_count:,} items, the dataset has {len(dataset.items):,}: "
-                    "serve a bundle of this dataset"
-                )
+            bundle = client.wait_until_ready(_TIMEOUT_S).bundle
             top, unknown = _ask(client, dataset, split.cases)
     except (TanagerError, OSError, ValueError) as error:
         raise ExportError(f"{address}: {error}") from error
@@ -80,7 +112,6 @@ def ask_server(
             f"{sum(read.values()):,} values of profiles are of no attribute that the exact scores know; the server "
             f"reads them as words ({fields}), and that is in the gap"
         )
-    bundle = status.bundle
     return Served(
         address=address,
         bundle_id=bundle.bundle_id,
