@@ -8,7 +8,7 @@ SCENARIO ?= tests/load/mixed.toml
 PROTOCOL ?= global-time
 SEEDS ?= 0
 KILLS ?= 1000
-# Of build/ml/dataset in build/evaluate/ml-dataset: another dataset is another directory.
+# Of build/ml/dataset in build/evaluate/ml-dataset: names alone, and most datasets would have the same.
 FOUND = build/evaluate/$(subst /,-,$(patsubst build/%,%,$(patsubst /%,%,$(DATASET:/=))))/$(PROTOCOL)
 # Cold users are those of global time: the same runs know as little of them.
 ASKED = $(PROTOCOL)$(if $(filter global-time,$(PROTOCOL)),$(comma)cold-users)

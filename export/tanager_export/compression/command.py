@@ -84,10 +84,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from tanager_export.compression.shape import StudentShape
     from tanager_export.compression.student import DistilOptions
     from tanager_export.evaluation.experiment.encoder import Encoder
+    from tanager_export.evaluation.leaks import refuse_texts
 
     dataset = load_dataset(arguments.dataset, progress=True)
     encoder = Encoder.find(arguments.model, dataset)
-    encoder.refuse_if_it_knows(test_of(dataset), seed=arguments.seed)
+    test = test_of(dataset)
+    refuse_texts(dataset, test)
+    encoder.refuse_if_it_knows(test, seed=arguments.seed)
     options = CompressOptions(
         students=tuple(StudentShape.parse(shape) for shape in arguments.students),
         dims=arguments.dims,

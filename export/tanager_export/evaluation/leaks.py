@@ -12,7 +12,12 @@ from tanager_export.evaluation.splits import SplitError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tanager_export.dataset import Dataset
     from tanager_export.evaluation.cases import Split
+
+
+BY_TIME = ("global-time", "cold-users")
+"""Names of splits that are cut by time for all users."""
 
 
 class LeakError(ExportError):
@@ -58,6 +63,24 @@ def refuse_leaks(split: Split) -> None:
         pairs = cases.user[targets.row_of_event].astype(np.int64) * size + targets.item
         learned = train.user.astype(np.int64) * size + train.item
         _refuse(split, np.isin(pairs, learned), "a target is in train")
+
+
+def refuse_texts(dataset: Dataset, split: Split) -> None:
+    """Refuses texts that hold behaviour, such as tags, of after the time from which a split asks.
+
+    Args:
+        dataset: says until when its texts hold any.
+        split: of it; one that is not cut by time asks what came before others' events anyway, and is let pass.
+
+    Raises:
+        LeakError: they do.
+    """
+    last = int(split.train.timestamp.max(initial=0))
+    if split.name in BY_TIME and dataset.texts_until is not None and dataset.texts_until > last:
+        raise LeakError(
+            f"{dataset.name}: its texts hold behaviour, such as tags, up to {dataset.texts_until}, and train of "
+            f"{split.name} ends at {last}: import it with --tags-before {last} or --no-tags"
+        )
 
 
 def _refuse(split: Split, wrong: NDArray[np.bool_], what: str) -> None:

@@ -173,9 +173,10 @@ def _offer(
     offset, cost = raised.highest(price)
     scores_of_unknown, _ = _scores(behaviour, blend, with_history(cases, 0), head)
     scores_of_unknown[:, left_out] = -np.inf
-    of_unknown, cost_of_unknown = _Raised(scores_of_unknown, new, cases, is_cold).highest(price)
+    unknown = _Raised(scores_of_unknown, new, cases, is_cold)
+    of_unknown, cost_of_unknown = unknown.highest(price)
     if offset <= of_unknown:
-        return _Offer(offset, 0.0, cost, raised.recall(offset))
+        return _Offer(offset, 0.0, max(cost, unknown.cost(offset)), raised.recall(offset))
     raised = _Raised(scores, new, cases, is_cold, first=of_unknown, share=known(cases.histories, blend.structure))
     offset, cost = raised.highest(price)
     return _Offer(of_unknown, offset, max(cost, cost_of_unknown), raised.recall(offset))
@@ -223,7 +224,7 @@ class _Raised:
             return 0.0, 0.0
         places = np.linspace(-1, 1, _PLACES)
         offsets = (self._span * places * np.abs(places)).tolist()  # closer to one another about 0
-        costs = [self._cost(offset) for offset in offsets]
+        costs = [self.cost(offset) for offset in offsets]
         within = [at for at, cost in enumerate(costs) if cost <= price]
         if not within:
             return min(zip(offsets, costs, strict=True), key=lambda found: found[1])
@@ -231,13 +232,16 @@ class _Raised:
         high = offsets[min(within[-1] + 1, _PLACES - 1)]
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if (found := self._cost(middle)) <= price:
+            if (found := self.cost(middle)) <= price:
                 low, cost = middle, found
             else:
                 high = middle
         return low, cost
 
-    def _cost(self, offset: float) -> float:
+    def cost(self, offset: float) -> float:
+        """What an offset costs, as a share; 0 where the lists hit nothing."""
+        if not self._warm:
+            return 0.0
         return 1 - self._mean(self._lists(offset), _NDCG, ~self._cold_target) / self._warm
 
     def recall(self, offset: float) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 from tanager_export.errors import ExportError
 from tanager_export.evaluation.cases import Histories
 from tanager_export.evaluation.evaluate import evaluate
+from tanager_export.evaluation.leaks import refuse_texts
 from tanager_export.model import Prompts, SourceModel, find_model
 from tanager_export.training.blend import Blend, learn_blend
 from tanager_export.training.encoder import EncoderOptions, centre, encode, fine_tune
@@ -29,7 +30,7 @@ from tanager_export.training.new_items import hidden_within, learn_new_items
 from tanager_export.training.sequence import SequenceHead, SequenceOptions, fit_sequence_head, has_order
 from tanager_export.training.sparse import dense, sparsest
 from tanager_export.training.structure import Structure
-from tanager_export.training.terms import TERMS, history_weights
+from tanager_export.training.terms import history_weights
 from tanager_export.training.windows import Protocol, held_out, protocol_of, validation_windows
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ MANIFEST, BLEND, MODEL, ENCODER, KEY = "manifest.json", "blend.json", "model", "
 SEQUENCE = "sequence"
 LEARNED_FROM = "learned_from.json"
 """In the directory of a student: the key of the run whose encoder taught it."""
-KIND, FORMAT = "tanager-run", 2
+KIND, FORMAT = "tanager-run", 3
 _TOOLS = ("tanager", "torch", "transformers", "sentence-transformers", "numpy", "scipy")
 _VALIDATION_HALF_LIFE = 5.0
 _VALIDATION_SCALE = 10.0
@@ -121,13 +122,20 @@ def train(
 
     Raises:
         RunError: the directory holds a run of something else, or no run at all.
+        LeakError: texts hold behaviour of after the test that is to be held out.
         SplitError: there is too little behaviour to learn from.
     """
     began = time.monotonic()
     protocol = protocol_of(dataset) if options.protocol == "auto" else options.protocol
+    train_on = dataset.interactions
+    if options.hold_out:
+        test = held_out(dataset, protocol=protocol, seed=options.seed)
+        refuse_texts(dataset, test)
+        train_on = test.train
     key: dict[str, object] = {
         "format": FORMAT,
         "dataset_sha256": fingerprint(dataset),
+        "interactions": len(train_on),
         "base": base.weights_sha256,
         "options": asdict(replace(options, protocol=protocol)),
     }
@@ -136,9 +144,6 @@ def train(
     if (directory / MANIFEST).exists():
         _log.info("%s is done already", directory)
         return load_run(directory)
-    train_on = (
-        held_out(dataset, protocol=protocol, seed=options.seed).train if options.hold_out else dataset.interactions
-    )
     windows = validation_windows(dataset, train_on, protocol=protocol, seed=options.seed)
     hidden = hidden_within(dataset, train_on, seed=options.seed)
     asked = hidden if protocol == "cold-items" else None
@@ -156,7 +161,6 @@ def train(
         "encoder_trained_until": int(early.train.timestamp.max()) if dataset.times == "seconds" else None,
         "blend_trained_until": int(train_on.timestamp.max()) if dataset.times == "seconds" else None,
         "encoder_interactions": len(early.train),
-        "interactions": len(train_on),
         "windows": [{"train": len(window.train), "cases": len(window.cases)} for window in windows],
         "validated_by": _BY_LISTS if asked is None else _BY_NEW,
         "epochs": epochs,
@@ -238,7 +242,7 @@ def _refuse_what_the_base_knows(base: SourceModel, key: dict[str, object], *, ho
     if not hold_out or theirs is None:
         return
     ours = json.loads(json.dumps(key))
-    same = all(theirs.get(name) == ours[name] for name in ("format", "dataset_sha256")) and all(
+    same = all(theirs.get(name) == ours[name] for name in ("format", "dataset_sha256", "interactions")) and all(
         theirs["options"].get(name) == ours["options"][name] for name in ("protocol", "hold_out", "seed")
     )
     if not same:
@@ -395,11 +399,8 @@ def _as_json(blend: Blend) -> dict[str, object]:
 
 def _from_json(record: dict[str, object]) -> Blend:
     structure, sequence, trial = (record.pop(name) for name in ("structure", "sequence", "ndcg_of_trial"))
-    weights = record.pop("weights")
     assert isinstance(structure, dict)
-    assert isinstance(weights, dict)
     return Blend(
-        weights=dict.fromkeys(TERMS, 0.0) | weights,
         structure=Structure(**structure),
         sequence=SequenceOptions(**sequence) if isinstance(sequence, dict) else None,
         ndcg_of_trial=tuple(trial) if isinstance(trial, list) else None,

@@ -364,6 +364,13 @@ def test_the_served_answers_are_those_of_the_exact_scores(dataset, trained, tiny
     assert served["overlap"] > 0.9
     assert abs(served["loss"]["value"]) < 0.05
     assert served["warnings"] == []
+    # Of two protocols a bundle suits one: the other's figures stay.
+    with ServerProcess(tmp_path / "b") as server:
+        words = ("--model", tiny_model, "--frozen", tiny_model, "--baselines", "", "--output", tmp_path / "f.json")
+        assert run(dataset, *words, "--served", server.address, "--protocol", "global-time,leave-one-out") == 3
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert [table["served"] is None for table in figures["tables"]] == [False, True]
+    assert [text.split(":")[0] for text in figures["incomplete"]] == ["leave-one-out"]
     assert "Through the server" in (tmp_path / "r.html").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -152,8 +153,8 @@ def test_where_the_price_cannot_be_had_the_least_is_paid():
     """What is wanted is lowered with the new ones, and falls below others before those fall below it."""
     raised = wanting_one_of_little_behaviour(lead=0.5, score=0.96, newness=0.6)
     offset, cost = raised.highest(0.02)
-    costs = [raised._cost(at) for at in (-1.5, -0.7, 0.0)]
-    assert 0.02 < cost == raised._cost(offset) == min(costs) < max(costs)
+    costs = [raised.cost(at) for at in (-1.5, -0.7, 0.0)]
+    assert 0.02 < cost == raised.cost(offset) == min(costs) < max(costs)
 
 
 def test_a_price_that_can_be_had_by_lowering_a_little_is_found():
@@ -161,6 +162,23 @@ def test_a_price_that_can_be_had_by_lowering_a_little_is_found():
     offset, cost = raised.highest(0.02)
     assert cost <= 0.02
     assert -0.51 < offset < -0.5  # where the first of the new ones comes beside it
+
+
+def test_what_unknown_users_pay_counts_where_it_is_known_ones_who_can_bear_less(monkeypatch):
+    known = wanting_one_of_little_behaviour(lead=0.6, score=1.5, newness=0.8)
+    unknown = wanting_one_of_little_behaviour(lead=0.2, score=1.2, newness=0.9)
+    lists = iter((known, unknown))
+    monkeypatch.setattr(new_items, "_scores", lambda *_: (np.zeros((12, 40), np.float32), np.zeros(40, np.float32)))
+    monkeypatch.setattr(new_items, "_Raised", lambda *_, **__: next(lists))
+    cases = Mock(histories=Mock(latest=lambda count: Mock()))
+    monkeypatch.setattr(new_items, "with_history", lambda cases, count: cases)
+    none = np.zeros(0, np.int64)
+    offer = new_items._offer(Mock(), Mock(), cases, None, is_cold=np.zeros(40, np.bool_), left_out=none, price=0.02)
+    offset, cost = known.highest(0.02)
+    assert cost <= 0.02
+    assert unknown.highest(0.02)[0] > offset
+    assert (offer.offset, offer.offset_known) == (offset, 0.0)
+    assert offer.cost == unknown.cost(offset) > 0.5
 
 
 @pytest.mark.parametrize(

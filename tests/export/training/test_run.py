@@ -13,6 +13,7 @@ from tests.export.training.made import clusters
 from tanager_export.bundle import BundleOptions, build_bundle
 from tanager_export.dataset import Interactions
 from tanager_export.evaluation.cases import Cases, Histories
+from tanager_export.evaluation.leaks import LeakError
 from tanager_export.model import find_model
 from tanager_export.training import encoder as encoder_module
 from tanager_export.training import sequence_onnx
@@ -82,6 +83,13 @@ def test_what_comes_after_the_cut_is_not_learned_from(base, data, tmp_path):
     two = train(base, other, tmp_path / "two", options=held)
     assert one.blend == two.blend
     assert one.manifest["epochs"][1]["loss"] == two.manifest["epochs"][1]["loss"]
+
+
+def test_texts_that_hold_behaviour_of_the_test_are_refused(base, data, tmp_path):
+    late = replace(data, texts_until=int(data.interactions.timestamp.max()))
+    with pytest.raises(LeakError, match="its texts hold behaviour"):
+        train(base, late, tmp_path / "run", options=replace(QUICK, hold_out=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(base, data, run, tmp_path, monkeypatch):

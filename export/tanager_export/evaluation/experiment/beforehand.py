@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tanager_export.dataset.checks.behaviour import popular_attributes
 from tanager_export.errors import ExportError
-from tanager_export.evaluation.experiment.plan import ALL_USERS, BY_TIME
+from tanager_export.evaluation.experiment.plan import ALL_USERS
 from tanager_export.evaluation.experiment.served import require_served
-from tanager_export.evaluation.leaks import LeakError, refuse_leaks
+from tanager_export.evaluation.leaks import BY_TIME, LeakError, refuse_leaks, refuse_texts
 from tanager_export.evaluation.splits import SplitError, cold_users, leave_one_out
 from tanager_export.training.windows import held_out, validation_windows
 
@@ -50,8 +49,7 @@ def possible(dataset: Dataset, encoders: Sequence[Encoder], plan: Plan, result: 
                 split = test_of(dataset, protocol, plan, seed=seed)
                 refuse_leaks(split)
                 windows_of(dataset, protocol, split, seed=seed)
-                _refuse_what_texts_tell(dataset, split)
-                _refuse_what_it_knows(encoder, split, seed=seed)
+                _refuse_what_is_known(dataset, encoder, split, seed=seed)
         except (SplitError, _KnownError) as error:
             if strict or len(plan.protocols) == 1:
                 raise
@@ -105,14 +103,17 @@ def windows_of(dataset: Dataset, protocol: str, split: Split, *, seed: int) -> l
     return validation_windows(dataset, split.train, protocol=name, seed=seed)
 
 
-def notices(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Plan) -> list[str]:
+def notices(
+    dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Plan, protocols: Sequence[str]
+) -> list[str]:
     """What a reader of the figures has to know.
 
     Args:
         dataset: what is evaluated on.
         encoders: under test.
         frozen: for the baselines that read texts.
-        plan: what is asked.
+        plan: what is to be done.
+        protocols: what is asked of it.
     """
     found, encoder = [], encoders[0]
     if encoder.run is None and encoder.source != frozen.source:
@@ -131,11 +132,11 @@ def notices(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan
             f"The items' attribute {name!r} follows how often they were taken up (rank correlation {correlation:.2f}). "
             "If it was made from behaviour, it tells what is asked, and the figures of what reads it are too high."
         )
-    beside = [name for name in plan.protocols if name not in BY_TIME]
+    beside = [name for name in protocols if name not in BY_TIME]
     if dataset.texts_until is not None and beside:
         found.append(
-            f"{', '.join(beside)}: texts hold behaviour up to {_when(dataset.texts_until)}, some of it by the users "
-            "and after the events that are asked."
+            f"{', '.join(beside)}: texts hold behaviour, such as tags, up to {dataset.texts_until}, some of it by the "
+            "users and after the events that are asked."
         )
     return found
 
@@ -144,22 +145,9 @@ class _KnownError(LeakError):
     """Texts or the encoder, unlike the split, leak: other protocols may do."""
 
 
-def _refuse_what_texts_tell(dataset: Dataset, split: Split) -> None:
-    """Refuses texts that hold behaviour of after the cut."""
-    last = int(split.train.timestamp.max(initial=0))
-    if split.name in BY_TIME and dataset.texts_until is not None and dataset.texts_until > last:
-        raise _KnownError(
-            f"{dataset.name}: its texts hold behaviour, such as tags, up to {_when(dataset.texts_until)}, and train of "
-            f"{split.name} ends at {_when(last)}: import it with --tags-before {last} or --no-tags"
-        )
-
-
-def _refuse_what_it_knows(encoder: Encoder, split: Split, *, seed: int) -> None:
+def _refuse_what_is_known(dataset: Dataset, encoder: Encoder, split: Split, *, seed: int) -> None:
     try:
+        refuse_texts(dataset, split)
         encoder.refuse_if_it_knows(split, seed=seed)
     except LeakError as error:
         raise _KnownError(str(error)) from error
-
-
-def _when(seconds: int) -> str:
-    return f"{seconds} ({datetime.fromtimestamp(seconds, UTC):%Y-%m-%d})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tanager_export.errors import ExportError
-from tanager_export.evaluation.leaks import LeakError
+from tanager_export.evaluation.leaks import BY_TIME, LeakError
 from tanager_export.model import Prompts, SourceModel, find_model
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tanager_export.training.run import Run
 
 _UNTIL = ("encoder_trained_until", "blend_trained_until")
-_BY_TIME = ("global-time", "cold-users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class Encoder:
             return
         run, manifest = self.run, self.run.manifest
         mend = f"train a run with --protocol {_family(split.name)} --hold-out"
-        if split.name in _BY_TIME:
+        if split.name in BY_TIME:
             last = int(split.train.timestamp.max(initial=np.iinfo(np.int64).min))
             for name in _UNTIL:
                 until = manifest.get(name)
@@ -143,7 +142,7 @@ class Encoder:
         if (learned_from := manifest.get("interactions")) != len(split.train):
             raise LeakError(
                 f"{run.path}: learned from {learned_from} interactions, and train of {split.name} has "
-                f"{len(split.train)}: it may have learned from what is asked; {mend}, with --overwrite"
+                f"{len(split.train)}: it may have learned from what is asked; {mend}"
             )
 
     def vectors(self, texts: Sequence[str], *, describe: str = "encoding the catalogue") -> NDArray[np.float32]:
@@ -163,7 +162,7 @@ def centred(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _family(name: str) -> str:
-    return "global-time" if name in _BY_TIME else name
+    return "global-time" if name in BY_TIME else name
 
 
 def _epochs(manifest: Mapping[str, object]) -> tuple[Epoch, ...]:

@@ -10,7 +10,6 @@ from tanager_export.evaluation.baselines import baselines
 
 PROTOCOLS = ("global-time", "leave-one-out", "cold-items", "cold-users")
 ALL_USERS = ("global-time", "leave-one-out")
-BY_TIME = ("global-time", "cold-users")
 BASELINES = tuple(baselines(np.zeros((0, 0), np.float32)))
 
 

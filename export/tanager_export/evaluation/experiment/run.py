@@ -83,7 +83,7 @@ def run(dataset: Dataset, encoders: Sequence[Encoder], frozen: Encoder, plan: Pl
     if frozen.run is not None:
         raise ExportError(f"--frozen: {frozen.run.path} is a run of `train`, which is not frozen: name its base")
     protocols = possible(dataset, encoders, plan, result, strict=strict)
-    result.notices += notices(dataset, encoders, frozen, plan)
+    result.notices += notices(dataset, encoders, frozen, plan, protocols)
     texts = [item.encoder_text for item in dataset.items]
     plain = frozen.vectors(texts, describe="encoding with the frozen encoder")
     vectors = [plain if one.source == frozen.source else one.vectors(texts) for one in encoders]

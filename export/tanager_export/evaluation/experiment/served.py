@@ -38,7 +38,8 @@ def require_served(address: str, dataset: Dataset, splits: Sequence[Split]) -> N
         splits: what is to be asked.
 
     Raises:
-        LeakError: the bundle that is served was fitted to more than may be learned from, or does not say.
+        LeakError: the bundle that is served was fitted to something else than what may be learned from in any of the
+            splits, or does not say.
         ExportError: the server does not answer, or serves another catalogue.
     """
     from tanager import Client, TanagerError
@@ -53,13 +54,13 @@ def require_served(address: str, dataset: Dataset, splits: Sequence[Split]) -> N
             f"{address}: serves {bundle.item_count:,} items, the dataset has {len(dataset.items):,}: "
             "serve a bundle of this dataset"
         )
-    for split in splits:
-        if (fitted_to := bundle.quality.get(FITTED_TO)) != len(split.train):
-            told = "does not say what it knows" if fitted_to is None else f"was fitted to {fitted_to:,.0f} interactions"
-            raise LeakError(
-                f"{address}: its bundle {told}, and train of {split.name} has {len(split.train):,}: serve "
-                "the bundle of a run that was trained with --hold-out"
-            )
+    fitted_to = bundle.quality.get(FITTED_TO)
+    if fitted_to not in {len(split.train) for split in splits}:
+        told = "does not say what it knows" if fitted_to is None else f"was fitted to {fitted_to:,.0f} interactions"
+        wanted = ", ".join(f"train of {split.name} has {len(split.train):,}" for split in splits)
+        raise LeakError(
+            f"{address}: its bundle {told}, and {wanted}: serve the bundle of a run that was trained with --hold-out"
+        )
 
 
 def ask_server(
