@@ -67,7 +67,9 @@ def add_evaluate_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--trials", metavar="N", type=_positive, default=_TRIALS, help=f"for each baseline (default: {_TRIALS})"
     )
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", metavar="N", type=_natural, default=0, help="of whatever is random (default: 0)")
+    seeds.add_argument(
+        "--seed", metavar="N", type=_natural, help="of whatever is random (default: that of the run, or 0)"
+    )
     seeds.add_argument("--seeds", metavar="A,B,C", type=_naturals, help="several: figures are over all of them")
     parser.add_argument(
         "--repeats",
@@ -116,12 +118,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     protocols = arguments.protocol or (protocol_of(dataset),)
     encoders = [Encoder.find(model, dataset) for model in arguments.model or [None]]
     frozen = Encoder.find(arguments.frozen, dataset)
-    seeds = arguments.seeds or (arguments.seed,)
+    seeds = arguments.seeds or (arguments.seed or 0,)
     for encoder in encoders:
         _log.info("encoder: %s", encoder.provenance)
-    if len(encoders) > 1:
-        if arguments.seeds is not None:
-            raise ExportError("--seeds: several runs have seeds of their own: leave it away")
+    given = arguments.seeds is not None or arguments.seed is not None
+    if len(encoders) > 1 and given:
+        raise ExportError("--seed, --seeds: several runs have seeds of their own: leave it away")
+    if len(encoders) > 1 or (encoders[0].run is not None and not given):
         seeds = _seeds_of(encoders)
     plan = Plan(
         protocols,

@@ -175,7 +175,7 @@ def _offer(
     scores_of_unknown[:, left_out] = -np.inf
     unknown = _Raised(scores_of_unknown, new, cases, is_cold)
     of_unknown, cost_of_unknown = unknown.highest(price)
-    if offset <= of_unknown:
+    if offset <= of_unknown and unknown.cost(offset) <= price:  # lowering costs something too
         return _Offer(offset, 0.0, max(cost, unknown.cost(offset)), raised.recall(offset))
     raised = _Raised(scores, new, cases, is_cold, first=of_unknown, share=known(cases.histories, blend.structure))
     offset, cost = raised.highest(price)

@@ -251,6 +251,8 @@ def test_runs_of_several_seeds_are_taken_together(dataset, trained, altered, tin
     one = json.loads((tmp_path / "one.json").read_text())
     assert figures["tables"][0]["cases"] == 2 * one["tables"][0]["cases"]
     assert figures["tables"][0]["rows"][0]["metrics"] == pytest.approx(one["tables"][0]["rows"][0]["metrics"])
+    assert run(dataset, "--model", second, *words, "--output", tmp_path / "one.json") == 0
+    assert json.loads((tmp_path / "one.json").read_text())["seeds"] == [1]
     capsys.readouterr()
     assert run(dataset, "--model", trained, "--model", trained, *words) == 1
     assert "two runs have the same seed" in capsys.readouterr().err
@@ -262,7 +264,7 @@ def test_runs_of_several_seeds_are_taken_together(dataset, trained, altered, tin
     assert run(dataset, "--model", tiny_model, "--model", trained, *words) == 1
     assert "have to be runs of `train`" in capsys.readouterr().err
     assert run(dataset, "--model", trained, "--model", second, *words, "--seeds", "0,1") == 1
-    assert "runs have seeds of their own" in capsys.readouterr().err
+    assert "several runs have seeds of their own" in capsys.readouterr().err
 
 
 def test_a_run_with_a_sequence_head_is_measured_without_it_too(dataset, altered, trained, tiny_model, tmp_path):

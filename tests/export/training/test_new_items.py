@@ -164,21 +164,27 @@ def test_a_price_that_can_be_had_by_lowering_a_little_is_found():
     assert -0.51 < offset < -0.5  # where the first of the new ones comes beside it
 
 
-def test_what_unknown_users_pay_counts_where_it_is_known_ones_who_can_bear_less(monkeypatch):
+def test_where_known_users_can_bear_less_new_items_are_lowered_for_them_alone(monkeypatch):
+    """Unknown ones would pay dearly for as much, since what they want is lowered with the new ones."""
     known = wanting_one_of_little_behaviour(lead=0.6, score=1.5, newness=0.8)
     unknown = wanting_one_of_little_behaviour(lead=0.2, score=1.2, newness=0.9)
-    lists = iter((known, unknown))
+    offset, of_unknown = known.highest(0.02)[0], unknown.highest(0.02)[0]
+    assert offset < of_unknown
+    assert unknown.cost(offset) > 0.5
+    made = []
+
+    def raised(*_: object, **how: object):
+        made.append(how)
+        return (known, unknown, Mock(highest=lambda price: (-1.0, 0.01), recall=lambda at: 0.3))[len(made) - 1]
+
     monkeypatch.setattr(new_items, "_scores", lambda *_: (np.zeros((12, 40), np.float32), np.zeros(40, np.float32)))
-    monkeypatch.setattr(new_items, "_Raised", lambda *_, **__: next(lists))
-    cases = Mock(histories=Mock(latest=lambda count: Mock()))
+    monkeypatch.setattr(new_items, "_Raised", raised)
     monkeypatch.setattr(new_items, "with_history", lambda cases, count: cases)
+    monkeypatch.setattr(new_items, "known", lambda *_: "shares")
     none = np.zeros(0, np.int64)
-    offer = new_items._offer(Mock(), Mock(), cases, None, is_cold=np.zeros(40, np.bool_), left_out=none, price=0.02)
-    offset, cost = known.highest(0.02)
-    assert cost <= 0.02
-    assert unknown.highest(0.02)[0] > offset
-    assert (offer.offset, offer.offset_known) == (offset, 0.0)
-    assert offer.cost == unknown.cost(offset) > 0.5
+    offer = new_items._offer(Mock(), Mock(), Mock(), None, is_cold=np.zeros(40, np.bool_), left_out=none, price=0.02)
+    assert made[2] == {"first": of_unknown, "share": "shares"}
+    assert (offer.offset, offer.offset_known, offer.cost, offer.recall) == (of_unknown, -1.0, 0.01, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ class Encoder:
                 not options["hold_out"]
                 or options["protocol"] != _family(split.name)
                 or (split.name == "cold-items" and options["seed"] != seed)
+                or self.teacher.get("interactions") != len(split.train)
             ):
                 raise LeakError(
                     f"{self.provenance}, so it may know what {split.name} asks: take a student of a run by "
